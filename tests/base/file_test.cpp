@@ -1,0 +1,56 @@
+#include "mvm/base/file.h"
+
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include "mvm/base/digest.h"
+
+namespace mvm {
+namespace {
+
+class FileTest : public ::testing::Test {
+ protected:
+  void SetUp() override { folder_ = make_temporary_folder("/tmp", "mvm-file-").value(); }
+  void TearDown() override { ASSERT_TRUE(remove_tree(folder_)); }
+  std::filesystem::path folder_;
+};
+
+TEST_F(FileTest, WritesAreReplacedWholeAndKeepTheirMode) {
+  const auto path = folder_ / "a";
+  ASSERT_TRUE(write_file_durably(path, "one", 0600));
+  ASSERT_TRUE(write_file_durably(path, "two", 0600));
+  EXPECT_EQ(read_file(path, 100).value(), "two");
+  struct stat info {};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777U, 0600U);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1) << "a temporary file was left";
+}
+
+TEST_F(FileTest, ReadStopsAtTheLimit) {
+  ASSERT_TRUE(write_file_durably(folder_ / "a", std::string(1000, 'x')));
+  EXPECT_EQ(read_file(folder_ / "a", 999).error().code(), ErrorCode::kExhausted);
+  EXPECT_EQ(read_file(folder_ / "none", 999).error().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(FileTest, RemovingATreeDoesNotFollowLinks) {
+  ASSERT_TRUE(make_folders(folder_ / "outside"));
+  ASSERT_TRUE(write_file_durably(folder_ / "outside/kept", "x"));
+  ASSERT_TRUE(make_folders(folder_ / "tree/deep/er"));
+  std::filesystem::create_directory_symlink(folder_ / "outside", folder_ / "tree/deep/link");
+  ASSERT_TRUE(remove_tree(folder_ / "tree"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "tree"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "outside/kept"));
+  EXPECT_TRUE(remove_tree(folder_ / "tree")) << "removing what is gone is no error";
+}
+
+TEST_F(FileTest, DigestOfAFileIsTheDigestOfItsBytes) {
+  const std::string bytes(200'000, 'q');
+  ASSERT_TRUE(write_file_durably(folder_ / "a", bytes));
+  EXPECT_EQ(sha256_of_file(folder_ / "a").value(), sha256_hex(bytes));
+  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_TRUE(is_sha256(sha256_hex("")));
+  EXPECT_FALSE(is_sha256("abc"));
+}
+
+}  // namespace
+}  // namespace mvm
