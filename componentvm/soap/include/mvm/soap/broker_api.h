@@ -1,0 +1,294 @@
+#pragma once
+// What a person or program may ask of MVM. The broker implements these interfaces; the SOAP server publishes
+// them; the SOAP client implements them again for the command line. What travels is described by the WSDL.
+//
+// Every call may be made from any thread and blocks until answered. Following (logs, events, consoles) is a
+// cursor plus a long poll of at most 25 s.
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mvm/base/result.h"
+
+namespace mvm::soap {
+
+/// Who calls, from the token: user, role and, for a lab's own token, the one lab it reaches.
+struct Caller {
+  std::string user;
+  std::string role;  ///< "admin", "user", "lab"
+  std::string lab;   ///< empty: not bound to one lab
+};
+
+using Settings = std::map<std::string, std::string>;  ///< --set p=v
+
+/// One fault of a file: all of a file's faults come at once.
+struct Diagnostic {
+  std::string file;
+  int line = 0;
+  int column = 0;
+  std::string message;
+};
+
+// ---- jobs --------------------------------------------------------------------------------------------
+
+struct PlannedNode {
+  std::string node, host, driver, image, architecture;
+  std::uint32_t vcpus = 0;
+  std::uint64_t memory = 0;
+  std::vector<std::string> processes;  ///< "cell[0]", ...
+  std::string state;                   ///< against a running lab: "new", "kept", "removed"
+};
+
+struct PlannedLink {
+  std::string link, from, to, transport, where;
+};
+
+/// What would be made and where; or, where `reasons` is not empty, why it cannot be placed now.
+struct PlanView {
+  std::string name;
+  std::vector<PlannedNode> nodes;
+  std::vector<PlannedLink> links;    ///< at most 10,000; `link_count` is the whole
+  std::uint64_t process_count = 0;
+  std::uint64_t link_count = 0;
+  std::vector<std::string> builds;   ///< what will be compiled, and where; "cached" where it already was
+  std::vector<std::string> reasons;  ///< "host a: 2 of 4 vcpus free, 8 asked", one for each host and want
+};
+
+struct SubmitRequest {
+  std::string profile;  ///< the job or lab file as XML, self-contained: sources are digests
+  Settings settings;
+  std::string lab;             ///< run in this existing lab; empty: a lab of its own, gone with the job
+  std::string request;         ///< client's own id of this submission: sent twice, it submits once
+  std::string file;            ///< name for diagnostics
+};
+
+/// A job as the job table shows it.
+struct JobView {
+  std::string id, lab, name, user, state;
+  std::string reason;       ///< why it is held, queued, failed
+  std::int64_t submitted_ms = 0, started_ms = 0, ended_ms = 0;  ///< wall clock; 0: not yet
+  std::uint32_t nodes = 0;
+  std::vector<std::string> where;  ///< hosts
+  std::uint32_t attempt = 0;
+  int exit_code = 0;  ///< highest of its processes, 128 + signal
+  bool cancel_asked = false;
+  std::string progress;  ///< "3 of 8 nodes up": for people
+};
+
+struct ProcessView {
+  std::string process, node, state;  ///< "waiting", "running", "exited", "killed"
+  int code = 0;
+  int signal = 0;
+  std::uint64_t user_ms = 0, system_ms = 0, max_rss = 0;
+};
+
+struct Transition {
+  std::int64_t at_ms = 0;
+  std::string from, to, reason;
+  std::uint32_t attempt = 0;
+};
+
+/// A job with its processes and its way so far.
+struct JobDetail {
+  JobView job;
+  std::vector<ProcessView> processes;
+  std::vector<Transition> transitions;
+  std::vector<std::string> why;  ///< every reason for its present wait or end, one a line
+};
+
+struct LogPiece {
+  std::string process, node, stream;  ///< stream "out", "err", "build"
+  std::int64_t at_ms = 0;
+  std::string text;
+};
+
+struct LogPage {
+  std::vector<LogPiece> pieces;
+  std::uint64_t cursor = 0;  ///< ask again from here
+  bool ended = false;        ///< nothing will follow
+};
+
+struct LogQuery {
+  std::string job;
+  std::string process;  ///< empty: all
+  std::uint64_t cursor = 0;
+  std::chrono::milliseconds wait{0};
+};
+
+struct ResultFile {
+  std::string name, process, digest;
+  std::uint64_t size = 0;
+};
+
+/// Jobs: submit, follow, fetch.
+class JobApi {
+ public:
+  virtual ~JobApi() = default;
+  /// All faults of the file; empty: valid.
+  [[nodiscard]] virtual Result<std::vector<Diagnostic>> validate(const Caller&, const SubmitRequest&) = 0;
+  [[nodiscard]] virtual Result<PlanView> plan(const Caller&, const SubmitRequest&) = 0;
+  /// The job's id. kInvalid carries the diagnostics in its message, one a line.
+  [[nodiscard]] virtual Result<std::string> submit(const Caller&, const SubmitRequest&) = 0;
+  [[nodiscard]] virtual Result<std::vector<JobView>> jobs(const Caller&, bool ended_too) = 0;
+  [[nodiscard]] virtual Result<JobDetail> job(const Caller&, const std::string& id) = 0;
+  /// Waits until the job's state differs from `state`, or the time is over; then as job().
+  [[nodiscard]] virtual Result<JobDetail> wait_job(const Caller&, const std::string& id,
+                                                   const std::string& state,
+                                                   std::chrono::milliseconds wait) = 0;
+  [[nodiscard]] virtual Status cancel(const Caller&, const std::string& id) = 0;
+  [[nodiscard]] virtual Result<LogPage> logs(const Caller&, const LogQuery&) = 0;
+  [[nodiscard]] virtual Result<std::vector<ResultFile>> results(const Caller&, const std::string& id) = 0;
+  /// Forgets an ended job with its logs and results. kConflict while it runs.
+  [[nodiscard]] virtual Status remove(const Caller&, const std::string& id) = 0;
+};
+
+// ---- labs --------------------------------------------------------------------------------------------
+
+struct LabView {
+  std::string id, name, user, state, subnet;
+  std::int64_t created_ms = 0;
+  std::uint32_t nodes = 0, jobs = 0;
+  bool ephemeral = false;  ///< lives for one job
+};
+
+struct VmView {
+  std::string lab, node, host, driver, image, state, address, wsdl, boot;
+  std::uint32_t vcpus = 0;
+  std::uint64_t memory = 0;
+};
+
+struct LinkView {
+  std::string lab, link, from, to, type, deliver, when_full, transport;
+  std::uint32_t capacity = 0;
+};
+
+/// A queue at one moment. Counts since it was made.
+struct QueueView {
+  std::string lab, job, link, where;
+  std::uint64_t depth = 0, capacity = 0, bytes = 0, enqueued = 0, dequeued = 0, dropped = 0;
+  std::string waiting;  ///< who waits for whom; empty: nobody
+};
+
+/// A picture of a lab: all three layers.
+enum class GraphFormat { kDot, kSvg, kText };
+
+struct ExecRequest {
+  std::string lab, node;
+  std::vector<std::string> argv;
+  std::string input;  ///< standard input, at most 1 MiB
+};
+
+struct ExecPage {
+  std::vector<LogPiece> pieces;
+  std::uint64_t cursor = 0;
+  bool ended = false;
+  int code = 0;  ///< once ended
+};
+
+/// Labs: virtual clusters, their VMs, links and queues.
+class LabApi {
+ public:
+  virtual ~LabApi() = default;
+  /// A lab without a job: VMs and network now, jobs later.
+  [[nodiscard]] virtual Result<std::string> create_lab(const Caller&, const SubmitRequest&) = 0;
+  [[nodiscard]] virtual Result<std::vector<LabView>> labs(const Caller&) = 0;
+  [[nodiscard]] virtual Result<LabView> lab(const Caller&, const std::string& id) = 0;
+  [[nodiscard]] virtual Status destroy_lab(const Caller&, const std::string& id) = 0;
+  [[nodiscard]] virtual Result<std::string> graph(const Caller&, const std::string& lab, GraphFormat) = 0;
+  /// Empty lab: those of all labs the caller may see.
+  [[nodiscard]] virtual Result<std::vector<VmView>> vms(const Caller&, const std::string& lab) = 0;
+  [[nodiscard]] virtual Result<std::vector<LinkView>> links(const Caller&, const std::string& lab) = 0;
+  [[nodiscard]] virtual Result<std::vector<QueueView>> queues(const Caller&, const std::string& lab) = 0;
+  [[nodiscard]] virtual Status suspend(const Caller&, const std::string& lab, const std::string& node,
+                                       bool suspend) = 0;
+  /// Console bytes from `offset`; waits for more up to `wait`.
+  [[nodiscard]] virtual Result<std::string> console(const Caller&, const std::string& lab,
+                                                    const std::string& node, std::uint64_t offset,
+                                                    std::chrono::milliseconds wait) = 0;
+  /// Starts a program in a node; the id follows it.
+  [[nodiscard]] virtual Result<std::string> exec(const Caller&, const ExecRequest&) = 0;
+  [[nodiscard]] virtual Result<ExecPage> exec_output(const Caller&, const std::string& id,
+                                                     std::uint64_t cursor, std::chrono::milliseconds wait) = 0;
+};
+
+// ---- store and system ----------------------------------------------------------------------------------
+
+struct BuildView {
+  std::string key, state, role, image, architecture, command, node, digest;
+  std::int64_t at_ms = 0;
+  std::uint64_t size = 0, wall_ms = 0, hits = 0;
+};
+
+/// Reads the next piece of a stream; empty at its end.
+using PieceReader = std::function<Result<std::string>()>;
+/// Takes the next piece of a stream.
+using PieceWriter = std::function<Status(std::string_view)>;
+
+/// Blobs by SHA-256, and the compile cache.
+class StoreApi {
+ public:
+  virtual ~StoreApi() = default;
+  /// Those of `digests` that the store lacks.
+  [[nodiscard]] virtual Result<std::vector<std::string>> missing_blobs(const Caller&,
+                                                                       const std::vector<std::string>&) = 0;
+  /// Stores what the reader yields; kCorrupt unless it has this digest; kExhausted beyond the size limit.
+  [[nodiscard]] virtual Status put_blob(const Caller&, const std::string& digest, const PieceReader&) = 0;
+  [[nodiscard]] virtual Status get_blob(const Caller&, const std::string& digest, const PieceWriter&) = 0;
+  [[nodiscard]] virtual Result<std::vector<BuildView>> builds(const Caller&) = 0;
+  [[nodiscard]] virtual Result<LogPage> build_log(const Caller&, const std::string& key, std::uint64_t cursor,
+                                                  std::chrono::milliseconds wait) = 0;
+  /// Drops cached builds not in use; empty key: all. Number dropped.
+  [[nodiscard]] virtual Result<std::uint64_t> drop_builds(const Caller&, const std::string& key) = 0;
+};
+
+struct EventView {
+  std::uint64_t seq = 0;
+  std::int64_t at_ms = 0;
+  std::string event;   ///< "job.state", "node.up", ...
+  std::string lab, job, node;
+  std::string detail;  ///< for people
+};
+
+struct EventPage {
+  std::vector<EventView> events;
+  std::uint64_t cursor = 0;
+};
+
+struct HostView {
+  std::string name, state, architecture;
+  std::uint32_t vcpus = 0, vcpus_used = 0;
+  std::uint64_t memory = 0, memory_used = 0;
+  std::vector<std::string> drivers;  ///< "lxc", "qemu (tcg)", "process"
+  std::vector<std::string> images;
+};
+
+struct WhoAmI {
+  Caller caller;
+  std::string broker, version;
+};
+
+/// Identity, events, hosts.
+class SystemApi {
+ public:
+  virtual ~SystemApi() = default;
+  [[nodiscard]] virtual Result<WhoAmI> whoami(const Caller&) = 0;
+  [[nodiscard]] virtual Result<EventPage> events(const Caller&, std::uint64_t cursor,
+                                                 std::chrono::milliseconds wait) = 0;
+  [[nodiscard]] virtual Result<std::vector<HostView>> hosts(const Caller&) = 0;
+};
+
+/// All of it, as the broker offers it.
+struct BrokerApi {
+  JobApi& jobs;
+  LabApi& labs;
+  StoreApi& store;
+  SystemApi& system;
+};
+
+}  // namespace mvm::soap
