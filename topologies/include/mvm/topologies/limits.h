@@ -1,0 +1,25 @@
+#pragma once
+// The deliberate limits of files and graphs. Beyond each there is a clear error, never a slow death.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mvm::topologies {
+
+inline constexpr std::size_t kMaxFileBytes = 16U << 20U;   ///< one file, and one bundle
+inline constexpr int kMaxDepth = 32;                       ///< nested elements
+inline constexpr std::uint64_t kMaxElements = 200'000;     ///< elements of one file
+inline constexpr std::uint32_t kMaxProcesses = 1'000'000;  ///< processes of one graph
+inline constexpr std::uint32_t kMaxLinks = 10'000'000;     ///< links of one graph
+inline constexpr std::uint32_t kMaxEnds = 40'000'000;      ///< ends of all links together
+inline constexpr std::uint32_t kMaxSlots = 40'000'000;     ///< slots of all processes together
+inline constexpr std::uint32_t kMaxPortCount = 1'000'000;  ///< slots of one port array
+inline constexpr std::uint32_t kMaxRoles = 10'000;         ///< roles of one topology
+inline constexpr std::uint32_t kMaxMachines = 100'000;     ///< machines of one profile
+inline constexpr std::size_t kMaxNameLength = 64;          ///< names of roles, ports, links, parameters
+inline constexpr std::size_t kMaxArguments = 1024;         ///< arguments of one `run`
+inline constexpr std::size_t kMaxDiagnostics = 100;        ///< reported for one file; then "and N more"
+inline constexpr int kMaxReferenceDepth = 8;               ///< files that refer to files
+inline constexpr int kMaxExpressionDepth = 64;             ///< nesting of one expression
+
+}  // namespace mvm::topologies
