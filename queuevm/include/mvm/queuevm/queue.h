@@ -1,0 +1,226 @@
+#pragma once
+// A queue of the queue-level VM: one shared-memory file that holds the messages of a link and the states of its
+// ends. The layout is docs/formats/ring.md.
+//
+// How a link becomes queues, inside one memory domain:
+//   one-of     one queue; all producers and all consumers share it, the consumers compete
+//   every-one  a queue per consumer, each with all producers; the out port feeds them all
+//   by-key     a queue per consumer, each with all producers; the out port picks by key
+// Where an end lies in another domain, a proxy (proxy.h) takes that end's slot here.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mvm/base/result.h"
+#include "mvm/base/unique_fd.h"
+
+namespace mvm::queuevm {
+
+enum class QueueKind { kFifo, kPriority, kLatest };
+enum class WhenFull { kBlock, kDropOldest, kDropNewest, kFail };
+enum class Deliver { kOneOf, kEveryOne, kByKey };
+
+/// The topology's names: "fifo", "drop-oldest", "one-of", ... and back (nothing where the name is unknown).
+[[nodiscard]] std::string_view to_string(QueueKind kind);
+[[nodiscard]] std::string_view to_string(WhenFull rule);
+[[nodiscard]] std::string_view to_string(Deliver rule);
+[[nodiscard]] std::optional<QueueKind> queue_kind_from(std::string_view name);
+[[nodiscard]] std::optional<WhenFull> when_full_from(std::string_view name);
+[[nodiscard]] std::optional<Deliver> deliver_from(std::string_view name);
+
+/// What a topology's <queue> says, plus how many ends this queue has.
+struct QueueSpec {
+  QueueKind kind = QueueKind::kFifo;
+  std::uint64_t capacity = 1024;     ///< messages, 1 .. 1048576 (65536 unless fifo with one end each side)
+  std::uint64_t bytes = 1 << 20;     ///< of payload, 4096 .. 4 GiB; one message is at most half of it
+  WhenFull when_full = WhenFull::kBlock;
+  std::optional<std::chrono::nanoseconds> timeout;  ///< of kBlock; nothing: for ever
+  Deliver deliver = Deliver::kOneOf;                ///< of the link; kept for whoever looks at the queue
+  std::uint32_t producers = 1;                      ///< slots, 1 .. 4096
+  std::uint32_t consumers = 1;                      ///< slots, 1 .. 4096
+  std::uint64_t id = 0;                             ///< the link's number in its lab, not used by the queue itself
+};
+
+/// kInvalid with the bound that is broken.
+[[nodiscard]] Status validate(const QueueSpec& spec);
+
+/// The number of bytes of shared memory a queue of this kind takes.
+[[nodiscard]] std::uint64_t file_size(const QueueSpec& spec);
+
+enum class Side { kProducer, kConsumer };
+
+/// One end of a queue: its side, and its slot there (0-based).
+struct End {
+  Side side = Side::kProducer;
+  std::uint32_t slot = 0;
+};
+
+/// Where an end stands. kAbsent: expected, nobody came yet. kDone: closed in order. kDead: its process ended
+/// without closing it.
+enum class EndState { kAbsent, kAttached, kDone, kDead };
+[[nodiscard]] std::string_view to_string(EndState state);
+
+/// Counters of a queue since its creation. depth = enqueued - dequeued - dropped_oldest.
+struct QueueStats {
+  std::uint64_t depth = 0;           ///< messages in the queue, those peeked and not released included
+  std::uint64_t bytes = 0;           ///< payload bytes in the queue
+  std::uint64_t enqueued = 0;        ///< messages that entered
+  std::uint64_t dequeued = 0;        ///< messages that left to a consumer
+  std::uint64_t dropped_oldest = 0;  ///< left the queue unread, to make room
+  std::uint64_t dropped_newest = 0;  ///< never entered
+  std::uint64_t refused = 0;         ///< enqueue calls that failed because the queue was full
+  std::uint64_t redelivered = 0;     ///< put back because their consumer died
+  std::uint64_t bytes_enqueued = 0;
+  std::uint32_t waiting_producers = 0;
+  std::uint32_t waiting_consumers = 0;
+};
+
+/// One message as it lies in the queue.
+struct MessageView {
+  std::span<const std::byte> data;
+  std::uint64_t key = 0;
+  std::uint32_t priority = 0;
+  bool redelivered = false;
+  std::uint64_t token = 0;  ///< names it for Consumer::release
+};
+
+/// The result of a call that may have to wait.
+enum class Outcome {
+  kDone,
+  kWouldBlock,   ///< nothing there, or full
+  kEndOfStream,  ///< the other side closed in order
+  kPeerDead,     ///< the other side died
+  kDropped,      ///< the full queue's rule dropped this message
+  kFull,         ///< the full queue's rule is to fail
+};
+
+namespace detail {
+struct QueueImpl;
+struct EndImpl;
+}  // namespace detail
+
+/// The producing end of a queue, for proxies and gateways (a job's processes use libmvm). One thread at a time.
+/// Destroying it leaves the slot as it is: call close(), or let Queue::close_end speak for it.
+class Producer {
+ public:
+  Producer(Producer&&) noexcept;
+  Producer& operator=(Producer&&) noexcept;
+  ~Producer();
+
+  /// Enqueues without waiting. kInvalid above half of the queue's bytes; kCorrupt where the memory is broken.
+  [[nodiscard]] Result<Outcome> try_put(std::span<const std::byte> data, std::uint32_t priority = 0,
+                                        std::uint64_t key = 0);
+  /// As try_put, but waits up to `timeout` while it would block.
+  [[nodiscard]] Result<Outcome> put(std::span<const std::byte> data, std::chrono::nanoseconds timeout,
+                                    std::uint32_t priority = 0, std::uint64_t key = 0);
+  /// How many messages this slot has put since the queue was made, by whatever process held it.
+  [[nodiscard]] std::uint64_t count() const;
+  /// Closes the end: kDone or kDead. Idempotent.
+  Status close(EndState how);
+
+ private:
+  friend class Queue;
+  friend class Waiter;
+  explicit Producer(std::unique_ptr<detail::EndImpl> impl);
+  std::unique_ptr<detail::EndImpl> impl_;
+};
+
+/// The consuming end of a queue, for proxies and gateways. One thread at a time. Several messages may be taken
+/// before the first is released; a taken one stays in the queue's memory, and is delivered again if this end's
+/// process dies.
+class Consumer {
+ public:
+  Consumer(Consumer&&) noexcept;
+  Consumer& operator=(Consumer&&) noexcept;
+  ~Consumer();
+
+  /// The next message, without waiting. On kDone `message` is filled; its bytes stay valid until released.
+  [[nodiscard]] Result<Outcome> try_take(MessageView& message);
+  [[nodiscard]] Result<Outcome> take(MessageView& message, std::chrono::nanoseconds timeout);
+  /// Removes a taken message. Oldest first.
+  Status release(const MessageView& message);
+  /// How many messages this slot has released since the queue was made.
+  [[nodiscard]] std::uint64_t count() const;
+  Status close(EndState how);
+
+ private:
+  friend class Queue;
+  friend class Waiter;
+  explicit Consumer(std::unique_ptr<detail::EndImpl> impl);
+  std::unique_ptr<detail::EndImpl> impl_;
+};
+
+/// A queue's file, mapped. Thread-safe for spec, stats, end_states and close_end. [MVM 003, §2.2]
+class Queue {
+ public:
+  /// Makes the file (it must not exist: kExists) and touches its pages, so that they are charged to the caller.
+  /// `mode` are the file's permissions, the umask notwithstanding.
+  [[nodiscard]] static Result<Queue> create(const std::filesystem::path& path, const QueueSpec& spec,
+                                            unsigned mode = 0600);
+  /// The same without a name, for a guest: a memfd.
+  [[nodiscard]] static Result<Queue> create_in_memory(const QueueSpec& spec, const std::string& name);
+  /// Opens an existing file. kCorrupt where its header breaks the format.
+  [[nodiscard]] static Result<Queue> open(const std::filesystem::path& path);
+  /// Takes a descriptor of a queue's file, opened for reading and writing.
+  [[nodiscard]] static Result<Queue> adopt(UniqueFd fd);
+
+  Queue(Queue&&) noexcept;
+  Queue& operator=(Queue&&) noexcept;
+  ~Queue();
+
+  [[nodiscard]] const QueueSpec& spec() const;
+  [[nodiscard]] QueueStats stats() const;
+  [[nodiscard]] std::vector<EndState> end_states(Side side) const;
+
+  /// A fresh descriptor with an open file description of its own, to be given to exactly one process: locks on
+  /// it tell whether that process lives. Never give the same one to two processes.
+  [[nodiscard]] Result<UniqueFd> open_descriptor() const;
+
+  /// The word of the one who reaps processes: that end's process is gone. kDone where it ended well, kDead
+  /// otherwise. Peers learn it at once; what a dead consumer had peeked is put back. An end that is closed
+  /// already stays as it is. kTimeout where the queue's lock is held by a stopped process for over two seconds.
+  Status close_end(End end, EndState how);
+  /// close_end on every slot of both sides that is still open; used when a lab is torn down.
+  Status close_all(EndState how);
+  /// Wakes whoever waits on the queue, to look at the wiring table again.
+  void wake_all();
+
+  /// Attaches to a slot. kConflict where another process holds it or it is closed. `supervised`: peers do not
+  /// infer the death of this end, only close_end tells it (a proxy that may be restarted).
+  [[nodiscard]] Result<Producer> producer(std::uint32_t slot, bool supervised = false) const;
+  [[nodiscard]] Result<Consumer> consumer(std::uint32_t slot, bool supervised = false) const;
+
+ private:
+  explicit Queue(std::unique_ptr<detail::QueueImpl> impl);
+  std::unique_ptr<detail::QueueImpl> impl_;
+};
+
+/// Waits for several ends at once, and can be woken by another thread.
+class Waiter {
+ public:
+  Waiter();
+  ~Waiter();
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+
+  /// Returns when one of the consumers has something to take (or its stream ended), one of the producers may put,
+  /// wake() was called, or `timeout` passed. No more than 127 ends.
+  void wait(std::span<const Consumer* const> consumers, std::span<const Producer* const> producers,
+            std::chrono::nanoseconds timeout);
+  /// Ends a wait() running now, or the next one. Any thread.
+  void wake();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mvm::queuevm
