@@ -1,0 +1,114 @@
+#pragma once
+// What a plug-in of the Harness kernel is, and what the kernel offers it.
+//
+//   class Hello final : public mvm::kernel::Plugin {
+//     mvm::Status start(mvm::kernel::Kernel& kernel) override {
+//       return kernel.handle("hello", [](mvm::kernel::Call& call) -> mvm::Result<mvm::kernel::Answer> {
+//         return mvm::kernel::Answer{{{"hello", call.args.value("name", "world")}}, {}};
+//       });
+//     }
+//     void stop() override {}
+//   };
+//   MVM_KERNEL_PLUGIN(Hello, "hello", "1.0.0")
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "mvm/base/blob_store.h"
+#include "mvm/base/log.h"
+#include "mvm/base/plugin_loader.h"
+#include "mvm/base/result.h"
+#include "mvm/base/unique_fd.h"
+#include "mvm/kernel/process.h"
+
+namespace mvm::kernel {
+
+inline constexpr const char* kPluginKind = "kernel";
+inline constexpr std::uint32_t kPluginApi = 1;
+
+/// One operation asked of the kernel: from the host over the guest channel, or by another plug-in.
+struct Call {
+  std::string op;
+  nlohmann::json args = nlohmann::json::object();  ///< always an object; its content is not checked yet
+  std::string blob;
+  std::vector<UniqueFd> descriptors;
+};
+
+/// What the operation answers.
+struct Answer {
+  nlohmann::json result = nlohmann::json::object();
+  std::string blob;  ///< at most channel::kPiece bytes
+};
+
+/// Runs on a thread of the pool and may block.
+using Handler = std::function<Result<Answer>(Call&)>;
+
+/// The node as the kernel was told on its command line.
+struct NodeConfig {
+  std::string lab;
+  std::string node;
+  std::string boot;                           ///< drawn once for each boot of the node
+  std::filesystem::path work;                 ///< folder for what the job needs, "/work"
+  std::filesystem::path run;                  ///< folder for the kernel's own, "/run/mvm"
+  std::filesystem::path prefix;               ///< the read-only tree, "/opt/mvm"
+  std::vector<std::filesystem::path> programs;  ///< preset program folders
+  unsigned user = 1000;                       ///< uid and gid that job processes get
+  unsigned group = 1000;
+  bool drops_privileges = false;              ///< false: not started by root, processes keep our uid
+};
+
+/// The kernel, as its plug-ins see it. Every method may be called from any thread.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  [[nodiscard]] virtual const NodeConfig& config() const = 0;
+
+  /// Offers an operation; kExists where another plug-in offers it. It ends with the plug-in.
+  [[nodiscard]] virtual Status handle(const std::string& op, Handler handler) = 0;
+  /// Calls an operation of any plug-in, on this thread. kUnsupported: nobody offers it.
+  [[nodiscard]] virtual Result<Answer> call(Call call) = 0;
+  /// Tells the host. Durable: when this returns, it will be told even if the kernel dies. `blob` at most
+  /// channel::kPiece bytes.
+  [[nodiscard]] virtual Status tell(const std::string& event, const nlohmann::json& args,
+                                    const std::string& blob = {}) = 0;
+  /// Runs something on the thread pool; blocks while its queue is full.
+  [[nodiscard]] virtual Status submit(std::function<void()> job) = 0;
+
+  [[nodiscard]] virtual ProcessManager& processes() = 0;
+  /// The node's blobs, in <work>/blobs.
+  [[nodiscard]] virtual const BlobStore& blobs() const = 0;
+};
+
+/// A plug-in. start() once; stop() once before it is destroyed, in the reverse order of starting: its handlers are
+/// no longer called by then, and its own threads must be gone when stop() returns.
+class Plugin {
+ public:
+  virtual ~Plugin() = default;
+  /// An error refuses the plug-in; the kernel goes on without it.
+  [[nodiscard]] virtual Status start(Kernel& kernel) = 0;
+  virtual void stop() = 0;
+};
+
+}  // namespace mvm::kernel
+
+/// Exports `Class` as the kernel plug-in of this shared object. Once per plug-in, at namespace scope.
+#define MVM_KERNEL_PLUGIN(Class, plugin_name, plugin_version)                                               \
+  extern "C" __attribute__((visibility("default"))) const ::mvm::MvmPluginDescriptor mvm_plugin;            \
+  extern "C" const ::mvm::MvmPluginDescriptor mvm_plugin = {                                                \
+      ::mvm::kPluginMagic,                                                                                  \
+      ::mvm::kPluginAbi,                                                                                    \
+      ::mvm::kernel::kPluginKind,                                                                           \
+      ::mvm::kernel::kPluginApi,                                                                            \
+      plugin_name,                                                                                          \
+      plugin_version,                                                                                       \
+      []() -> int {                                                                                         \
+        ::mvm::log::start("mvm-kernel/" plugin_name, ::mvm::log::Level::kInfo, "");                         \
+        return 0;                                                                                           \
+      },                                                                                                    \
+      nullptr,                                                                                              \
+      []() -> void* { return static_cast<::mvm::kernel::Plugin*>(new Class()); },                           \
+      [](void* object) { delete static_cast<::mvm::kernel::Plugin*>(object); }};
