@@ -1,0 +1,23 @@
+#pragma once
+// The root folder of a node: a skeleton around the image's /usr, with an /etc of our own making.
+
+#include <filesystem>
+
+#include "mvm/base/result.h"
+#include "mvm/osvm/vm_spec.h"
+
+namespace mvm::osvm {
+
+/// Makes `spec.folder` with root/, run/ and work/ in it.
+///
+/// root/ is built afresh (what an earlier guest left there is removed): bin, sbin and lib* as links into
+/// usr/, empty folders to mount on, and /etc: passwd, group, hosts, hostname, nsswitch.conf, and from the
+/// image only what names libraries and tools (ld.so.*, alternatives). Nothing else of the host's /etc gets
+/// in. root/, run/ and work/ belong to host user and group `owner`; existing content of run/ and work/ stays.
+/// Call only while no VM uses the folder.
+[[nodiscard]] Status make_node_folder(const VmSpec& spec, unsigned owner);
+
+/// Removes what make_node_folder() made except run/, work/ and the console's log, which belong to the lab.
+[[nodiscard]] Status remove_root(const std::filesystem::path& node_folder);
+
+}  // namespace mvm::osvm
