@@ -49,6 +49,7 @@ struct LabSpec {
   std::string owner;   ///< user
   std::string secret;  ///< 64 hexadecimal digits; authenticates the lab's proxies
   std::string subnet;  ///< "10.181.7.0/24": the lab's network on this host
+  bool proxy = true;   ///< links will leave the host's memory domain: load the lab child with its proxy
 };
 
 /// What a host made of it.
@@ -154,6 +155,10 @@ class HostAgent {
   /// Makes the rings and proxies of one domain and hands its processes their wiring.
   [[nodiscard]] virtual Status wire(const std::string& lab, const std::string& attempt,
                                     const DomainWiring& wiring) = 0;
+
+  /// Undoes wire() of an attempt on this host: links carried no more, rings removed. The nodes' own part is
+  /// attempt.clean. No error if there is nothing.
+  [[nodiscard]] virtual Status unwire(const std::string& lab, const std::string& attempt) = 0;
 
   /// Events after `seq` of `epoch`, waiting up to `timeout` for the first. Asking for events acknowledges
   /// those up to `seq`. An unknown epoch is answered with all that is known.

@@ -1,0 +1,56 @@
+#include "event_log.h"
+
+#include "mvm/base/digest.h"
+
+namespace mvm::host {
+
+EventLog::EventLog() : epoch_(random_hex(8)) {}
+
+std::uint64_t EventLog::append(HostEvent event) {
+  event.seq = next_++;
+  entries_.push_back(std::move(event));
+  more_.notify_all();
+  return next_ - 1;
+}
+
+void EventLog::add(HostEvent event) {
+  const std::lock_guard lock(mutex_);
+  if (!closed_) append(std::move(event));
+}
+
+Status EventLog::deliver(HostEvent event) {
+  std::unique_lock lock(mutex_);
+  if (!closed_) {
+    const std::uint64_t seq = append(std::move(event));
+    handled_.wait(lock, [&] { return closed_ || handled_up_to_ >= seq; });
+    if (handled_up_to_ >= seq) return ok();
+  }
+  return Error(ErrorCode::kCancelled, "the host daemon is stopping");
+}
+
+HostEvents EventLog::after(const std::string& epoch, std::uint64_t seq, std::chrono::milliseconds wait) {
+  std::unique_lock lock(mutex_);
+  if (epoch == epoch_) {
+    while (!entries_.empty() && entries_.front().seq <= seq) entries_.pop_front();
+    handled_up_to_ = std::max(handled_up_to_, std::min(seq, next_ - 1));
+    handled_.notify_all();
+  }
+  more_.wait_for(lock, wait, [&] { return closed_ || !entries_.empty(); });
+  HostEvents page{.epoch = epoch_, .events = {}};
+  std::size_t bytes = 0;
+  for (const HostEvent& event : entries_) {
+    if (page.events.size() >= kMaxPage || bytes >= kMaxPageBytes) break;
+    bytes += event.blob.size() + 256;
+    page.events.push_back(event);
+  }
+  return page;
+}
+
+void EventLog::close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  more_.notify_all();
+  handled_.notify_all();
+}
+
+}  // namespace mvm::host

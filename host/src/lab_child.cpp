@@ -1,0 +1,224 @@
+#include "mvm/host/lab_child.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <list>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <tuple>
+
+#include "mvm/base/file.h"
+#include "mvm/base/frame.h"
+#include "mvm/base/log.h"
+#include "mvm/base/unique_fd.h"
+#include "mvm/queuevm/proxy.h"
+#include "unix_socket.h"
+
+namespace mvm::host {
+namespace {
+
+using nlohmann::json;
+using queuevm::LinkHalf;
+
+constexpr int kFolderCheckMs = 60'000;
+constexpr int kFrameTimeoutMs = 5'000;
+constexpr std::size_t kMaxClients = 8;
+
+/// The proxy and what it carries, by attempt.
+class LabChild {
+ public:
+  static Result<std::unique_ptr<LabChild>> open(const LabChildOptions& options) {
+    auto child = std::unique_ptr<LabChild>(new LabChild(options));
+    child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
+    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain, .secret = std::move(secret)}));
+    const std::string address =
+        !options.advertise.empty() ? "0.0.0.0" : options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
+    MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));
+    MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
+    return child;
+  }
+
+  int run() {
+    sigset_t stops;
+    ::sigemptyset(&stops);
+    ::sigaddset(&stops, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+    const UniqueFd signals(::signalfd(-1, &stops, SFD_CLOEXEC));
+    while (!stopping_) {
+      std::vector<pollfd> items{{signals.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+      for (const Client& client : clients_) items.push_back({client.socket.get(), POLLIN, 0});
+      const int ready = ::poll(items.data(), items.size(), kFolderCheckMs);
+      if (ready == 0 && folder_is_gone()) {
+        log::warning("lab.folder_gone", {{"lab", options_.lab}});
+        break;
+      }
+      if (ready <= 0) continue;
+      if (items[0].revents != 0) break;
+      serve_clients(items);
+      if (items[1].revents != 0) accept_client();
+    }
+    return 0;
+  }
+
+ private:
+  struct Client {
+    UniqueFd socket;
+    FrameReader reader;
+    explicit Client(UniqueFd fd) : socket(std::move(fd)), reader(socket.get()) {}
+  };
+
+  explicit LabChild(LabChildOptions options) : options_(std::move(options)) {}
+
+  /// True once somebody removed the lab's folder: then nobody will ever ask us to stop.
+  [[nodiscard]] bool folder_is_gone() const {
+    struct stat info {};
+    return ::fstat(folder_.get(), &info) != 0 || info.st_nlink == 0;
+  }
+
+  void accept_client() {
+    UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket) return;
+    if (clients_.size() >= kMaxClients) clients_.pop_front();
+    clients_.emplace_back(std::move(socket));
+  }
+
+  void serve_clients(const std::vector<pollfd>& items) {
+    std::size_t at = 2;
+    for (auto client = clients_.begin(); client != clients_.end(); ++at) {
+      const bool keep = items[at].revents == 0 || serve_one(*client);
+      client = keep ? std::next(client) : clients_.erase(client);
+    }
+  }
+
+  bool serve_one(Client& client) {
+    auto request = client.reader.read(kFrameTimeoutMs);
+    if (!request) return false;
+    json reply;
+    auto result = answer(*request);
+    if (result)
+      reply = {{"ok", true}, {"result", std::move(*result)}};
+    else
+      reply = {{"ok", false},
+               {"error", {{"code", to_string(result.error().code())}, {"message", result.error().describe()}}}};
+    return send_frame(client.socket.get(), reply).has_value();
+  }
+
+  Result<json> answer(Frame& request) {
+    try {
+      const std::string op = request.head.at("op");
+      const json& args = request.head.at("args");
+      if (op == "hello") return json{{"pid", ::getpid()}, {"port", port_}, {"lab", options_.lab}};
+      if (op == "proxy.carry") return carry(args, request.descriptors);
+      if (op == "proxy.drop") return drop(args.at("attempt"));
+      if (op == "stats") return stats();
+      if (op == "stop") {
+        stopping_ = true;
+        return json::object();
+      }
+      return Error(ErrorCode::kUnsupported, "unknown operation " + op);
+    } catch (const json::exception& problem) {
+      return Error(ErrorCode::kCorrupt, problem.what());
+    }
+  }
+
+  Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
+    const std::string attempt = args.at("attempt");
+    for (const json& peer : args.at("peers"))
+      MVM_TRY(proxy_->add_peer(peer.at("name"), peer.value("address", ""), peer.value("port", std::uint16_t{0})));
+    const json& links = args.at("links");
+    if (links.size() != descriptors.size())
+      return Error(ErrorCode::kCorrupt, "a descriptor for each link was expected");
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      const json& link = links[i];
+      const Carried key{attempt, link.at("link"),
+                        link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming,
+                        link.at("peer")};
+      if (carried_.contains(key)) continue;
+      LinkHalf half;
+      half.link = std::get<1>(key);
+      half.flow = std::get<2>(key);
+      half.peer = std::get<3>(key);
+      half.descriptor = std::move(descriptors[i]);
+      half.slot = link.at("slot");
+      MVM_TRY(proxy_->add_link(std::move(half)));
+      carried_[key] = true;
+    }
+    return json::object();
+  }
+
+  Result<json> drop(const std::string& attempt) {
+    for (auto item = carried_.begin(); item != carried_.end();) {
+      const auto& [owner, link, flow, peer] = item->first;
+      if (owner != attempt) {
+        ++item;
+        continue;
+      }
+      if (auto removed = proxy_->remove_link(link, flow, peer); !removed)
+        log::warning("proxy.remove", {{"link", link}, {"why", removed.error().describe()}});
+      item = carried_.erase(item);
+    }
+    return json::object();
+  }
+
+  json stats() const {
+    json links = json::array();
+    for (const queuevm::LinkStats& link : proxy_->links())
+      links.push_back({{"link", link.link},
+                       {"flow", link.flow == LinkHalf::Flow::kOutgoing ? "out" : "in"},
+                       {"peer", link.peer},
+                       {"connected", link.connected},
+                       {"messages", link.messages},
+                       {"bytes", link.bytes},
+                       {"in_flight", link.in_flight}});
+    return {{"links", links}};
+  }
+
+  using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string>;
+
+  LabChildOptions options_;
+  UniqueFd folder_;
+  UniqueFd listener_;
+  std::unique_ptr<queuevm::Proxy> proxy_;
+  std::uint16_t port_ = 0;
+  std::list<Client> clients_;
+  std::map<Carried, bool> carried_;
+  bool stopping_ = false;
+};
+
+/// Everything that needs privilege is open; from here on the process can do nothing but move messages.
+Status drop_privileges(unsigned user) {
+  if (user != 0) {
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0)
+      return Error::from_errno(errno, "become user " + std::to_string(user));
+  }
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return Error::from_errno(errno, "no_new_privs");
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  return ok();
+}
+
+}  // namespace
+
+int lab_child_main(const LabChildOptions& options) {
+  ::signal(SIGPIPE, SIG_IGN);
+  auto child = LabChild::open(options);
+  Status ready = child ? drop_privileges(options.user) : Status(child.error());
+  if (!ready) {
+    log::error("lab.failed", {{"lab", options.lab}, {"why", ready.error().describe()}});
+    return 1;
+  }
+  log::info("lab.ready", {{"lab", options.lab}});
+  return (*child)->run();
+}
+
+}  // namespace mvm::host

@@ -1,0 +1,51 @@
+#pragma once
+// The daemon's side of a lab child: found or started, asked, watched, stopped.
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "mvm/base/frame.h"
+#include "mvm/base/result.h"
+#include "mvm/base/unique_fd.h"
+#include "mvm/host/lab_child.h"
+
+namespace mvm::host {
+
+/// A connection to a lab's child. Thread-safe.
+class LabChildClient {
+ public:
+  /// Connects to the child that listens in the lab's folder; kUnavailable where there is none.
+  [[nodiscard]] static Result<std::unique_ptr<LabChildClient>> adopt(const std::filesystem::path& folder);
+  /// Starts `program lab ...` and waits until it listens.
+  [[nodiscard]] static Result<std::unique_ptr<LabChildClient>> start(const std::filesystem::path& program,
+                                                                     const LabChildOptions& options);
+  ~LabChildClient();
+
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// Polls readable when the child has ended.
+  [[nodiscard]] int pidfd() const { return pidfd_.get(); }
+  [[nodiscard]] bool alive() const;
+
+  [[nodiscard]] Result<nlohmann::json> call(const std::string& op, const nlohmann::json& args,
+                                            const std::vector<int>& descriptors = {});
+  /// Ends the child: asks, then kills. Nothing of it lives afterwards.
+  void stop();
+
+ private:
+  LabChildClient(UniqueFd socket, UniqueFd pidfd);
+  Result<nlohmann::json> call_locked(const std::string& op, const nlohmann::json& args,
+                                     const std::vector<int>& descriptors);
+  void reap() const;
+
+  std::mutex mutex_;
+  UniqueFd socket_;
+  UniqueFd pidfd_;
+  FrameReader reader_;
+  std::uint16_t port_ = 0;
+};
+
+}  // namespace mvm::host

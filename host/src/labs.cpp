@@ -1,0 +1,218 @@
+// Labs of a host: network, lab child, folders; made, adopted, reaped.
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <future>
+
+#include "agent_state.h"
+#include "mvm/base/file.h"
+#include "mvm/base/log.h"
+#include "names.h"
+
+namespace mvm::host {
+namespace {
+
+/// Unprivileged user of lab children where the daemon is root: nobody.
+constexpr unsigned kChildUser = 65534;
+
+}  // namespace
+
+Result<std::shared_ptr<Lab>> LocalHostAgent::State::find_lab(const std::string& lab) {
+  const std::lock_guard lock(mutex);
+  const auto found = labs.find(lab);
+  if (found == labs.end())
+    return Error(ErrorCode::kNotFound, "lab " + lab + " is not on host " + config.name);
+  return found->second;
+}
+
+Status LocalHostAgent::State::open_network(Lab& lab) {
+  osvm::NetworkProvider* provider = networks();
+  if (provider == nullptr || lab.spec.subnet.empty()) return ok();
+  MVM_ASSIGN(const std::string address, bridge_address(lab.spec.subnet));
+  {
+    const std::lock_guard lock(lab.mutex);
+    if (!lab.bridge.empty()) return ok();
+  }
+  MVM_TRY(provider->ensure_network({.name = network_name(lab.spec.lab),
+                                    .lab = lab.spec.lab,
+                                    .subnet = lab.spec.subnet,
+                                    .host_address = address}));
+  const std::lock_guard lock(lab.mutex);
+  lab.bridge = address;
+  return ok();
+}
+
+Status LocalHostAgent::State::open_child(Lab& lab) {
+  if (!lab.spec.proxy) return ok();
+  {
+    const std::lock_guard lock(lab.mutex);
+    if (lab.child && lab.child->alive()) return ok();
+  }
+  auto child = LabChildClient::adopt(lab.folder);
+  if (!child)
+    child = LabChildClient::start(config.program, {.lab = lab.spec.lab,
+                                                   .domain = "host:" + config.name,
+                                                   .folder = lab.folder,
+                                                   .bridge_address = lab.bridge,
+                                                   .advertise = config.advertise,
+                                                   .user = ::geteuid() == 0 ? kChildUser : 0});
+  if (!child) return std::move(child).error();
+  {
+    const std::lock_guard lock(lab.mutex);
+    lab.child = std::move(*child);
+  }
+  ::eventfd_write(watch_changed.get(), 1);
+  return ok();
+}
+
+Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
+  MVM_TRY(check(spec));
+  std::shared_ptr<Lab> lab;
+  {
+    const std::lock_guard lock(state_->mutex);
+    auto& entry = state_->labs[spec.lab];
+    if (!entry) entry = std::make_shared<Lab>(spec, state_->config.state / "labs" / spec.lab);
+    lab = entry;
+  }
+  const std::lock_guard work(lab->work);
+  if (lab->closing) return Error(ErrorCode::kConflict, "lab " + spec.lab + " is being destroyed");
+  if (lab->spec.secret != spec.secret || lab->spec.subnet != spec.subnet)
+    return Error(ErrorCode::kConflict, "lab " + spec.lab + " exists on host " + state_->config.name +
+                                           " with another secret or subnet");
+  MVM_TRY(write_record(*lab));
+  MVM_TRY(state_->open_network(*lab));
+  MVM_TRY(state_->open_child(*lab));
+  const std::lock_guard lock(lab->mutex);
+  LabInfo info;
+  info.proxy_address = state_->config.advertise.empty() ? lab->bridge : state_->config.advertise;
+  info.proxy_port = lab->child ? lab->child->port() : std::uint16_t{0};
+  return info;
+}
+
+Status LocalHostAgent::State::close_lab(const std::shared_ptr<Lab>& lab) {
+  std::map<std::string, std::shared_ptr<Node>> nodes;
+  {
+    const std::lock_guard lock(lab->mutex);
+    lab->closing = true;
+    nodes = lab->nodes;
+  }
+  const std::lock_guard work(lab->work);
+  // Nodes go in parallel: each may take a hypervisor's grace period.
+  std::vector<std::future<Status>> endings;
+  for (auto& [name, node] : nodes)
+    endings.push_back(std::async(std::launch::async, [this, &lab, node] { return close_node(*lab, *node); }));
+  Status first = ok();
+  for (auto& ending : endings)
+    if (Status ended = ending.get(); !ended && first) first = std::move(ended);
+  MVM_TRY(std::move(first));
+  std::shared_ptr<LabChildClient> child;
+  {
+    const std::lock_guard lock(lab->mutex);
+    child = std::move(lab->child);
+  }
+  if (!child) {
+    if (auto left = LabChildClient::adopt(lab->folder)) child = std::move(*left);
+  }
+  if (child) child->stop();
+  if (osvm::NetworkProvider* provider = networks(); provider != nullptr && !lab->spec.subnet.empty())
+    MVM_TRY(provider->remove_network(network_name(lab->spec.lab)));
+  MVM_TRY(remove_tree(ring_folder(*lab)));
+  MVM_TRY(remove_tree(lab->folder));
+  const std::lock_guard lock(mutex);
+  labs.erase(lab->spec.lab);
+  return ok();
+}
+
+Status LocalHostAgent::destroy_lab(const std::string& name) {
+  MVM_TRY(check_id("lab", name, 32));
+  auto lab = state_->find_lab(name);
+  if (!lab) return ok();
+  return state_->close_lab(*lab);
+}
+
+/// Runs until the agent goes: a lab child that ends by itself is news for the broker, and so is a VM.
+void LocalHostAgent::State::watch() {
+  while (!stopping) {
+    std::vector<std::shared_ptr<Lab>> owners;
+    std::vector<std::shared_ptr<LabChildClient>> children;
+    std::vector<pollfd> items{{watch_changed.get(), POLLIN, 0}};
+    {
+      const std::lock_guard lock(mutex);
+      for (auto& [name, lab] : labs) {
+        const std::lock_guard inner(lab->mutex);
+        if (!lab->child) continue;
+        owners.push_back(lab);
+        children.push_back(lab->child);
+        items.push_back({lab->child->pidfd(), POLLIN, 0});
+      }
+    }
+    if (::poll(items.data(), items.size(), -1) < 0) continue;
+    eventfd_t ignored = 0;
+    if (items[0].revents != 0) ::eventfd_read(watch_changed.get(), &ignored);
+    handle_vm_events();
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      if (items[i + 1].revents == 0) continue;
+      {
+        const std::lock_guard lock(owners[i]->mutex);
+        if (owners[i]->child == children[i]) owners[i]->child.reset();
+        if (owners[i]->closing) continue;
+      }
+      mvm::log::warning("lab.child_lost", {{"lab", owners[i]->spec.lab}});
+      log.add({.lab = owners[i]->spec.lab,
+                     .event = "lab.child",
+                     .args = {{"lost", true}, {"reason", "the lab's proxy process ended unexpectedly"}}});
+    }
+  }
+}
+
+Status LocalHostAgent::recover() {
+  std::vector<std::filesystem::path> broken;
+  const auto found = read_records(state_->config.state / "labs", broken);
+  for (const std::filesystem::path& path : broken) {
+    mvm::log::warning("host.broken_record", {{"path", path.string()}});
+    MVM_TRY(remove_tree(path));
+  }
+  for (const std::shared_ptr<Lab>& lab : found) {
+    {
+      const std::lock_guard lock(state_->mutex);
+      state_->labs[lab->spec.lab] = lab;
+    }
+    if (auto child = LabChildClient::adopt(lab->folder)) lab->child = std::move(*child);
+    if (auto opened = state_->open_network(*lab); !opened)
+      mvm::log::warning("lab.network", {{"lab", lab->spec.lab}, {"why", opened.error().describe()}});
+    for (const auto& [name, node] : lab->nodes) {
+      osvm::Hypervisor* driver = state_->hypervisor(node->spec.driver);
+      auto vm = driver != nullptr ? driver->find(vm_id(lab->spec.lab, name))
+                                  : Result<osvm::VmInfo>(Error(ErrorCode::kNotFound, "its driver is not configured"));
+      if (!vm && vm.error().code() == ErrorCode::kNotFound) {
+        state_->mark_lost(lab->spec.lab, *node, "it was gone when the host daemon came back");
+        continue;
+      }
+      MVM_TRY(state_->open_channel(lab, node));
+      mvm::log::info("node.adopted", {{"lab", lab->spec.lab}, {"node", name}});
+    }
+  }
+  ::eventfd_write(state_->watch_changed.get(), 1);
+  return state_->reap_strangers();
+}
+
+/// VMs in folders of ours that are on no record. Networks and rings need no such search: their lab's record is
+/// written before they are made and removed after they are gone.
+Status LocalHostAgent::State::reap_strangers() {
+  const std::string ours = (config.state / "labs").string() + "/";
+  for (const auto& hypervisor : hypervisors) {
+    auto vms = hypervisor->list();
+    if (!vms) continue;  // unreachable now: looked at again when it is back
+    for (const osvm::VmInfo& vm : *vms) {
+      if (!vm.folder.string().starts_with(ours) || find_node(vm.labels.lab, vm.labels.node)) continue;
+      mvm::log::warning("host.reaped_vm", {{"vm", vm.id}});
+      MVM_TRY(hypervisor->destroy(vm.id));
+    }
+  }
+  return ok();
+}
+
+}  // namespace mvm::host

@@ -1,0 +1,208 @@
+// Carries out the wiring of one memory domain: the host's own, or a guest's.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "agent_state.h"
+#include "mvm/base/file.h"
+#include "mvm/base/log.h"
+#include "mvm/queuevm/queue.h"
+#include "names.h"
+
+namespace mvm::host {
+namespace {
+
+using nlohmann::json;
+using queuevm::Queue;
+
+constexpr std::chrono::seconds kWireTimeout{60};
+constexpr std::size_t kDescriptorsPerFrame = 60;
+
+Result<queuevm::QueueSpec> spec_from(const json& create) {
+  queuevm::QueueSpec spec;
+  const auto kind = queuevm::queue_kind_from(create.at("kind").get<std::string>());
+  const auto rule = queuevm::when_full_from(create.at("when_full").get<std::string>());
+  const auto deliver = queuevm::deliver_from(create.at("deliver").get<std::string>());
+  if (!kind || !rule || !deliver) return Error(ErrorCode::kInvalid, "unknown queue kind, rule or delivery");
+  spec.kind = *kind;
+  spec.when_full = *rule;
+  spec.deliver = *deliver;
+  spec.capacity = create.at("capacity");
+  spec.bytes = create.at("bytes");
+  if (create.contains("timeout_ms") && create.at("timeout_ms").is_number())
+    spec.timeout = std::chrono::milliseconds(create.at("timeout_ms").get<std::int64_t>());
+  spec.producers = create.at("producers");
+  spec.consumers = create.at("consumers");
+  spec.id = create.value("link", std::uint64_t{0});
+  return spec;
+}
+
+/// Where the rings of one attempt stand. A queue's id may hold any text, so its file is named by digest.
+class Rings {
+ public:
+  Rings(std::filesystem::path lab_folder, const std::string& attempt)
+      : folder_(std::move(lab_folder) / sha256_hex(attempt).substr(0, 16)) {}
+
+  Status make(const json& queues) {
+    MVM_TRY(make_folders(folder_, 0711));
+    for (const json& queue : queues) {
+      const std::string id = queue.at("id");
+      if (!queue.contains("create")) continue;
+      MVM_ASSIGN(const queuevm::QueueSpec spec, spec_from(queue.at("create")));
+      auto made = Queue::create(path(id), spec);
+      if (!made && made.error().code() != ErrorCode::kExists)
+        return std::move(made).error().wrap("queue " + id);
+    }
+    return ok();
+  }
+
+  /// A descriptor for exactly one process.
+  [[nodiscard]] Result<UniqueFd> open(const std::string& id) const {
+    MVM_ASSIGN(const Queue queue, Queue::open(path(id)));
+    return queue.open_descriptor();
+  }
+
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  [[nodiscard]] std::filesystem::path path(const std::string& id) const { return folder_ / sha256_hex(id).substr(0, 16); }
+  std::filesystem::path folder_;
+};
+
+std::vector<std::string> queues_of(const json& process) {
+  std::set<std::string> ids;
+  for (const json& port : process.at("ports"))
+    for (const json& end : port.at("ends")) ids.insert(end.at("queue").get<std::string>());
+  return {ids.begin(), ids.end()};
+}
+
+/// Gives `proc` (or, where empty, the kernel) its descriptors, as many in a frame as fit.
+Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::string& attempt, const std::string& proc,
+                 const std::vector<std::string>& ids) {
+  for (std::size_t first = 0; first < ids.size(); first += kDescriptorsPerFrame) {
+    json part = json::array();
+    std::vector<UniqueFd> descriptors;
+    std::vector<int> numbers;
+    for (std::size_t i = first; i < std::min(ids.size(), first + kDescriptorsPerFrame); ++i) {
+      MVM_ASSIGN(UniqueFd descriptor, rings.open(ids[i]));
+      numbers.push_back(descriptor.get());
+      descriptors.push_back(std::move(descriptor));
+      part.push_back(ids[i]);
+    }
+    MVM_TRY(channel.call("wire.queues", {{"attempt", attempt}, {"proc", proc}, {"ids", part}}, kWireTimeout, {},
+                         numbers));
+  }
+  return ok();
+}
+
+Status carry(LabChildClient& child, const Rings& rings, const std::string& attempt, const json& peers,
+             const json& proxies) {
+  for (std::size_t first = 0; first < proxies.size(); first += kDescriptorsPerFrame) {
+    json links = json::array();
+    std::vector<UniqueFd> owned;
+    std::vector<int> descriptors;
+    for (std::size_t i = first; i < std::min(proxies.size(), first + kDescriptorsPerFrame); ++i) {
+      MVM_ASSIGN(UniqueFd descriptor, rings.open(proxies[i].at("queue")));
+      descriptors.push_back(descriptor.get());
+      owned.push_back(std::move(descriptor));
+      links.push_back(proxies[i]);
+    }
+    MVM_TRY(child.call("proxy.carry", {{"attempt", attempt}, {"peers", peers}, {"links", links}}, descriptors));
+  }
+  return ok();
+}
+
+}  // namespace
+
+Status LocalHostAgent::State::wire_guest(const std::string& lab, const std::string& attempt,
+                                         const DomainWiring& wiring) {
+  MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab, wiring.node));
+  json steps = wiring.steps;
+  steps["attempt"] = attempt;
+  MVM_ASSIGN(const std::shared_ptr<Lab> owner, find_lab(lab));
+  steps["secret"] = owner->spec.secret;
+  MVM_TRY(channel->call("wire.apply", steps, kWireTimeout));
+  return ok();
+}
+
+Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, const json& steps) {
+  MVM_TRY(make_folders(config.shared_memory, 0711));
+  MVM_TRY(make_folders(ring_folder(lab), 0711));
+  Rings rings(ring_folder(lab), attempt);
+  MVM_TRY(rings.make(steps.at("queues")));
+
+  std::map<std::string, json> by_node;
+  for (const json& process : steps.at("processes"))
+    by_node.try_emplace(process.at("node").get<std::string>(), json::array()).first->second.push_back(process);
+  for (const auto& [node, processes] : by_node) {
+    MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab.spec.lab, node));
+    std::set<std::string> all;
+    for (const json& process : processes) {
+      const std::vector<std::string> ids = queues_of(process);
+      all.insert(ids.begin(), ids.end());
+      MVM_TRY(hand_over(*channel, rings, attempt, process.at("proc"), ids));
+    }
+    MVM_TRY(hand_over(*channel, rings, attempt, "", {all.begin(), all.end()}));
+    json queues = json::array();
+    for (const std::string& id : all) queues.push_back({{"id", id}});
+    const json apply = {{"attempt", attempt},       {"generation", steps.at("generation")},
+                        {"domain", steps.value("domain", "")}, {"secret", ""},
+                        {"queues", queues},         {"processes", processes},
+                        {"peers", json::array()},   {"proxies", json::array()}};
+    MVM_TRY(channel->call("wire.apply", apply, kWireTimeout));
+  }
+
+  const json proxies = steps.value("proxies", json::array());
+  if (proxies.empty()) return ok();
+  MVM_TRY(open_child(lab));
+  std::shared_ptr<LabChildClient> child;
+  {
+    const std::lock_guard lock(lab.mutex);
+    child = lab.child;
+  }
+  if (!child)
+    return Error(ErrorCode::kConflict, "lab " + lab.spec.lab + " was made without a proxy, but a link needs one");
+  return carry(*child, rings, attempt, steps.value("peers", json::array()), proxies);
+}
+
+Status LocalHostAgent::wire(const std::string& lab, const std::string& attempt, const DomainWiring& wiring) {
+  MVM_ASSIGN(const std::shared_ptr<Lab> owner, state_->find_lab(lab));
+  const std::lock_guard work(owner->work);
+  std::vector<std::shared_ptr<Node>> nodes;
+  {
+    const std::lock_guard lock(owner->mutex);
+    for (const auto& [name, node] : owner->nodes) nodes.push_back(node);
+  }
+  for (const auto& node : nodes) {
+    const bool up = [&] {
+      const std::lock_guard lock(node->mutex);
+      return node->state == NodeState::kUp && node->channel;
+    }();
+    if (up) MVM_TRY(state_->introduce(*owner, *node));
+  }
+  try {
+    return wiring.node.empty() ? state_->wire_host(*owner, attempt, wiring.steps)
+                               : state_->wire_guest(lab, attempt, wiring);
+  } catch (const json::exception& problem) {
+    return Error(ErrorCode::kInvalid, std::string("wiring: ") + problem.what());
+  }
+}
+
+Status LocalHostAgent::unwire(const std::string& lab, const std::string& attempt) {
+  auto owner = state_->find_lab(lab);
+  if (!owner) return ok();
+  const std::lock_guard work((*owner)->work);
+  std::shared_ptr<LabChildClient> child;
+  {
+    const std::lock_guard lock((*owner)->mutex);
+    child = (*owner)->child;
+  }
+  if (child && child->alive()) MVM_TRY(child->call("proxy.drop", {{"attempt", attempt}}));
+  return remove_tree(Rings(state_->ring_folder(**owner), attempt).folder());
+}
+
+}  // namespace mvm::host
