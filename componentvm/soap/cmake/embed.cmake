@@ -1,0 +1,13 @@
+# Turns the WSDL files into one C++ source: an array of (name, text).
+set(code "#include <cstddef>\nnamespace mvm::soap {\nstruct EmbeddedWsdl { const char* service; const char* text; };\n")
+string(APPEND code "extern const EmbeddedWsdl kWsdl[];\nextern const std::size_t kWsdlCount;\n")
+string(APPEND code "const EmbeddedWsdl kWsdl[] = {\n")
+foreach(file IN LISTS WSDL)
+  get_filename_component(name ${file} NAME_WE)
+  string(TOLOWER ${name} name)
+  file(READ ${file} text)
+  string(APPEND code "{\"${name}\", R\"mvmwsdl(${text})mvmwsdl\"},\n")
+endforeach()
+list(LENGTH WSDL count)
+string(APPEND code "};\nconst std::size_t kWsdlCount = ${count};\n}\n")
+file(WRITE ${OUT} "${code}")

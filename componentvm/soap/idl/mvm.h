@@ -1,0 +1,6 @@
+// All services of MVM, one run of soapcpp2.
+#import "types.h"
+#import "broker.h"
+#import "store.h"
+#import "node.h"
+#import "host.h"

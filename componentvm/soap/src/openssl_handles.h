@@ -1,0 +1,42 @@
+#pragma once
+// Owners of OpenSSL's objects, and its error queue as text.
+
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+#include <string>
+
+namespace mvm::soap {
+
+template <auto Free>
+struct OpensslFree {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+using UniqueBio = std::unique_ptr<BIO, OpensslFree<BIO_free_all>>;
+using UniqueKey = std::unique_ptr<EVP_PKEY, OpensslFree<EVP_PKEY_free>>;
+using UniqueX509 = std::unique_ptr<X509, OpensslFree<X509_free>>;
+using UniqueExtension = std::unique_ptr<X509_EXTENSION, OpensslFree<X509_EXTENSION_free>>;
+using UniqueBignum = std::unique_ptr<BIGNUM, OpensslFree<BN_free>>;
+using UniqueSslContext = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
+using UniqueSsl = std::unique_ptr<SSL, OpensslFree<SSL_free>>;
+
+/// The oldest entry of this thread's error queue, which is emptied.
+inline std::string openssl_error() {
+  const unsigned long code = ERR_get_error();
+  ERR_clear_error();
+  if (code == 0) return "unknown error";
+  char text[256];
+  ERR_error_string_n(code, text, sizeof text);
+  return text;
+}
+
+}  // namespace mvm::soap
