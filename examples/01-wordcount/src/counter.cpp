@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Counts the words of the pieces it gets; when there are no more, passes its counts on.
 //
 //   counter            ports "in" and "out"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Adds up what the counters found; writes all words, the commonest first, and prints the first of them.
 //
 //   merger FILE TOP    port "in"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cuts a text into pieces of whole words and hands them to whoever is free.
 //
 //   reader FILE        port "out"

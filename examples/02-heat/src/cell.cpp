@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One piece of a ring of metal that exchanges heat with its two neighbours.
 //
 //   cell POINTS STEPS      ports "from-left", "from-right" in; "to-left", "to-right", "result" out

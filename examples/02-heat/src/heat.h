@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What cells and judge agree on: the first state of the ring and the law of its change.
 #pragma once
 

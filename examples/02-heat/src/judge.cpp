@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts the ring together, writes it, and compares it with the answer of one process alone.
 //
 //   judge POINTS STEPS FILE      port "results", in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts the spectrum in order, writes its peaks, and compares it with the transform made by one process alone.
 //
 //   judge POINTS TOLERANCE FILE      port "spectra", in

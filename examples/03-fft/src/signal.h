@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What workers and judge agree on: the signal, and how it is shared out.
 #pragma once
 

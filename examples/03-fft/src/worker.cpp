@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One of 2^d processes that together make a Fast Fourier Transform (decimation in frequency).
 //
 //   worker POINTS      port arrays "to-peer" out and "from-peer" in, port "spectrum" out

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cuts the picture into tiles and deals them out to whoever is free.
 //
 //   dealer WIDTH HEIGHT TILE       port "tiles", out

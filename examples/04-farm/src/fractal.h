@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the farm's three kinds of process agree on: tiles, and how they travel.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts the tiles together, in whatever order they come, and writes the picture.
 //
 //   painter WIDTH HEIGHT FILE.png      port "pixels", in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes a picture with a colour table as a PNG file, without compression [PNG 1.2, RFC 1950, RFC 1951].
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Computes tiles of the Mandelbrot set until there are no more.
 //
 //   worker WIDTH HEIGHT DEPTH      ports "tiles", in, and "pixels", out
