@@ -15,7 +15,7 @@
 
 namespace {
 
-constexpr std::size_t kPiece = 1024;
+constexpr std::size_t kPiece = 1024;  // bytes
 
 [[noreturn]] void fail(const char* what) {
   std::fprintf(stderr, "reader: %s: %s\n", what, mvm_error());
