@@ -164,7 +164,7 @@ Status make_node_folder(const VmSpec& spec, unsigned owner) {
 }
 
 Status remove_root(const fs::path& node_folder) {
-  MVM_TRY(remove_tree(node_folder / "initramfs"));
+  for (const char* file : {"initramfs", "disk.qcow2"}) MVM_TRY(remove_tree(node_folder / file));
   return remove_tree(node_folder / "root");
 }
 
