@@ -23,9 +23,9 @@ class Archive {
  public:
   void add(const std::string& name, unsigned mode, std::string_view content) {
     std::array<char, 111> head{};
-    std::snprintf(head.data(), head.size(), "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", ++inode_,
-                  mode, 0u, 0u, S_ISDIR(mode) ? 2u : 1u, 0u, static_cast<unsigned>(content.size()), 0u, 0u, 0u, 0u,
-                  static_cast<unsigned>(name.size() + 1), 0u);
+    std::snprintf(head.data(), head.size(), "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
+                  ++inode_, mode, 0u, 0u, S_ISDIR(mode) ? 2u : 1u, 0u, static_cast<unsigned>(content.size()),
+                  0u, 0u, 0u, 0u, static_cast<unsigned>(name.size() + 1), 0u);
     bytes_.append(head.data(), 110);
     bytes_.append(name.c_str(), name.size() + 1);
     pad();
@@ -103,7 +103,8 @@ void add_settings(Archive& archive, const VmSpec& spec, const std::string& mount
 
 Status write_initramfs(const VmSpec& spec, const fs::path& image, const fs::path& target) {
   auto bytes = read_file(image, kMaxImage);
-  if (!bytes) return std::move(bytes).error().wrap("the guest's initramfs (packaging/make-qemu-image makes it)");
+  if (!bytes)
+    return std::move(bytes).error().wrap("the guest's initramfs (packaging/make-qemu-image makes it)");
   bytes->append((4 - bytes->size() % 4) % 4, '\0');  // the next archive starts on a multiple of four
   MVM_ASSIGN(const std::string mount_lines, mounts(spec));
   Archive archive;

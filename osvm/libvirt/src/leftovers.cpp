@@ -25,7 +25,8 @@ bool is_group_of(const std::string& folder, const std::string& id) {
   for (const char c : id) escaped += c == '-' ? std::string("\\x2d") : std::string(1, c);
   for (const auto& [head, tail] : {std::pair<std::string, std::string>("lxc-", "-" + id + ".libvirt-lxc"),
                                    {"machine-lxc\\x2d", "\\x2d" + escaped + ".scope"}}) {
-    if (folder.size() <= head.size() + tail.size() || !folder.starts_with(head) || !folder.ends_with(tail)) continue;
+    if (folder.size() <= head.size() + tail.size() || !folder.starts_with(head) || !folder.ends_with(tail))
+      continue;
     const std::string middle = folder.substr(head.size(), folder.size() - head.size() - tail.size());
     if (std::all_of(middle.begin(), middle.end(), [](char c) { return c >= '0' && c <= '9'; })) return true;
   }
@@ -46,7 +47,8 @@ std::vector<fs::path> groups_of(const std::string& id) {
 }
 
 void write_if_there(const fs::path& file, std::string_view text) {
-  if (const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC)); fd) static_cast<void>(write_all(fd.get(), text));
+  if (const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC)); fd)
+    static_cast<void>(write_all(fd.get(), text));
 }
 
 /// Sends SIGKILL to all in the group and the groups below; true where there was somebody.

@@ -27,8 +27,16 @@ Result<std::filesystem::path> make_overlay(const VmSpec& spec) {
   const std::filesystem::path overlay = spec.folder / "disk.qcow2";
   MVM_TRY(remove_tree(overlay));
   SpawnOptions options;
-  options.argv = {"qemu-img", "create", "-q", "-f", "qcow2", "-b", spec.image.disk.native(), "-F",
-                  spec.image.disk_format, overlay.native()};
+  options.argv = {"qemu-img",
+                  "create",
+                  "-q",
+                  "-f",
+                  "qcow2",
+                  "-b",
+                  spec.image.disk.native(),
+                  "-F",
+                  spec.image.disk_format,
+                  overlay.native()};
   auto done = run_captured(std::move(options), std::chrono::seconds(30));
   if (!done) return std::move(done).error().wrap("make a disk overlay (package qemu-utils)");
   if (!done->status.success()) return Error(ErrorCode::kIo, "make a disk overlay: " + done->errors);
@@ -49,11 +57,12 @@ class QemuVms final : public LibvirtVms {
     settings.kernel = spec.image.kernel.empty() ? options_.kernel : spec.image.kernel;
     const auto& initramfs = spec.image.initramfs.empty() ? options_.initramfs : spec.image.initramfs;
     if (settings.kernel.empty() || initramfs.empty())
-      return Error(ErrorCode::kNotFound,
-                   "driver qemu needs a guest kernel and an initramfs; packaging/make-qemu-image DIR makes them");
+      return Error(
+          ErrorCode::kNotFound,
+          "driver qemu needs a guest kernel and an initramfs; packaging/make-qemu-image DIR makes them");
     if (std::error_code none; !std::filesystem::is_regular_file(settings.kernel, none))
-      return Error(ErrorCode::kNotFound,
-                   "there is no guest kernel " + settings.kernel.native() + "; packaging/make-qemu-image makes it");
+      return Error(ErrorCode::kNotFound, "there is no guest kernel " + settings.kernel.native() +
+                                             "; packaging/make-qemu-image makes it");
     MVM_TRY(make_node_folder(spec, 0));
     settings.initramfs = spec.folder / "initramfs";
     MVM_TRY(write_initramfs(spec, initramfs, settings.initramfs));
@@ -78,7 +87,8 @@ class QemuVms final : public LibvirtVms {
   void try_out(virConnectPtr connect, DriverStatus& status) override {
     unsigned long version = 0;
     if (virConnectGetVersion(connect, &version) != 0) virResetLastError();
-    status.detail = "QEMU " + std::to_string(version / 1'000'000) + "." + std::to_string(version / 1000 % 1000);
+    status.detail =
+        "QEMU " + std::to_string(version / 1'000'000) + "." + std::to_string(version / 1000 % 1000);
     const auto kvm = use_kvm({});
     status.accelerator = kvm && *kvm ? "kvm" : "tcg";
     if (status.accelerator == "tcg") {
