@@ -1,0 +1,97 @@
+#pragma once
+// How a graph's links become queues in memory domains, and what carries them between domains. Pure.
+// docs/architecture.md, "Memory domains and wiring"; docs/formats/guest-channel.md, wire.apply.
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mvm/base/result.h"
+#include "mvm/broker/planner.h"
+#include "mvm/host/host_agent.h"
+#include "mvm/topologies/graph.h"
+#include "mvm/topologies/params.h"
+
+namespace mvm::broker {
+
+inline constexpr std::uint32_t kMaxQueueEnds = 4096;  ///< slots of one side of a queue
+
+/// Processes that share memory: a host with all its containers, or one guest.
+struct MemoryDomain {
+  std::string name;  ///< "host:alpha", "node:cell-3"
+  std::string host;
+  std::string node;  ///< of a guest; empty: the host's own domain
+};
+
+/// A queue in a domain.
+struct WiredQueue {
+  std::uint32_t domain = 0;
+  topologies::LinkId link = 0;
+  std::uint32_t producers = 0;  ///< slots
+  std::uint32_t consumers = 0;
+};
+
+/// A process's end at a queue.
+struct WiredEnd {
+  topologies::ProcessId process = 0;
+  topologies::Slot slot = 0;  ///< of the process: says port and direction
+  std::uint32_t queue = 0;
+  std::uint32_t queue_slot = 0;
+};
+
+/// From a consumer slot of one domain's queue to a producer slot of another's.
+struct Carry {
+  std::uint32_t from_queue = 0, from_slot = 0;
+  std::uint32_t to_queue = 0, to_slot = 0;
+};
+
+/// All of a job's wiring, without addresses.
+struct WiringLayout {
+  std::vector<MemoryDomain> domains;
+  std::vector<std::uint32_t> domain_of;  ///< for each process
+  std::vector<WiredQueue> queues;
+  std::vector<WiredEnd> ends;            ///< grouped by process, in the order of processes and slots
+  std::vector<std::uint32_t> first_end;  ///< for each process where its ends begin; one more than processes
+  std::vector<Carry> carries;
+};
+
+/// Splits the links. kInvalid where a queue would have more than kMaxQueueEnds ends on a side.
+[[nodiscard]] Result<WiringLayout> lay_out(const topologies::Graph& graph, const Plan& plan);
+
+/// Hosts whose domain something is carried to or from: they need a proxy.
+[[nodiscard]] std::set<std::string> hosts_with_proxy(const WiringLayout& layout);
+
+/// What the steps need beside the layout.
+struct WiringContext {
+  struct HostAddress {
+    std::string bridge;         ///< its address on the lab's network there: what its guests dial
+    std::string proxy_address;  ///< what other hosts dial
+    std::uint16_t proxy_port = 0;
+  };
+  std::string job, attempt, secret;
+  std::uint64_t generation = 1;
+  std::uint64_t link_base = 0;  ///< numbers of carried links start here, so that a lab's jobs do not collide
+  std::map<std::string, HostAddress> hosts;
+  std::vector<topologies::Param> params;
+};
+
+/// The wiring of one domain and the host that carries it out.
+struct HostWiring {
+  std::string host;
+  host::DomainWiring wiring;
+};
+
+/// The steps of every domain that holds a process or carries a link.
+[[nodiscard]] std::vector<HostWiring> make_steps(const topologies::Graph& graph, const Plan& plan,
+                                                 const WiringLayout& layout, const WiringContext& context);
+
+/// "shm" within a domain, "proxy" where the link is carried: for people, by link.
+[[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
+
+/// "attempt/role[index]": how the kernel calls a process.
+[[nodiscard]] std::string process_id(const std::string& attempt, const topologies::Graph& graph,
+                                     topologies::ProcessId process);
+
+}  // namespace mvm::broker

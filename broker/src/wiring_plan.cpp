@@ -1,0 +1,304 @@
+#include "mvm/broker/wiring_plan.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <unordered_map>
+
+namespace mvm::broker {
+namespace {
+
+using topologies::Deliver;
+using topologies::End;
+using topologies::Graph;
+using topologies::LinkId;
+using topologies::ProcessId;
+
+/// Lays out link by link.
+class Layouter {
+ public:
+  Layouter(const Graph& graph, const Plan& plan) : graph_(graph), plan_(plan) {}
+  [[nodiscard]] Result<WiringLayout> run();
+
+ private:
+  /// The queues of one link (or of one consumer of it) by domain.
+  struct Tree {
+    LinkId link = 0;
+    std::uint32_t home = 0;
+    std::map<std::uint32_t, std::uint32_t> feeders;  ///< domain → queue, the home's own included
+    std::map<std::uint32_t, std::uint32_t> drains;
+  };
+
+  std::uint32_t domain(const std::string& name, const std::string& host, const std::string& node);
+  void make_domains();
+  /// The domain one step nearer to the home.
+  [[nodiscard]] std::uint32_t parent(std::uint32_t domain, std::uint32_t home) const;
+  std::uint32_t add_queue(std::uint32_t domain, LinkId link);
+  void add_path(Tree& tree, std::map<std::uint32_t, std::uint32_t>& queues, std::uint32_t domain);
+  void carry(std::uint32_t from, std::uint32_t to);
+  void wire(LinkId link, std::span<const End> producers, std::span<const End> consumers);
+  [[nodiscard]] Status check() const;
+
+  const Graph& graph_;
+  const Plan& plan_;
+  WiringLayout out_;
+  std::map<std::string, std::uint32_t> domain_by_name_;
+  std::vector<std::uint32_t> host_domain_;  ///< for each domain its host's own
+  std::vector<std::vector<WiredEnd>> ends_;
+};
+
+std::uint32_t Layouter::domain(const std::string& name, const std::string& host, const std::string& node) {
+  const auto [found, fresh] = domain_by_name_.try_emplace(name, static_cast<std::uint32_t>(out_.domains.size()));
+  if (fresh) {
+    out_.domains.push_back({.name = name, .host = host, .node = node});
+    host_domain_.push_back(found->second);
+  }
+  return found->second;
+}
+
+void Layouter::make_domains() {
+  std::vector<std::uint32_t> of_node;
+  for (const auto& node : plan_.nodes) {
+    const auto own = domain("host:" + node.host, node.host, "");
+    if (node.driver != "qemu") {
+      of_node.push_back(own);
+      continue;
+    }
+    const auto guest = domain("node:" + node.node, node.host, node.node);
+    host_domain_[guest] = own;
+    of_node.push_back(guest);
+  }
+  for (const auto node : plan_.node_of) out_.domain_of.push_back(of_node[node]);
+}
+
+std::uint32_t Layouter::parent(std::uint32_t domain, std::uint32_t home) const {
+  return host_domain_[domain] != domain ? host_domain_[domain] : home;
+}
+
+std::uint32_t Layouter::add_queue(std::uint32_t domain, LinkId link) {
+  out_.queues.push_back({.domain = domain, .link = link, .producers = 0, .consumers = 0});
+  return static_cast<std::uint32_t>(out_.queues.size() - 1);
+}
+
+void Layouter::add_path(Tree& tree, std::map<std::uint32_t, std::uint32_t>& queues, std::uint32_t domain) {
+  while (!queues.contains(domain)) {
+    queues[domain] = add_queue(domain, tree.link);
+    domain = parent(domain, tree.home);
+  }
+}
+
+void Layouter::carry(std::uint32_t from, std::uint32_t to) {
+  out_.carries.push_back({.from_queue = from,
+                          .from_slot = out_.queues[from].consumers++,
+                          .to_queue = to,
+                          .to_slot = out_.queues[to].producers++});
+}
+
+void Layouter::wire(LinkId link, std::span<const End> producers, std::span<const End> consumers) {
+  const auto first = out_.domain_of[consumers.front().process];
+  const auto inside = [&](const End& end) { return out_.domain_of[end.process] == first; };
+  const bool one_domain = std::all_of(producers.begin(), producers.end(), inside) &&
+                          std::all_of(consumers.begin(), consumers.end(), inside);
+  Tree tree{.link = link, .home = one_domain ? first : host_domain_[first], .feeders = {}, .drains = {}};
+  const auto home = add_queue(tree.home, link);
+  tree.feeders[tree.home] = home;
+  tree.drains[tree.home] = home;
+  for (const auto& end : producers) add_path(tree, tree.feeders, out_.domain_of[end.process]);
+  for (const auto& end : consumers) add_path(tree, tree.drains, out_.domain_of[end.process]);
+  // Processes take the first slots, proxies those after them.
+  for (const auto& end : producers) {
+    const auto queue = tree.feeders[out_.domain_of[end.process]];
+    ends_[end.process].push_back(
+        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = out_.queues[queue].producers++});
+  }
+  for (const auto& end : consumers) {
+    const auto queue = tree.drains[out_.domain_of[end.process]];
+    ends_[end.process].push_back(
+        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = out_.queues[queue].consumers++});
+  }
+  for (const auto& [domain, queue] : tree.feeders)
+    if (domain != tree.home) carry(queue, tree.feeders[parent(domain, tree.home)]);
+  for (const auto& [domain, queue] : tree.drains)
+    if (domain != tree.home) carry(tree.drains[parent(domain, tree.home)], queue);
+}
+
+Status Layouter::check() const {
+  for (const auto& queue : out_.queues)
+    if (queue.producers > kMaxQueueEnds || queue.consumers > kMaxQueueEnds)
+      return Error(ErrorCode::kInvalid, "link " + graph_.link_name(queue.link) + ": a queue with " +
+                                            std::to_string(std::max(queue.producers, queue.consumers)) +
+                                            " ends on one side, at most " + std::to_string(kMaxQueueEnds));
+  return ok();
+}
+
+Result<WiringLayout> Layouter::run() {
+  make_domains();
+  ends_.resize(graph_.process_count());
+  for (LinkId id = 0; id < graph_.link_count(); ++id) {
+    const auto link = graph_.link(id);
+    if (link.producers.empty() || link.consumers.empty()) continue;  // such a port counts as not joined
+    if (link.spec->deliver == Deliver::kOneOf) {
+      wire(id, link.producers, link.consumers);
+      continue;
+    }
+    for (const auto& consumer : link.consumers) wire(id, link.producers, {&consumer, 1});
+  }
+  for (auto& ends : ends_) {
+    out_.first_end.push_back(static_cast<std::uint32_t>(out_.ends.size()));
+    std::stable_sort(ends.begin(), ends.end(), [](const auto& a, const auto& b) { return a.slot < b.slot; });
+    out_.ends.insert(out_.ends.end(), ends.begin(), ends.end());
+  }
+  out_.first_end.push_back(static_cast<std::uint32_t>(out_.ends.size()));
+  MVM_TRY(check());
+  return std::move(out_);
+}
+
+// ---- steps
+
+using nlohmann::json;
+
+std::string queue_id(std::uint32_t queue) { return "q" + std::to_string(queue); }
+
+json create_queue(const Graph& graph, const WiredQueue& queue) {
+  const auto& spec = *graph.link(queue.link).spec;
+  const bool one_to_one = queue.producers == 1 && queue.consumers == 1;
+  const bool large = one_to_one && spec.queue.type == topologies::QueueType::kFifo;
+  json create = {{"link", queue.link},
+                 {"kind", to_string(spec.queue.type)},
+                 {"capacity", std::min<std::uint32_t>(spec.queue.capacity, large ? 1U << 20U : 1U << 16U)},
+                 {"bytes", std::clamp<std::uint64_t>(spec.queue.bytes, 4096, 4ULL << 30U)},
+                 {"when_full", to_string(spec.queue.when_full)},
+                 {"deliver", to_string(spec.deliver)},
+                 {"producers", queue.producers},
+                 {"consumers", queue.consumers}};
+  if (spec.queue.timeout_ms) create["timeout_ms"] = *spec.queue.timeout_ms;
+  return create;
+}
+
+json ports_of(const Graph& graph, const WiringLayout& layout, ProcessId process) {
+  std::span<const WiredEnd> ends(layout.ends);
+  ends = ends.subspan(layout.first_end[process], layout.first_end[process + 1] - layout.first_end[process]);
+  json ports = json::array();
+  std::size_t next = 0;
+  for (const auto& port : graph.ports_of(process)) {
+    for (std::uint32_t index = 0; index < port.count; ++index) {
+      const auto slot = port.first_slot + index;
+      json joined = json::array();
+      auto deliver = Deliver::kOneOf;
+      for (; next < ends.size() && ends[next].slot == slot; ++next) {
+        const auto& queue = layout.queues[ends[next].queue];
+        if (port.direction == topologies::Direction::kOut) deliver = graph.link(queue.link).spec->deliver;
+        joined.push_back({{"queue", queue_id(ends[next].queue)}, {"link", queue.link}, {"slot", ends[next].queue_slot}});
+      }
+      ports.push_back({{"name", port.name},
+                       {"index", index},
+                       {"direction", to_string(port.direction)},
+                       {"deliver", to_string(deliver)},
+                       {"ends", std::move(joined)}});
+    }
+  }
+  return ports;
+}
+
+json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& layout, const WiringContext& context,
+                   const json& parameters, ProcessId process) {
+  const auto& role = graph.roles()[graph.role_of(process)];
+  json entry = {{"proc", process_id(context.attempt, graph, process)},
+                {"role", role.name},
+                {"index", graph.index_of(process)},
+                {"count", role.count},
+                {"job", context.job},
+                {"parameters", parameters},
+                {"ports", ports_of(graph, layout, process)}};
+  if (layout.domains[layout.domain_of[process]].node.empty()) entry["node"] = plan.nodes[plan.node_of[process]].node;
+  return entry;
+}
+
+json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, const WiringContext& context) {
+  json entry = {{"name", peer.name}, {"address", ""}, {"port", 0}};
+  if (!peer.node.empty()) return entry;  // a guest dials its host
+  const bool guest = !mine.node.empty();
+  if (!guest && mine.name < peer.name) return entry;  // of two hosts the later name dials
+  const auto found = context.hosts.find(peer.host);
+  if (found == context.hosts.end()) return entry;
+  entry["address"] = guest ? found->second.bridge : found->second.proxy_address;
+  entry["port"] = found->second.proxy_port;
+  return entry;
+}
+
+/// One domain's steps while they are put together.
+struct DomainSteps {
+  json queues = json::array();
+  json processes = json::array();
+  json proxies = json::array();
+  std::set<std::uint32_t> peers;
+};
+
+}  // namespace
+
+Result<WiringLayout> lay_out(const Graph& graph, const Plan& plan) { return Layouter(graph, plan).run(); }
+
+std::set<std::string> hosts_with_proxy(const WiringLayout& layout) {
+  std::set<std::string> hosts;
+  for (const auto& carry : layout.carries)
+    for (const auto queue : {carry.from_queue, carry.to_queue})
+      hosts.insert(layout.domains[layout.queues[queue].domain].host);
+  return hosts;
+}
+
+std::string process_id(const std::string& attempt, const Graph& graph, ProcessId process) {
+  return attempt + "/" + graph.process_name(process);
+}
+
+std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const WiringLayout& layout,
+                                   const WiringContext& context) {
+  std::vector<DomainSteps> steps(layout.domains.size());
+  for (std::uint32_t q = 0; q < layout.queues.size(); ++q)
+    steps[layout.queues[q].domain].queues.push_back(
+        {{"id", queue_id(q)}, {"create", create_queue(graph, layout.queues[q])}});
+  json parameters = json::object();
+  for (const auto& param : context.params) parameters[param.name] = param.value;
+  for (ProcessId p = 0; p < graph.process_count(); ++p)
+    steps[layout.domain_of[p]].processes.push_back(process_entry(graph, plan, layout, context, parameters, p));
+  for (std::size_t c = 0; c < layout.carries.size(); ++c) {
+    const auto& carry = layout.carries[c];
+    const auto from = layout.queues[carry.from_queue].domain;
+    const auto to = layout.queues[carry.to_queue].domain;
+    const auto half = [&](const char* flow, std::uint32_t peer, std::uint32_t queue, std::uint32_t slot) {
+      return json{{"link", context.link_base + c},
+                  {"flow", flow},
+                  {"peer", layout.domains[peer].name},
+                  {"queue", queue_id(queue)},
+                  {"slot", slot}};
+    };
+    steps[from].proxies.push_back(half("out", to, carry.from_queue, carry.from_slot));
+    steps[to].proxies.push_back(half("in", from, carry.to_queue, carry.to_slot));
+    steps[from].peers.insert(to);
+    steps[to].peers.insert(from);
+  }
+  std::vector<HostWiring> result;
+  for (std::size_t d = 0; d < steps.size(); ++d) {
+    if (steps[d].processes.empty() && steps[d].queues.empty()) continue;
+    const auto& domain = layout.domains[d];
+    json peers = json::array();
+    for (const auto peer : steps[d].peers) peers.push_back(peer_entry(domain, layout.domains[peer], context));
+    json text = {{"attempt", context.attempt},
+                 {"generation", context.generation},
+                 {"domain", domain.name},
+                 {"secret", context.secret},
+                 {"queues", std::move(steps[d].queues)},
+                 {"processes", std::move(steps[d].processes)},
+                 {"peers", std::move(peers)},
+                 {"proxies", std::move(steps[d].proxies)}};
+    result.push_back({.host = domain.host, .wiring = {.node = domain.node, .steps = std::move(text)}});
+  }
+  return result;
+}
+
+std::vector<std::string> transports(const Graph& graph, const WiringLayout& layout) {
+  std::vector<std::string> result(graph.link_count(), "shm");
+  for (const auto& carry : layout.carries) result[layout.queues[carry.from_queue].link] = "proxy";
+  return result;
+}
+
+}  // namespace mvm::broker
