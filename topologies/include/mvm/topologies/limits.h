@@ -19,7 +19,6 @@ inline constexpr std::uint32_t kMaxMachines = 100'000;     ///< machines of one 
 inline constexpr std::size_t kMaxNameLength = 64;          ///< names of roles, ports, links, parameters
 inline constexpr std::size_t kMaxArguments = 1024;         ///< arguments of one `run`
 inline constexpr std::size_t kMaxDiagnostics = 100;        ///< reported for one file; then "and N more"
-inline constexpr int kMaxReferenceDepth = 8;               ///< files that refer to files
 inline constexpr int kMaxExpressionDepth = 64;             ///< nesting of one expression
 
 }  // namespace mvm::topologies

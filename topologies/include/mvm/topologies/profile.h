@@ -65,7 +65,7 @@ struct Program {
 /// A set of equal machines (nodes).
 struct Machines {
   std::string name;                ///< node names are name-0, name-1, ...; unique in the profile
-  std::vector<std::string> roles;  ///< whose processes they hold; never empty where there is a topology
+  std::vector<std::string> roles;  ///< whose processes they hold; empty: none (spare, or no job)
   std::string driver;              ///< "lxc", "qemu", "process"
   std::string image;               ///< name of an image; "host" where the file names none
   std::string host;                ///< only on this host; empty: any
@@ -76,6 +76,7 @@ struct Machines {
   std::uint64_t disk = 0;                ///< bytes; 0: the host's rule
   std::uint32_t processes = 0;           ///< most tasks at once; 0: the host's rule
   std::uint32_t cpu_share = 0;           ///< weight 1..10000 among neighbours; 0: equal
+  std::vector<std::string> plugins;      ///< plug-ins their kernels load besides their own
   bool operator==(const Machines&) const = default;
 };
 

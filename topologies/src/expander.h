@@ -1,0 +1,32 @@
+#pragma once
+// What links and patterns share while a topology is expanded.
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fault_list.h"
+#include "graph_builder.h"
+#include "mvm/topologies/topology.h"
+
+namespace mvm::topologies {
+
+struct Expansion {
+  const std::vector<Param>& params;
+  GraphBuilder& builder;
+  FaultList& faults;
+  std::set<const Port*> named;  ///< ports that some link or pattern names
+};
+
+/// Adds the links of a `<pattern>`, or faults. `name` and `spec` are final.
+void expand_pattern(const PatternDecl& pattern, const std::string& name, const LinkSpec& spec,
+                    Expansion& expansion);
+
+/// As expand(). Where `values_good` is false, some parameter has no trustworthy value: only names are
+/// checked. Where `complete` is false, links were left out: a port without a link is no fault.
+[[nodiscard]] ExpandResult expand_topology(const Topology& topology, const std::vector<Param>& params,
+                                           bool values_good, bool complete);
+
+}  // namespace mvm::topologies
