@@ -35,11 +35,11 @@ mvm_packages_run=(
   tini                                    # reaps for libvirtd where PID 1 does not
   iproute2 util-linux procps dnsmasq-base
   graphviz                                # mvm lab graph -o svg
-  libxml2-utils
+  python3
 )
 
 mvm_packages_test=(
-  python3 python3-zeep python3-libvirt
+  python3 python3-zeep python3-libvirt libxml2-utils
   zip unzip xz-utils bzip2
   curl
 )

@@ -5,9 +5,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "mvm/base/assert.h"
 
@@ -15,7 +17,7 @@ namespace mvm {
 namespace {
 
 constexpr std::string_view kMagic = "MVM1";
-constexpr std::size_t kMaxDescriptors = 64;
+constexpr std::size_t kMaxDescriptors = kMaxFrameDescriptors;
 
 void put32(std::string& bytes, std::uint32_t value) {
   for (int shift = 0; shift < 32; shift += 8) bytes += static_cast<char>(value >> shift & 255U);
@@ -38,7 +40,21 @@ bool valid_header(std::string_view bytes) {
          get32(bytes, 4) <= kMaxFrameText && get32(bytes, 8) <= kMaxFrameBlob;
 }
 
+/// On a serial line a frame may have lost its middle: its sender says the blob's CRC-32.
+bool checksum_holds(const nlohmann::json& head, std::string_view blob) {
+  const auto found = head.find("crc");
+  return found == head.end() || (found->is_number_unsigned() && found->get<std::uint64_t>() == checksum(blob));
+}
+
 }  // namespace
+
+std::uint32_t frame_checksum(std::string_view bytes) { return checksum(bytes); }
+
+std::size_t frame_descriptors(const nlohmann::json& head) {
+  const auto found = head.find("fds");
+  if (found == head.end() || !found->is_number_unsigned()) return 0;
+  return static_cast<std::size_t>(std::min<std::uint64_t>(found->get<std::uint64_t>(), kMaxFrameDescriptors));
+}
 
 Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
   bool too_deep = false;
@@ -86,7 +102,12 @@ Result<std::optional<Frame>> FrameDecoder::next() {
       start_ += 1;
       continue;
     }
-    Frame frame{std::move(*head), std::string(rest.substr(kFrameHeader + text, blob)), {}};
+    if (resync_ && !checksum_holds(*head, rest.substr(kFrameHeader + text, blob))) {
+      // Skipped whole: looking inside would let a hostile peer make us checksum the same bytes again and again.
+      start_ += kFrameHeader + text + blob;
+      continue;
+    }
+    Frame frame{std::move(*head), std::string(rest.substr(kFrameHeader + text, blob)), {}, text};
     start_ += kFrameHeader + text + blob;
     return std::optional<Frame>(std::move(frame));
   }
@@ -97,7 +118,12 @@ Result<std::optional<Frame>> FrameDecoder::next() {
 Status send_frame(int fd, const nlohmann::json& head, std::string_view blob,
                   const std::vector<int>& descriptors) {
   MVM_ASSERT(descriptors.size() <= kMaxDescriptors);
-  const std::string bytes = encode_frame(head, blob);
+  nlohmann::json counted;
+  if (!descriptors.empty()) {
+    counted = head;
+    counted["fds"] = descriptors.size();
+  }
+  const std::string bytes = encode_frame(descriptors.empty() ? head : counted, blob);
   std::string_view rest = bytes;
   if (!descriptors.empty()) {
     iovec part{const_cast<char*>(rest.data()), rest.size()};
@@ -168,8 +194,10 @@ Result<Frame> FrameReader::read(int timeout_ms) {
   for (;;) {
     MVM_ASSIGN(std::optional<Frame> frame, decoder_.next());
     if (frame) {
-      frame->descriptors = std::move(pending_);
-      pending_.clear();
+      // One read may bring the end of a frame without descriptors and the start of one with them.
+      const auto mine = static_cast<std::ptrdiff_t>(std::min(frame_descriptors(frame->head), pending_.size()));
+      std::move(pending_.begin(), pending_.begin() + mine, std::back_inserter(frame->descriptors));
+      pending_.erase(pending_.begin(), pending_.begin() + mine);
       return std::move(*frame);
     }
     pollfd item{fd_, POLLIN, 0};

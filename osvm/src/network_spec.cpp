@@ -52,8 +52,11 @@ Status validate(const NetworkSpec& spec) {
   const auto fits = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
   if (spec.name.empty() || spec.name.size() > 15 || !std::all_of(spec.name.begin(), spec.name.end(), fits) ||
       spec.name.front() == '-')
-    return Error(ErrorCode::kInvalid, "network name '" + spec.name.substr(0, 32) + "' is not [a-z0-9-]{1,15}");
-  const auto label = [&](char c) { return fits(c) || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == ':'; };
+    return Error(ErrorCode::kInvalid,
+                 "network name '" + spec.name.substr(0, 32) + "' is not [a-z0-9-]{1,15}");
+  const auto label = [&](char c) {
+    return fits(c) || (c >= 'A' && c <= 'Z') || c == '_' || c == '.' || c == ':';
+  };
   if (spec.lab.empty() || spec.lab.size() > 128 || !std::all_of(spec.lab.begin(), spec.lab.end(), label))
     return Error(ErrorCode::kInvalid, "network " + spec.name + ": its lab is not a name");
   auto subnet = parse_subnet(spec.subnet);
@@ -62,8 +65,8 @@ Status validate(const NetworkSpec& spec) {
   if (!host) return std::move(host).error().wrap("network " + spec.name + ": host address");
   if ((*host & subnet->mask) != subnet->address || *host == subnet->address ||
       *host == (subnet->address | ~subnet->mask))
-    return Error(ErrorCode::kInvalid,
-                 "network " + spec.name + ": host address " + spec.host_address + " is not a host of " + spec.subnet);
+    return Error(ErrorCode::kInvalid, "network " + spec.name + ": host address " + spec.host_address +
+                                          " is not a host of " + spec.subnet);
   return ok();
 }
 

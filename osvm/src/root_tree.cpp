@@ -160,11 +160,18 @@ Status make_node_folder(const VmSpec& spec, unsigned owner) {
     return Error(ErrorCode::kNotFound, "image " + spec.image.root.string() + " has no folder usr");
   MVM_TRY(make_owned(run_folder(spec.folder), owner));
   MVM_TRY(make_owned(work_folder(spec.folder), owner));
+  // A VM's console starts at byte 0; the one of the VM before it is kept beside.
+  for (const Driver driver : {Driver::kLxc, Driver::kQemu}) {
+    const fs::path log = console_log(spec.folder, driver);
+    MVM_TRY(remove_tree(log.native() + ".1"));
+    if (::rename(log.c_str(), (log.native() + ".1").c_str()) != 0 && errno != ENOENT)
+      return failed("rename", log);
+  }
   return make_root(spec, owner);
 }
 
 Status remove_root(const fs::path& node_folder) {
-  MVM_TRY(remove_tree(node_folder / "initramfs"));
+  for (const char* file : {"initramfs", "disk.qcow2"}) MVM_TRY(remove_tree(node_folder / file));
   return remove_tree(node_folder / "root");
 }
 

@@ -54,7 +54,8 @@ Status validate_limits(const VmLimits& limits) {
   if (limits.vcpus < 1 || limits.vcpus > 64) return invalid("vcpus", "is not within 1 and 64");
   if (!std::isfinite(limits.cpu_quota) || limits.cpu_quota < 0 || limits.cpu_quota > 64)
     return invalid("cpu quota", "is not within 0 and 64 processors");
-  if (limits.cpu_quota > 0 && limits.cpu_quota < 0.01) return invalid("cpu quota", "is below 0.01 processors");
+  if (limits.cpu_quota > 0 && limits.cpu_quota < 0.01)
+    return invalid("cpu quota", "is below 0.01 processors");
   if (limits.memory_bytes < (16ull << 20)) return invalid("memory", "is below 16 MiB");
   if (limits.memory_bytes > (1ull << 44)) return invalid("memory", "is above 16 TiB");
   if (limits.pids < 8 || limits.pids > (1u << 22)) return invalid("pids", "is not within 8 and 4194304");
@@ -74,7 +75,8 @@ Status validate_network(const NetworkAttachment& network) {
 }
 
 Status validate_image(const ImageSpec& image) {
-  if (!is_name(image.arch, 16) && image.arch != "x86_64") return invalid("image architecture", "is not a name");
+  if (!is_name(image.arch, 16) && image.arch != "x86_64")
+    return invalid("image architecture", "is not a name");
   if (!is_absolute_path(image.root)) return invalid("image root", "is not an absolute path");
   for (const auto* path : {&image.kernel, &image.initramfs, &image.disk})
     if (!path->empty() && !is_absolute_path(*path)) return invalid("image file", "is not an absolute path");
@@ -89,10 +91,12 @@ Status validate_program(const VmSpec& spec) {
   if (spec.argv.size() > kMaxArguments) return invalid("first program", "has too many arguments");
   if (!is_absolute_path(spec.argv[0])) return invalid("first program", "is not an absolute path");
   for (const auto& argument : spec.argv)
-    if (!is_clean(argument)) return invalid("first program's argument", "has control characters or is too long");
+    if (!is_clean(argument))
+      return invalid("first program's argument", "has control characters or is too long");
   if (spec.environment.size() > kMaxArguments) return invalid("environment", "has too many variables");
   for (const auto& [name, value] : spec.environment)
-    if (!is_variable_name(name) || !is_clean(value)) return invalid("environment variable " + name, "is not clean");
+    if (!is_variable_name(name) || !is_clean(value))
+      return invalid("environment variable " + name, "is not clean");
   return ok();
 }
 
@@ -100,9 +104,12 @@ Status validate_program(const VmSpec& spec) {
 
 std::string_view to_string(Driver driver) {
   switch (driver) {
-    case Driver::kProcess: return "process";
-    case Driver::kLxc: return "lxc";
-    case Driver::kQemu: return "qemu";
+    case Driver::kProcess:
+      return "process";
+    case Driver::kLxc:
+      return "lxc";
+    case Driver::kQemu:
+      return "qemu";
   }
   return "unknown";
 }
@@ -110,16 +117,20 @@ std::string_view to_string(Driver driver) {
 Result<Driver> driver_from(std::string_view word) {
   for (const Driver driver : {Driver::kProcess, Driver::kLxc, Driver::kQemu})
     if (word == to_string(driver)) return driver;
-  return Error(ErrorCode::kInvalid, "unknown driver '" + std::string(word.substr(0, 32)) +
-                                        "', expected process, lxc or qemu");
+  return Error(ErrorCode::kInvalid,
+               "unknown driver '" + std::string(word.substr(0, 32)) + "', expected process, lxc or qemu");
 }
 
 std::string_view to_string(VmState state) {
   switch (state) {
-    case VmState::kRunning: return "running";
-    case VmState::kSuspended: return "suspended";
-    case VmState::kStopping: return "stopping";
-    case VmState::kStopped: return "stopped";
+    case VmState::kRunning:
+      return "running";
+    case VmState::kSuspended:
+      return "suspended";
+    case VmState::kStopping:
+      return "stopping";
+    case VmState::kStopped:
+      return "stopped";
   }
   return "unknown";
 }

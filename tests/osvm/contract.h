@@ -495,6 +495,9 @@ TEST_P(HypervisorContract, LossOfTheDaemonIsToldAndMended) {
   EXPECT_TRUE(events_.wait_for(VmEvent::Kind::kStopped, brief.id)) << "its death is told after all";
   EXPECT_TRUE(lists(vm.id)) << "the other lives on";
   EXPECT_EQ(events_.count_of(VmEvent::Kind::kStopped, vm.id), 0);
+  ASSERT_TRUE(hypervisor_->destroy(brief.id));
+  EXPECT_FALSE(world_->anything_left(*victim));
+  MVM_CREATED(again, brief);  // and its id is free
   ASSERT_TRUE(hypervisor_->destroy(vm.id));
   EXPECT_TRUE(events_.wait_for(VmEvent::Kind::kStopped, vm.id)) << "events work over the new connection";
 }

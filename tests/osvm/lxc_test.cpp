@@ -18,8 +18,11 @@ class LxcWorld final : public World {
   }
   void start_daemon() override { libvirt_.start(); }
   bool anything_left(const VmInfo& info) override {
-    return !processes_with(info.id).empty() ||
-           std::filesystem::exists("/sys/fs/cgroup/memory/machine/" + info.id + ".libvirt-lxc");
+    if (!processes_with(info.id).empty()) return true;
+    std::error_code problem;
+    for (const auto& group : std::filesystem::directory_iterator("/sys/fs/cgroup/memory/machine", problem))
+      if (group.path().filename().string().find("-" + info.id + ".") != std::string::npos) return true;
+    return false;
   }
 
  private:

@@ -74,6 +74,7 @@ unsigned quota_of(double processors) {
 /// cannot, and sets the environment, which libvirt 9 copies into its own XML without escaping (<initenv>).
 constexpr const char* kContainerStart =
     "exec >>/run/mvm/console.log 2>&1 </dev/null\n"
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH\n"
     "hostname \"$1\"\n"
     "ulimit -p \"$2\" 2>/dev/null || ulimit -u \"$2\"\n"
     "n=$3; shift 3\n"

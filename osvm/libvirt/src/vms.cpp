@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "domain_xml.h"
+#include "leftovers.h"
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
@@ -300,6 +301,8 @@ Status LibvirtVms::destroy(const std::string& id) {
       virResetLastError();
     }
   }
+  if (driver_ == Driver::kLxc && (domain || known || id.starts_with("mvm-")))
+    MVM_TRY(kill_container_leftovers(id));
   if (!folder.empty()) MVM_TRY(remove_root(folder));
   return ok();
 }
@@ -399,13 +402,13 @@ DriverStatus LibvirtVms::probe() {
   return status;
 }
 
-Status LibvirtVms::boot_probe(const VmLimits& limits) {
+Status LibvirtVms::boot_probe(const std::string& id_prefix, const VmLimits& limits) {
   constexpr std::string_view kWord = "mvm-probe-alive";
   MVM_ASSIGN(const std::filesystem::path folder,
              make_temporary_folder(std::filesystem::temp_directory_path(), "mvm-probe-"));
   std::filesystem::permissions(folder, std::filesystem::perms(0711));
   VmSpec spec;
-  spec.id = "mvm-probe-" + random_hex(6);
+  spec.id = id_prefix + random_hex(6);
   spec.labels = {"probe", "", "probe", 1};
   spec.limits = limits;
   spec.argv = {"/bin/echo", std::string(kWord)};

@@ -70,7 +70,8 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   /// Fills in what was found by trying; `connect` is open.
   virtual void try_out(virConnectPtr connect, DriverStatus& status) = 0;
   /// Boots a tiny VM that prints a word and ends; true when the word came within the deadline.
-  Status boot_probe(const VmLimits& limits);
+  Status boot_probe(const std::string& id_prefix, const VmLimits& limits);
+  Result<ConnectHandle> connect() { return connection_.get(); }
 
   const Options options_;
 

@@ -25,22 +25,30 @@ namespace mvm {
 inline constexpr std::size_t kFrameHeader = 16;
 inline constexpr std::size_t kMaxFrameText = 1 << 20;
 inline constexpr std::size_t kMaxFrameBlob = 1 << 20;
+inline constexpr std::size_t kMaxFrameDescriptors = 64;
 
 /// One control message: an object, bytes that belong to it, and (UNIX sockets only) descriptors.
 struct Frame {
   nlohmann::json head = nlohmann::json::object();
   std::string blob;
   std::vector<UniqueFd> descriptors;
+  std::size_t text_size = 0;  ///< received: bytes of the JSON text, to account for what `head` takes
 };
 
 /// The frame's bytes, without its descriptors. MVM_ASSERTs the limits: senders cut their data themselves.
 [[nodiscard]] std::string encode_frame(const nlohmann::json& head, std::string_view blob = {});
 
+/// CRC-32 of some bytes: the value of a frame's optional field "crc", for its blob, on serial lines.
+[[nodiscard]] std::uint32_t frame_checksum(std::string_view bytes);
+
+/// How many descriptors came with a frame: its field "fds", set by the sender.
+[[nodiscard]] std::size_t frame_descriptors(const nlohmann::json& head);
+
 /// Turns a stream of bytes into frames. Not thread-safe.
 class FrameDecoder {
  public:
   /// `resync`: on a line without connections (virtio-serial) skip garbage up to the next valid header
-  /// instead of failing.
+  /// instead of failing; frames whose blob breaks their "crc" are skipped too.
   explicit FrameDecoder(bool resync = false) : resync_(resync) {}
   void feed(std::string_view bytes) { buffer_.append(bytes); }
   /// The next whole frame; nothing where more bytes are needed; kCorrupt where the stream is broken.

@@ -17,9 +17,9 @@ namespace mvm::osvm {
 struct DriverStatus {
   Driver driver = Driver::kProcess;
   bool works = false;
-  std::string accelerator;        ///< QEMU: "kvm" where a probe VM booted with it, else "tcg"; others: empty
-  std::string detail;             ///< for people: version, or what failed and how to mend it
-  bool isolates = false;          ///< guests cannot see the host's processes and files
+  std::string accelerator;  ///< QEMU: "kvm" where a probe VM booted with it, else "tcg"; others: empty
+  std::string detail;       ///< for people: version, or what failed and how to mend it
+  bool isolates = false;    ///< guests cannot see the host's processes and files
   bool limits_memory = false;
   bool limits_cpu = false;
   bool limits_pids = false;
@@ -29,7 +29,7 @@ struct DriverStatus {
 /// Something that happened to a VM, or to the connection with the hypervisor.
 struct VmEvent {
   enum class Kind {
-    kStopped,             ///< the VM is gone or has ended; `detail` says why ("shutdown", "crashed", "destroyed")
+    kStopped,  ///< the VM is gone or has ended; `detail` says why ("shutdown", "crashed", "destroyed")
     kSuspended,
     kResumed,
     kConnectionLost,      ///< the hypervisor's daemon cannot be reached; VMs may well live on

@@ -11,7 +11,7 @@ namespace mvm::osvm {
 
 /// An isolated bridge with the host's own address on it.
 struct NetworkSpec {
-  std::string name;          ///< the bridge too: [a-z0-9-], at most 15 characters
+  std::string name;  ///< the bridge too: [a-z0-9-], at most 15 characters
   std::string lab;
   std::string subnet;        ///< "10.77.3.0/24", prefix 8 to 30
   std::string host_address;  ///< "10.77.3.1", within the subnet

@@ -36,12 +36,12 @@ enum class ImageKind {
 /// An image, as the driver needs it: already on this host.
 struct ImageSpec {
   ImageKind kind = ImageKind::kHost;
-  std::filesystem::path root = "/";   ///< kTree: the tree; kHost: always "/"
-  std::filesystem::path kernel;       ///< QEMU: the guest's kernel (docs/formats/images.md)
-  std::filesystem::path initramfs;    ///< QEMU: made by packaging/make-qemu-image
-  std::filesystem::path disk;         ///< kDisk: raw or qcow2
-  std::string disk_format = "raw";    ///< "raw" or "qcow2"; never guessed from the disk's bytes
-  std::string arch = "x86_64";        ///< as `uname -m` says inside
+  std::filesystem::path root = "/";  ///< kTree: the tree; kHost: always "/"
+  std::filesystem::path kernel;      ///< QEMU: the guest's kernel (docs/formats/images.md)
+  std::filesystem::path initramfs;   ///< QEMU: made by packaging/make-qemu-image
+  std::filesystem::path disk;        ///< kDisk: raw or qcow2
+  std::string disk_format = "raw";   ///< "raw" or "qcow2"; never guessed from the disk's bytes
+  std::string arch = "x86_64";       ///< as `uname -m` says inside
 };
 
 /// A host folder seen inside the VM.
@@ -53,11 +53,11 @@ struct Bind {
 
 /// A network interface with a static address.
 struct NetworkAttachment {
-  std::string network;           ///< name of a network made by ensure_network()
-  std::string address;           ///< dotted IPv4, e.g. "10.77.3.5"
-  unsigned prefix = 24;          ///< 1 to 30
-  std::string mac;               ///< empty: derived from the VM's id
-  std::string gateway;           ///< empty: no default route
+  std::string network;   ///< name of a network made by ensure_network()
+  std::string address;   ///< dotted IPv4, e.g. "10.77.3.5"
+  unsigned prefix = 24;  ///< 1 to 30
+  std::string mac;       ///< empty: derived from the VM's id
+  std::string gateway;   ///< empty: no default route
 };
 
 /// Who a VM belongs to. Kept in the hypervisor's own metadata, so that a restarted daemon finds, adopts or
@@ -71,25 +71,26 @@ struct VmLabels {
 
 /// Resource limits, enforced by the hypervisor where the driver can (DriverStatus says what it can).
 struct VmLimits {
-  unsigned vcpus = 1;                            ///< processors the guest sees
-  double cpu_quota = 0;                          ///< processors it may use per period; 0: as many as vcpus
-  std::uint64_t memory_bytes = 256ull << 20;     ///< a process that takes more is killed
-  std::uint64_t shm_bytes = 64ull << 20;         ///< size of /dev/shm, part of memory_bytes
-  std::uint64_t tmp_bytes = 64ull << 20;         ///< size of /tmp, part of memory_bytes
-  unsigned pids = 4096;                          ///< processes and threads
+  unsigned vcpus = 1;                         ///< processors the guest sees
+  double cpu_quota = 0;                       ///< processors it may use per period; 0: as many as vcpus
+  std::uint64_t memory_bytes = 256ull << 20;  ///< a process that takes more is killed
+  std::uint64_t shm_bytes = 64ull << 20;      ///< size of /dev/shm, part of memory_bytes
+  std::uint64_t tmp_bytes = 64ull << 20;      ///< size of /tmp, part of memory_bytes
+  unsigned pids = 4096;                       ///< processes and threads
 };
 
 /// Everything a driver needs to make one VM. All strings may come from outside: validate() is the gate and
 /// create() calls it.
 struct VmSpec {
-  std::string id;          ///< unique on this hypervisor: "mvm-LAB-NODE", [a-z0-9-], at most 63 characters
+  std::string id;  ///< unique on this hypervisor: "mvm-LAB-NODE", [a-z0-9-], at most 63 characters
   VmLabels labels;
   ImageSpec image;
   VmLimits limits;
   std::optional<NetworkAttachment> network;
-  std::vector<std::pair<std::string, std::string>> hosts;  ///< (name, address) lines of the guest's /etc/hosts
-  std::vector<Bind> binds;                                 ///< beside those every VM has (see below)
-  std::vector<std::string> argv;                           ///< the first program, absolute inside the VM
+  std::vector<std::pair<std::string, std::string>>
+      hosts;                      ///< (name, address) lines of the guest's /etc/hosts
+  std::vector<Bind> binds;        ///< beside those every VM has (see below)
+  std::vector<std::string> argv;  ///< the first program, absolute inside the VM
   std::vector<std::pair<std::string, std::string>> environment;
   /// The node's folder on the host (<state>/labs/LAB/nodes/NODE), absolute, made by create() where missing.
   /// The driver puts run/, work/, root/ and console.log there; whoever removes the lab removes it after
@@ -140,7 +141,7 @@ struct VmInfo {
   std::filesystem::path folder;  ///< the node's folder, as given at creation
   std::string address;           ///< its IPv4 address, empty without network
   std::string arch;
-  long pid = 0;                  ///< first process as the host sees it (QEMU: the emulator); 0: unknown
+  long pid = 0;  ///< first process as the host sees it (QEMU: the emulator); 0: unknown
 };
 
 /// Resources used so far.

@@ -41,7 +41,7 @@ class HostEnd {
     std::chrono::milliseconds keep_alive{5000}; ///< ping after this much silence
     std::size_t max_calls = 512;                ///< calls waiting for an answer; more are kExhausted
   };
-  /// Called one at a time, on a thread of this object; they may call() other nodes, but not this one.
+  /// Called one at a time, on a thread of this object; they may call().
   struct Callbacks {
     /// Handle the event durably. Success acknowledges it; after an error the same event is offered again
     /// later, and none after it before.

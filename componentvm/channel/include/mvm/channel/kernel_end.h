@@ -44,7 +44,9 @@ struct PendingEvent {
 class KernelEnd {
  public:
   struct Options {
-    std::string address;            ///< "unix:/run/mvm/channel.sock" or "virtio:mvm.control.0"
+    /// "unix:/run/mvm/channel.sock", "virtio:mvm.control.0", or "line:PATH": a UNIX socket behind which lies a
+    /// serial line.
+    std::string address;
     std::string node;               ///< "LAB/NODE"
     std::string boot;               ///< drawn by the launcher
     std::filesystem::path journal;  ///< a file; one of another boot is thrown away

@@ -32,10 +32,11 @@ class EventLoop {
 
 /// How to reach libvirt.
 struct Options {
-  std::string uri;                        ///< empty: "lxc:///" or "qemu:///system"
-  std::chrono::milliseconds boot_deadline{15'000};  ///< QEMU: a probe VM that has not booted by then never will
-  std::filesystem::path kernel;           ///< QEMU: default guest kernel and initramfs, for the probe and for
-  std::filesystem::path initramfs;        ///< images that name none
+  std::string uri;  ///< empty: "lxc:///" or "qemu:///system"
+  std::chrono::milliseconds boot_deadline{
+      15'000};                      ///< QEMU: a probe VM that has not booted by then never will
+  std::filesystem::path kernel;     ///< QEMU: default guest kernel and initramfs, for the probe and for
+  std::filesystem::path initramfs;  ///< images that name none
 };
 
 /// A hypervisor that need not be reachable yet: it is connected in the background, and calls meanwhile answer
