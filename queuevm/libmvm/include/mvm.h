@@ -14,7 +14,8 @@
  *     mvm_detach();
  *
  * Results. Every call returns 0 or a positive number where it did what was asked, and one of the negative
- * MVM_* values otherwise. mvm_strerror() names a value; mvm_error() tells more about the calling thread's last.
+ * MVM_* values otherwise. mvm_strerror() names a value; mvm_error() tells more about the calling thread's
+ * last.
  *
  * Threads. Different ports may be used from different threads at the same time; one port by one thread at a
  * time. mvm_attach, mvm_detach and the ports' calls must not overlap.
@@ -45,9 +46,9 @@ extern "C" {
 #define MVM_OK 0
 #define MVM_EOS (-1)       /* end of stream: every process at the other end closed its side, in order */
 #define MVM_TIMEOUT (-2)   /* the time-out passed; nothing was sent or taken */
-#define MVM_REWIRED (-3)   /* the port's links changed while the call waited; nothing was sent or taken: call again */
+#define MVM_REWIRED (-3)   /* the port's links changed while the call waited; nothing moved: call again */
 #define MVM_DROPPED (-4)   /* the queue was full and its rule dropped this message (drop-newest) */
-#define MVM_TOOBIG (-5)    /* the message is larger than the queue or the buffer allows; it stays where it was */
+#define MVM_TOOBIG (-5)    /* larger than the queue or the buffer allows; the message stays where it was */
 #define MVM_FULL (-6)      /* the queue is full and its rule is to fail */
 #define MVM_PEERDEAD (-7)  /* a process at the other end died without closing its side; see mvm_dequeue */
 #define MVM_EINVAL (-8)    /* wrong argument, wrong direction, or calls in the wrong order */
@@ -102,7 +103,7 @@ MVM_API int mvm_port_done(int port);
 
 #define MVM_FOREVER INT64_C(-1)
 #define MVM_DEFAULT INT64_C(-2) /* enqueue: the link's own rule and time-out; the others: for ever */
-#define MVM_MS(n) ((int64_t)(n) * 1000000)
+#define MVM_MS(n) ((int64_t)(n)*1000000)
 #define MVM_PRIORITY_MAX 255u
 
 typedef struct mvm_opts {
@@ -114,7 +115,8 @@ typedef struct mvm_opts {
 } mvm_opts;
 
 /* Wherever a call takes options, NULL stands for these. */
-#define MVM_OPTS_INIT {sizeof(mvm_opts), MVM_DEFAULT, 0, 0, 0}
+#define MVM_OPTS_INIT \
+  { sizeof(mvm_opts), MVM_DEFAULT, 0, 0, 0 }
 
 /* ---- messages, copied ---- */
 
@@ -125,24 +127,26 @@ MVM_API int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts*
 
 /* Takes the next message; returns its size. MVM_TOOBIG where `capacity` is too small: the message stays, and
  * mvm_next_size() tells how much room it needs. MVM_EOS when all producers are done and everything was taken.
- * MVM_PEERDEAD once for each producer that died, as soon as nothing is queued; if no producer is left, always. */
+ * MVM_PEERDEAD once for each producer that died, as soon as nothing is queued; if no producer is left,
+ * always. */
 MVM_API int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opts);
 
-/* The size of the message the next mvm_dequeue would take, without waiting; MVM_TIMEOUT where none is there. */
+/* The size of the message the next mvm_dequeue would take, without waiting; MVM_TIMEOUT where none is there.
+ */
 MVM_API int64_t mvm_next_size(int port);
 
 /* ---- messages, in place: no copy ---- */
 
-/* Room for a message of up to `size` bytes in the queue itself, aligned to 8. Fill it, then mvm_commit with the
- * size really used, or mvm_cancel. One reservation a port at a time. Results as mvm_enqueue; MVM_TOOBIG above
- * half of the queue's bytes. */
+/* Room for a message of up to `size` bytes in the queue itself, aligned to 8. Fill it, then mvm_commit with
+ * the size really used, or mvm_cancel. One reservation a port at a time. Results as mvm_enqueue; MVM_TOOBIG
+ * above half of the queue's bytes. */
 MVM_API int mvm_reserve(int port, size_t size, void** data, const mvm_opts* opts);
 MVM_API int mvm_commit(int port, size_t size);
 MVM_API int mvm_cancel(int port);
 
-/* The next message where it lies, aligned to 8; returns its size. It stays the caller's until mvm_release, which
- * removes it. If the process dies before that, the message is delivered again, to whoever reads next. The bytes
- * are shared memory: check before you trust a producer you would not trust with a socket. */
+/* The next message where it lies, aligned to 8; returns its size. It stays the caller's until mvm_release,
+ * which removes it. If the process dies before that, the message is delivered again, to whoever reads next.
+ * The bytes are shared memory: check before you trust a producer you would not trust with a socket. */
 MVM_API int64_t mvm_peek(int port, const void** data, const mvm_opts* opts);
 MVM_API int mvm_release(int port);
 
@@ -217,9 +221,9 @@ MVM_API int mvm_unpack_u32(mvm_unpacker* unpacker, uint32_t* value);
 MVM_API int mvm_unpack_u64(mvm_unpacker* unpacker, uint64_t* value);
 MVM_API int mvm_unpack_f32(mvm_unpacker* unpacker, float* value);
 MVM_API int mvm_unpack_f64(mvm_unpacker* unpacker, double* value);
-/* Strings and bytes: copied to `buffer`, returning the length; MVM_TOOBIG where it does not fit (a string needs
- * one byte more, for its NUL). Arrays: up to `capacity` elements, returning how many. A too small buffer leaves
- * the item unread and the status unchanged. */
+/* Strings and bytes: copied to `buffer`, returning the length; MVM_TOOBIG where it does not fit (a string
+ * needs one byte more, for its NUL). Arrays: up to `capacity` elements, returning how many. A too small
+ * buffer leaves the item unread and the status unchanged. */
 MVM_API int64_t mvm_unpack_string(mvm_unpacker* unpacker, char* buffer, size_t capacity);
 MVM_API int64_t mvm_unpack_bytes(mvm_unpacker* unpacker, void* buffer, size_t capacity);
 MVM_API int64_t mvm_unpack_i8s(mvm_unpacker* unpacker, int8_t* values, size_t capacity);
@@ -232,7 +236,8 @@ MVM_API int64_t mvm_unpack_u32s(mvm_unpacker* unpacker, uint32_t* values, size_t
 MVM_API int64_t mvm_unpack_u64s(mvm_unpacker* unpacker, uint64_t* values, size_t capacity);
 MVM_API int64_t mvm_unpack_f32s(mvm_unpacker* unpacker, float* values, size_t capacity);
 MVM_API int64_t mvm_unpack_f64s(mvm_unpacker* unpacker, double* values, size_t capacity);
-/* How many elements (arrays), bytes (bytes) or characters (string) the next item has; 1 for a single value. */
+/* How many elements (arrays), bytes (bytes) or characters (string) the next item has; 1 for a single value.
+ */
 MVM_API int64_t mvm_unpack_length(mvm_unpacker* unpacker);
 
 #ifdef __cplusplus

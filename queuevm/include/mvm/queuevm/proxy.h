@@ -2,10 +2,10 @@
 // Carries links between memory domains: from a queue here to a queue there, over one connection per pair of
 // domains. docs/formats/link-protocol.md. [MVM 003, §3.2; Harness 004, sl. 27-28]
 //
-// A link whose ends lie in two domains is two queues. In the producers' domain the proxy holds a consumer slot of
-// the first queue (an outgoing half); in the consumers' domain the other proxy holds a producer slot of the second
-// (an incoming half). A message leaves the first queue when the second has it, so a broken connection loses and
-// doubles nothing. End of stream and death are carried both ways.
+// A link whose ends lie in two domains is two queues. In the producers' domain the proxy holds a consumer
+// slot of the first queue (an outgoing half); in the consumers' domain the other proxy holds a producer slot
+// of the second (an incoming half). A message leaves the first queue when the second has it, so a broken
+// connection loses and doubles nothing. End of stream and death are carried both ways.
 
 #include <cstdint>
 #include <memory>
@@ -38,7 +38,7 @@ using StreamFactory = std::unique_ptr<ByteStream> (*)(UniqueFd socket, bool dial
 struct LinkHalf {
   std::uint64_t link = 0;  ///< the same number in both domains, unique per pair of domains and direction
   enum class Flow { kOutgoing, kIncoming } flow = Flow::kOutgoing;  ///< seen from here
-  std::string peer;        ///< the other domain's name
+  std::string peer;                                                 ///< the other domain's name
   std::filesystem::path queue;  ///< the queue's file here; or, where empty, `descriptor`
   UniqueFd descriptor;          ///< an own open description of a queue without a name
   std::uint32_t slot = 0;       ///< outgoing: a consumer slot; incoming: a producer slot
@@ -50,13 +50,13 @@ struct LinkStats {
   LinkHalf::Flow flow = LinkHalf::Flow::kOutgoing;
   std::string peer;
   bool connected = false;
-  bool ended = false;              ///< end of stream or death was carried
-  std::uint64_t messages = 0;      ///< outgoing: acknowledged by the peer; incoming: put in the queue
+  bool ended = false;          ///< end of stream or death was carried
+  std::uint64_t messages = 0;  ///< outgoing: acknowledged by the peer; incoming: put in the queue
   std::uint64_t bytes = 0;
-  std::uint64_t in_flight = 0;     ///< outgoing: sent and not acknowledged
+  std::uint64_t in_flight = 0;  ///< outgoing: sent and not acknowledged
   std::uint64_t resent = 0;
-  std::uint64_t duplicates = 0;    ///< incoming: seen before, thrown away
-  std::uint64_t undeliverable = 0; ///< incoming: too big for this end's queue; the link was ended as dead
+  std::uint64_t duplicates = 0;     ///< incoming: seen before, thrown away
+  std::uint64_t undeliverable = 0;  ///< incoming: too big for this end's queue; the link was ended as dead
 };
 
 struct PeerStats {
@@ -65,20 +65,20 @@ struct PeerStats {
   std::uint64_t connections = 0;  ///< how often a connection came up
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
-  std::uint64_t refused = 0;      ///< connections that failed the handshake or broke the protocol
+  std::uint64_t refused = 0;  ///< connections that failed the handshake or broke the protocol
 };
 
 /// One domain's proxy. Public calls are thread-safe and return quickly; a thread of its own moves the data.
 class Proxy {
  public:
   struct Options {
-    std::string domain;           ///< this domain's name, unique in the lab, at most 255 bytes
-    std::string secret;           ///< shared by the lab's proxies, at least 16 bytes
+    std::string domain;  ///< this domain's name, unique in the lab, at most 255 bytes
+    std::string secret;  ///< shared by the lab's proxies, at least 16 bytes
     StreamFactory stream = &make_tcp_stream;
     std::size_t max_peers = 1024;
     std::chrono::milliseconds handshake_timeout{5000};
-    std::chrono::milliseconds redial{50};      ///< first pause before dialling again; doubles up to 40 times it
-    std::chrono::milliseconds keepalive{1000}; ///< a peer silent for 10 of these is disconnected (not dead)
+    std::chrono::milliseconds redial{50};  ///< first pause before dialling again; doubles up to 40 times it
+    std::chrono::milliseconds keepalive{1000};  ///< a peer silent for 10 of these is disconnected (not dead)
   };
   [[nodiscard]] static Result<std::unique_ptr<Proxy>> start(Options options);
   ~Proxy();
@@ -87,8 +87,8 @@ class Proxy {
 
   /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. Once per proxy.
   [[nodiscard]] Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
-  /// Makes a domain known. With an address, we dial it (and again whenever the connection breaks); without, we
-  /// wait for it to dial us. Exactly one of the two must dial. Calling again changes the address.
+  /// Makes a domain known. With an address, we dial it (and again whenever the connection breaks); without,
+  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address.
   Status add_peer(const std::string& name, const std::string& address = "", std::uint16_t port = 0);
   /// Forgets a domain; its links must be gone (kConflict).
   Status remove_peer(const std::string& name);

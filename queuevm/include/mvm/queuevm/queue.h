@@ -1,6 +1,6 @@
 #pragma once
-// A queue of the queue-level VM: one shared-memory file that holds the messages of a link and the states of its
-// ends. The layout is docs/formats/ring.md.
+// A queue of the queue-level VM: one shared-memory file that holds the messages of a link and the states of
+// its ends. The layout is docs/formats/ring.md.
 //
 // How a link becomes queues, inside one memory domain:
 //   one-of     one queue; all producers and all consumers share it, the consumers compete
@@ -39,14 +39,17 @@ enum class Deliver { kOneOf, kEveryOne, kByKey };
 /// What a topology's <queue> says, plus how many ends this queue has.
 struct QueueSpec {
   QueueKind kind = QueueKind::kFifo;
-  std::uint64_t capacity = 1024;     ///< messages, 1 .. 1048576 (65536 unless fifo with one end each side)
-  std::uint64_t bytes = 1 << 20;     ///< of payload, 4096 .. 4 GiB; one message is at most half of it
+  std::uint64_t capacity = 1024;  ///< messages, 1 .. 1048576 (65536 unless fifo with one end each side)
+  std::uint64_t bytes = 1 << 20;  ///< of payload, 4096 .. 4 GiB; one message is at most half of it
   WhenFull when_full = WhenFull::kBlock;
   std::optional<std::chrono::nanoseconds> timeout;  ///< of kBlock; nothing: for ever
   Deliver deliver = Deliver::kOneOf;                ///< of the link; kept for whoever looks at the queue
   std::uint32_t producers = 1;                      ///< slots, 1 .. 4096
   std::uint32_t consumers = 1;                      ///< slots, 1 .. 4096
-  std::uint64_t id = 0;                             ///< the link's number in its lab, not used by the queue itself
+  bool fragments =
+      true;  ///< fifo with one end each side that blocks: cut messages above half of `bytes`, up to
+             ///< 1 GiB. False where another queue of the same link, in another domain, is no such one.
+  std::uint64_t id = 0;  ///< the link's number in its lab, not used by the queue itself
 };
 
 /// kInvalid with the bound that is broken.
@@ -89,6 +92,7 @@ struct MessageView {
   std::uint64_t key = 0;
   std::uint32_t priority = 0;
   bool redelivered = false;
+  bool fragment = false;    ///< only a part of a message: its bytes alone make no sense
   std::uint64_t token = 0;  ///< names it for Consumer::release
 };
 
@@ -107,8 +111,8 @@ struct QueueImpl;
 struct EndImpl;
 }  // namespace detail
 
-/// The producing end of a queue, for proxies and gateways (a job's processes use libmvm). One thread at a time.
-/// Destroying it leaves the slot as it is: call close(), or let Queue::close_end speak for it.
+/// The producing end of a queue, for proxies and gateways (a job's processes use libmvm). One thread at a
+/// time. Destroying it leaves the slot as it is: call close(), or let Queue::close_end speak for it.
 class Producer {
  public:
   Producer(Producer&&) noexcept;
@@ -133,9 +137,9 @@ class Producer {
   std::unique_ptr<detail::EndImpl> impl_;
 };
 
-/// The consuming end of a queue, for proxies and gateways. One thread at a time. Several messages may be taken
-/// before the first is released; a taken one stays in the queue's memory, and is delivered again if this end's
-/// process dies.
+/// The consuming end of a queue, for proxies and gateways. One thread at a time. Several messages may be
+/// taken before the first is released; a taken one stays in the queue's memory, and is delivered again if
+/// this end's process dies.
 class Consumer {
  public:
   Consumer(Consumer&&) noexcept;
@@ -161,8 +165,8 @@ class Consumer {
 /// A queue's file, mapped. Thread-safe for spec, stats, end_states and close_end. [MVM 003, §2.2]
 class Queue {
  public:
-  /// Makes the file (it must not exist: kExists) and touches its pages, so that they are charged to the caller.
-  /// `mode` are the file's permissions, the umask notwithstanding.
+  /// Makes the file (it must not exist: kExists) and touches its pages, so that they are charged to the
+  /// caller. `mode` are the file's permissions, the umask notwithstanding.
   [[nodiscard]] static Result<Queue> create(const std::filesystem::path& path, const QueueSpec& spec,
                                             unsigned mode = 0600);
   /// The same without a name, for a guest: a memfd.
@@ -180,13 +184,14 @@ class Queue {
   [[nodiscard]] QueueStats stats() const;
   [[nodiscard]] std::vector<EndState> end_states(Side side) const;
 
-  /// A fresh descriptor with an open file description of its own, to be given to exactly one process: locks on
-  /// it tell whether that process lives. Never give the same one to two processes.
+  /// A fresh descriptor with an open file description of its own, to be given to exactly one process: locks
+  /// on it tell whether that process lives. Never give the same one to two processes.
   [[nodiscard]] Result<UniqueFd> open_descriptor() const;
 
   /// The word of the one who reaps processes: that end's process is gone. kDone where it ended well, kDead
   /// otherwise. Peers learn it at once; what a dead consumer had peeked is put back. An end that is closed
-  /// already stays as it is. kTimeout where the queue's lock is held by a stopped process for over two seconds.
+  /// already stays as it is. kTimeout where the queue's lock is held by a stopped process for over two
+  /// seconds.
   Status close_end(End end, EndState how);
   /// close_end on every slot of both sides that is still open; used when a lab is torn down.
   Status close_all(EndState how);
@@ -211,8 +216,8 @@ class Waiter {
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
-  /// Returns when one of the consumers has something to take (or its stream ended), one of the producers may put,
-  /// wake() was called, or `timeout` passed. No more than 127 ends.
+  /// Returns when one of the consumers has something to take (or its stream ended), one of the producers may
+  /// put, wake() was called, or `timeout` passed. No more than 127 ends.
   void wait(std::span<const Consumer* const> consumers, std::span<const Producer* const> producers,
             std::chrono::nanoseconds timeout);
   /// Ends a wait() running now, or the next one. Any thread.

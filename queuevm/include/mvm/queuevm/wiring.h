@@ -65,8 +65,8 @@ class WiringTable {
   WiringTable& operator=(WiringTable&&) noexcept;
   ~WiringTable();
 
-  /// Replaces the wiring: the unused copy is written, then the generation stepped. kExhausted where it does not
-  /// fit in the room.
+  /// Replaces the wiring: the unused copy is written, then the generation stepped. kExhausted where it does
+  /// not fit in the room.
   Status update(const Wiring& wiring);
   [[nodiscard]] std::uint64_t generation() const;
   [[nodiscard]] const Wiring& current() const;

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C API: arguments checked, results explained, the rest delegated. The library's one piece of global
+// state, the job this process belongs to, lives here.
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "job.h"
+#include "mvm.h"
+
+namespace {
+
+using mvm::lib::Job;
+using mvm::lib::Port;
+
+constexpr mvm_opts kDefaults = MVM_OPTS_INIT;
+
+Job* current = nullptr;
+bool exit_hook_set = false;
+thread_local std::string last_error;
+
+std::int64_t failed(std::int64_t result, std::string why) {
+  last_error = std::move(why);
+  return result;
+}
+
+std::int64_t explained(std::int64_t result, const Port& port) {
+  if (result < 0) {
+    last_error = "port " + port.name() + "[" + std::to_string(port.index()) + "]: " + mvm_strerror(result);
+  }
+  return result;
+}
+
+Port* port_of(int handle) {
+  if (current == nullptr) {
+    last_error = "this process has not attached: call mvm_attach first";
+    return nullptr;
+  }
+  if (handle < 0 || static_cast<std::size_t>(handle) >= current->ports().size()) {
+    last_error = "no such port handle";
+    return nullptr;
+  }
+  return current->ports()[static_cast<std::size_t>(handle)].get();
+}
+
+int no_port() { return current == nullptr ? MVM_ENOTMVM : MVM_EINVAL; }
+
+/// The caller's options, or the defaults; nullptr where they make no sense.
+const mvm_opts* checked(const mvm_opts* opts) {
+  if (opts == nullptr) return &kDefaults;
+  if (opts->struct_size != sizeof(mvm_opts) || opts->timeout_ns < MVM_DEFAULT || opts->flags != 0 ||
+      opts->priority > MVM_PRIORITY_MAX) {
+    last_error = "options: set them with MVM_OPTS_INIT; priority is at most 255, flags 0";
+    return nullptr;
+  }
+  return opts;
+}
+
+// A wiring that changed: join the new links, then tell the caller.
+std::int64_t rewired(std::int64_t result) {
+  if (result != MVM_REWIRED) return result;
+  std::string why;
+  const int fresh = current->refresh(why);
+  return fresh == MVM_OK ? result : failed(fresh, why);
+}
+
+// exit(0) and the end of main close the ports in order; exit(n) tells the peers at once that this process
+// failed. Not in a child that fork() made.
+void at_exit(int status, void*) {
+  if (current != nullptr && current->process() == ::getpid()) {
+    current->close(status == 0 ? mvm::ring::kDone : mvm::ring::kDead);
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* mvm_error(void) { return last_error.c_str(); }
+
+int mvm_attach(void) {
+  if (current != nullptr) return MVM_OK;
+  const char* text = std::getenv("MVM_FD");
+  if (text == nullptr || *text == '\0') {
+    return static_cast<int>(failed(MVM_ENOTMVM, "not started by MVM: run it with mvm submit"));
+  }
+  int fd = -1;
+  const char* end = text + std::strlen(text);
+  if (const auto [stop, error] = std::from_chars(text, end, fd);
+      error != std::errc{} || stop != end || fd < 0) {
+    return static_cast<int>(failed(MVM_ENOTMVM, "MVM_FD is not a descriptor's number"));
+  }
+  std::unique_ptr<Job> job;
+  std::string why;
+  if (const int result = Job::attach(fd, job, why); result != MVM_OK)
+    return static_cast<int>(failed(result, why));
+  current = job.release();
+  if (!exit_hook_set) exit_hook_set = ::on_exit(&at_exit, nullptr) == 0;
+  return MVM_OK;
+}
+
+int mvm_detach(void) {
+  if (current == nullptr) return static_cast<int>(failed(MVM_ENOTMVM, "this process has not attached"));
+  if (current->process() == ::getpid()) current->close(mvm::ring::kDone);
+  delete current;
+  current = nullptr;
+  return MVM_OK;
+}
+
+const char* mvm_job(void) { return current == nullptr ? "" : current->table().job.c_str(); }
+const char* mvm_role(void) { return current == nullptr ? "" : current->table().role.c_str(); }
+unsigned mvm_index(void) { return current == nullptr ? 0 : current->table().index; }
+unsigned mvm_count(void) { return current == nullptr ? 0 : current->table().count; }
+
+const char* mvm_param(const char* name) {
+  if (current == nullptr || name == nullptr) return nullptr;
+  for (const auto& [known, value] : current->table().parameters) {
+    if (known == name) return value.c_str();
+  }
+  return nullptr;
+}
+
+int mvm_port(const char* name, unsigned index) {
+  if (current == nullptr) {
+    return static_cast<int>(failed(MVM_ENOTMVM, "this process has not attached: call mvm_attach first"));
+  }
+  const int handle = name == nullptr ? MVM_ENOENT : current->find(name, index);
+  if (handle >= 0) return handle;
+  std::string known;
+  for (const auto& port : current->ports()) {
+    known += (known.empty() ? "" : ", ") + port->name() + "[" + std::to_string(port->index()) + "]";
+    if (known.size() > 500) break;
+  }
+  return static_cast<int>(failed(MVM_ENOENT, "role " + current->table().role + " has no port " +
+                                                 (name == nullptr ? "(null)" : name) + "[" +
+                                                 std::to_string(index) + "]; it has: " + known));
+}
+
+unsigned mvm_port_size(const char* name) {
+  unsigned size = 0;
+  if (current == nullptr || name == nullptr) return 0;
+  for (const auto& port : current->ports()) size += port->name() == name ? 1U : 0U;
+  return size;
+}
+
+int mvm_port_done(int port) {
+  Port* found = port_of(port);
+  return found == nullptr ? no_port() : found->done();
+}
+
+int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || (data == nullptr && size != 0)) return MVM_EINVAL;
+  const int result = found->enqueue(data, size, *options);
+  return result == MVM_OK ? result : static_cast<int>(rewired(explained(result, *found)));
+}
+
+int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || (buffer == nullptr && capacity != 0)) return MVM_EINVAL;
+  const int64_t result = found->dequeue(buffer, capacity, *options);
+  return result >= 0 ? result : rewired(explained(result, *found));
+}
+
+int64_t mvm_next_size(int port) {
+  Port* found = port_of(port);
+  return found == nullptr ? no_port() : explained(found->next_size(), *found);
+}
+
+int mvm_reserve(int port, size_t size, void** data, const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || data == nullptr) return MVM_EINVAL;
+  return static_cast<int>(rewired(explained(found->reserve(size, data, *options), *found)));
+}
+
+int mvm_commit(int port, size_t size) {
+  Port* found = port_of(port);
+  return found == nullptr ? no_port() : static_cast<int>(explained(found->commit(size), *found));
+}
+
+int mvm_cancel(int port) {
+  Port* found = port_of(port);
+  return found == nullptr ? no_port() : static_cast<int>(explained(found->cancel(), *found));
+}
+
+int64_t mvm_peek(int port, const void** data, const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || data == nullptr) return MVM_EINVAL;
+  return rewired(explained(found->peek(data, *options), *found));
+}
+
+int mvm_release(int port) {
+  Port* found = port_of(port);
+  return found == nullptr ? no_port() : static_cast<int>(explained(found->release(), *found));
+}
+
+int mvm_last(int port, mvm_info* info) {
+  const Port* found = port_of(port);
+  if (found == nullptr) return no_port();
+  if (info == nullptr || info->struct_size != sizeof(mvm_info)) return MVM_EINVAL;
+  *info = found->last();
+  return MVM_OK;
+}
+
+int mvm_wait(const int* ports, size_t count, const mvm_opts* opts) {
+  const mvm_opts* options = checked(opts);
+  if (options == nullptr || ports == nullptr || count == 0) return MVM_EINVAL;
+  std::vector<Port*> found;
+  found.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    Port* port = port_of(ports[i]);
+    if (port == nullptr) return no_port();
+    found.push_back(port);
+  }
+  const std::int64_t wait = options->timeout_ns == MVM_DEFAULT ? MVM_FOREVER : options->timeout_ns;
+  const std::int64_t result = mvm::lib::wait_ports(found.data(), count, wait, current->interrupt());
+  if (result < 0) last_error = mvm_strerror(result);
+  return static_cast<int>(rewired(result));
+}
+
+}  // extern "C"

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A port: one handle over the links that the wiring table gives it.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mvm.h"
+#include "ring/end.h"
+#include "ring/wait.h"
+
+namespace mvm::lib {
+
+struct Link {
+  std::uint64_t id = 0;
+  ring::End end;
+  bool ended = false;  // in: nothing comes any more
+  bool dead = false;   // ... because a producer died
+};
+
+/// One thread at a time.
+class Port {
+ public:
+  Port(std::string name, std::uint32_t index, bool out, unsigned deliver)
+      : name_(std::move(name)), index_(index), out_(out), deliver_(deliver) {}
+
+  int enqueue(const void* data, std::size_t size, const mvm_opts& opts);
+  std::int64_t dequeue(void* buffer, std::size_t capacity, const mvm_opts& opts);
+  std::int64_t next_size();
+  int reserve(std::size_t size, void** data, const mvm_opts& opts);
+  int commit(std::size_t size);
+  int cancel();
+  std::int64_t peek(const void** data, const mvm_opts& opts);
+  int release();
+  int done();
+  void close(ring::SlotState how);
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::uint32_t index() const { return index_; }
+  [[nodiscard]] bool out() const { return out_; }
+  [[nodiscard]] bool closed() const { return closed_; }
+  [[nodiscard]] std::vector<std::unique_ptr<Link>>& links() { return links_; }
+  [[nodiscard]] const mvm_info& last() const { return last_; }
+  /// What ends a waiting besides the queues: the wiring's generation. MVM_REWIRED is returned then.
+  void set_interrupt(const ring::Interrupt& interrupt) { interrupt_ = interrupt; }
+  void set_deliver(unsigned deliver) { deliver_ = deliver; }
+  /// Puts links in the order in which every-one takes room, so that two producers never wait for each other.
+  void sort_links();
+
+ private:
+  std::int64_t wait_of(const Link& link, const mvm_opts& opts) const;
+  Link& by_key(std::uint64_t key);
+  int put_one(Link& link, const void* data, std::size_t size, const mvm_opts& opts);
+  int put_large(Link& link, const void* data, std::size_t size, std::int64_t wait_ns);
+  int put_any(const void* data, std::size_t size, const mvm_opts& opts);
+  int reserve_every(std::size_t size, const mvm_opts& opts);
+  int commit_every(std::size_t size, const void* data);
+  int commit_link(Link& link, std::size_t size);
+  void cancel_every();
+  std::int64_t get_rest(Link& link, ring::View view, void* buffer);
+  template <class Step>
+  std::int64_t from_any(Step step, std::int64_t wait_ns);
+  std::int64_t ended_result() const;
+  void note(const ring::View& view);
+
+  std::string name_;
+  std::uint32_t index_;
+  bool out_;
+  unsigned deliver_;
+  bool closed_ = false;
+  std::vector<std::unique_ptr<Link>> links_;
+  std::size_t turn_ = 0;
+  ring::Spin spin_;
+  ring::Interrupt interrupt_;
+  mvm_info last_{sizeof(mvm_info), 0, 0, 0};
+  // in place
+  std::vector<std::pair<Link*, std::byte*>> held_;  // reservations
+  std::uint32_t held_priority_ = 0;
+  std::uint64_t held_key_ = 0;
+  std::size_t held_size_ = 0;
+  Link* peeked_ = nullptr;
+  std::uint64_t peeked_token_ = 0;
+};
+
+/// mvm_wait.
+std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns,
+                        const ring::Interrupt& interrupt);
+
+}  // namespace mvm::lib

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps of an end of a cell queue: each takes the lock, changes the books, and lets go. Long messages are
+// copied with the lock released: their cell is reserved or taken meanwhile.
+#include <algorithm>
+#include <cstring>
+
+#include "end.h"
+#include "futex.h"
+#include "mvm.h"
+
+namespace mvm::ring {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::uint64_t kCopyInside = 4096;  // up to here copying is cheaper than a second locking
+constexpr std::int64_t kLeastLockWait = 20'000'000;
+
+}  // namespace
+
+bool End::cells_lock() {
+  CellBook book(region_);
+  return book.lock(index_, std::max(lock_until_, now_ns() + kLeastLockWait));
+}
+
+// With the lock held. Applies the rule of a full queue.
+int End::cells_reserve(std::uint64_t size, std::uint32_t priority, std::uint32_t& cell) {
+  CellBook book(region_);
+  const Spec& spec = region_.spec();
+  Slot& slot = own();
+  if (book.broken()) return MVM_ECORRUPT;
+  if (const int gone = other_side_result(); gone != kAgain) return gone;
+  const bool makes_room = spec.when_full == kDropOldest || spec.kind == kLatest;
+  for (;;) {
+    cell = book.allocate(size, index_);
+    if (cell != kNone) return MVM_OK;
+    if (book.broken()) return MVM_ECORRUPT;
+    if (makes_room && book.drop_oldest(spec.kind == kPriority ? priority : kLevels - 1)) continue;
+    if (book.broken()) return MVM_ECORRUPT;
+    if (makes_room || spec.when_full == kDropNewest) {
+      slot.dropped.store(slot.dropped.load(kRelaxed) + 1, kRelaxed);
+      return MVM_DROPPED;
+    }
+    if (spec.when_full == kFail) {
+      slot.refused.store(slot.refused.load(kRelaxed) + 1, kRelaxed);
+      return MVM_FULL;
+    }
+    released_ = book.table().released.load(kRelaxed);
+    return kAgain;
+  }
+}
+
+int End::cells_put(const void* data, std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
+  if (!cells_lock()) return kAgain;
+  CellBook book(region_);
+  std::uint32_t cell = kNone;
+  int result = cells_reserve(size, priority, cell);
+  CellCopy copy;
+  if (result == MVM_OK && !book.locate(cell, copy)) result = MVM_ECORRUPT;
+  if (result != MVM_OK || size > kCopyInside) {
+    book.unlock();
+    if (result != MVM_OK) return result;
+    std::memcpy(region_.data() + copy.offset, data, size);
+    reserved_ = true;
+    reserved_size_ = size;
+    reserved_cell_ = cell;
+    // The message is in place: a stopped holder of the lock delays it, but cannot undo it.
+    while ((result = commit(size, priority, key)) == kAgain) {
+    }
+    return result;
+  }
+  if (size != 0) std::memcpy(region_.data() + copy.offset, data, size);
+  book.make_ready(cell, size, region_.spec().kind == kPriority ? priority : 0, key);
+  ++count_;
+  count_message(size);
+  book.unlock();
+  return MVM_OK;
+}
+
+void End::fill(View& view, std::uint32_t index, std::uint64_t offset, std::uint64_t size) const {
+  const Cell& cell = region_.cell(index);
+  view = View{};
+  view.data = region_.data() + offset;
+  view.size = size;
+  view.total = size;
+  view.key = cell.key.load(kRelaxed);
+  view.priority = cell.priority.load(kRelaxed);
+  view.redelivered = (cell.flags.load(kRelaxed) & kCellRedelivered) != 0;
+  view.token = index;
+}
+
+// Takes the next message; with `copy_small` a short one is copied and released in the same breath (view.data
+// is null then).
+int End::cells_take(View& view, bool copy_small, void* buffer, std::uint64_t capacity) {
+  if (!cells_lock()) return kAgain;
+  CellBook book(region_);
+  int result = MVM_OK;
+  const std::uint32_t index = book.first();
+  CellCopy copy;
+  if (book.broken() || (index != kNone && !book.locate(index, copy))) {
+    result = MVM_ECORRUPT;
+  } else if (own().state.load(kRelaxed) != kAttached) {
+    result = MVM_EOS;
+  } else if (index == kNone) {
+    result = other_side_result();
+  } else {
+    fill(view, index, copy.offset, copy.size);
+    if (copy_small && copy.size > capacity) {
+      result = MVM_TOOBIG;
+      book.wake_consumer();  // it may fit another one's buffer
+    } else if (!book.take(index, index_)) {
+      result = MVM_ECORRUPT;
+    } else if (copy_small && copy.size <= kCopyInside) {
+      if (copy.size != 0) std::memcpy(buffer, view.data, copy.size);
+      book.discard(index, index_);
+      ++count_;
+      count_message(copy.size);
+      view.data = nullptr;
+    }
+  }
+  book.unlock();
+  if (result == MVM_OK && view.data == nullptr && region_.shared().space.sleepers.load() != 0) {
+    wake(region_.shared().space);
+  }
+  return result;
+}
+
+int End::cells_release(std::uint64_t token) {
+  while (!cells_lock()) {  // as in cells_put: only a stopped process delays this
+  }
+  CellBook book(region_);
+  CellCopy copy;
+  const bool ours = token < region_.geometry().cell_count &&
+                    book.locate(static_cast<std::uint32_t>(token), copy) &&
+                    book.discard(static_cast<std::uint32_t>(token), index_);
+  if (ours) {
+    ++count_;
+    count_message(copy.size);
+  }
+  const bool bad = book.broken();
+  book.unlock();
+  if (bad) return MVM_ECORRUPT;
+  if (!ours) return own().state.load() == kAttached ? MVM_EINVAL : MVM_EOS;
+  if (region_.shared().space.sleepers.load() != 0) wake(region_.shared().space);
+  return MVM_OK;
+}
+
+int End::get(void* buffer, std::uint64_t capacity, View& view) {
+  if (region_.geometry().mode == kCells) {
+    const int result = cells_take(view, true, buffer, capacity);
+    if (result != MVM_OK || view.data == nullptr) return result;
+    std::memcpy(buffer, view.data, view.size);
+    return cells_release(view.token);
+  }
+  const std::uint64_t ahead = ahead_;
+  const std::uint64_t count_ahead = count_ahead_;
+  if (const int result = stream_take(view); result != MVM_OK) return result;
+  if (view.total > capacity) {
+    ahead_ = ahead;
+    count_ahead_ = count_ahead;
+    return MVM_TOOBIG;
+  }
+  if (view.more || view.continuation) return MVM_OK;
+  if (view.size != 0) std::memcpy(buffer, view.data, view.size);
+  return stream_release(view.token);
+}
+
+std::int64_t End::next_size() {
+  View view;
+  if (region_.geometry().mode == kStream) {
+    const std::uint64_t ahead = ahead_;
+    const std::uint64_t count_ahead = count_ahead_;
+    const int result = stream_take(view);
+    ahead_ = ahead;
+    count_ahead_ = count_ahead;
+    return result == MVM_OK ? static_cast<std::int64_t>(view.total) : result;
+  }
+  if (!cells_lock()) return kAgain;
+  CellBook book(region_);
+  CellCopy copy;
+  std::int64_t result = kAgain;
+  const std::uint32_t index = book.first();
+  if (book.broken() || (index != kNone && !book.locate(index, copy))) {
+    result = MVM_ECORRUPT;
+  } else if (index != kNone) {
+    result = static_cast<std::int64_t>(copy.size);
+  } else {
+    const std::uint32_t told = told_;
+    result = other_side_result();
+    told_ = told;  // only asked: the next take tells it
+  }
+  book.unlock();
+  return result;
+}
+
+bool End::maybe() const {
+  const Shared& shared = region_.shared();
+  if (!scanned_ || shared.epoch.load(std::memory_order_acquire) != epoch_ ||
+      shared.broken.load(kRelaxed) != 0) {
+    return true;
+  }
+  if (region_.geometry().mode == kCells) {
+    const CellTable& table = region_.cells();
+    return side_ == Side::kConsumer ? table.ready.load(std::memory_order_acquire) != 0
+                                    : table.released.load(std::memory_order_acquire) != released_;
+  }
+  const std::uint64_t ring = region_.geometry().data_size;
+  if (side_ == Side::kConsumer) {
+    const std::byte* at = region_.data() + (ahead_ & (ring - 1));
+    return reinterpret_cast<const std::atomic<std::uint64_t>*>(at)->load(std::memory_order_acquire) != 0;
+  }
+  const Slot& consumer = region_.slot(1);
+  const std::uint64_t limit = std::min(region_.spec().bytes, ring - 16);
+  return position_ + wanted_ - consumer.position.load(std::memory_order_acquire) <= limit &&
+         count_ - consumer.count.load(std::memory_order_acquire) < region_.spec().capacity;
+}
+
+bool End::ready() {
+  if (side_ == Side::kConsumer) return next_size() != kAgain;
+  if (other_side_result() != kAgain || region_.shared().broken.load(kRelaxed) != 0) return true;
+  const Spec& spec = region_.spec();
+  if (spec.when_full == kDropOldest || spec.when_full == kDropNewest || spec.kind == kLatest) return true;
+  if (region_.geometry().mode == kStream) {
+    wanted_ = 16;
+    return stream_room(wanted_);
+  }
+  const CellTable& table = region_.cells();
+  released_ = table.released.load();
+  return table.ready.load() + table.reserved.load() < spec.capacity && table.used.load() < spec.bytes &&
+         table.free_head.load() != kNone;
+}
+
+void End::pass_on() {
+  if (side_ != Side::kConsumer || region_.geometry().mode != kCells) return;
+  if (region_.cells().ready.load() == 0 || region_.shared().data.sleepers.load() == 0) return;
+  if (!cells_lock()) return;
+  CellBook book(region_);
+  book.wake_consumer();
+  book.unlock();
+}
+
+}  // namespace mvm::ring

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "end.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "futex.h"
+#include "mvm.h"
+
+namespace mvm::ring {
+
+int End::attach(Region&& region, Side side, std::uint32_t slot, bool supervised, std::string& why) {
+  const std::uint32_t slots = side == Side::kProducer ? region.spec().producers : region.spec().consumers;
+  if (slot >= slots) {
+    why = "the queue has no such slot";
+    return MVM_EINVAL;
+  }
+  const std::uint32_t index = side == Side::kProducer ? slot : region.spec().producers + slot;
+  if (!region.claim(index)) {
+    why = "another process holds this end of the queue";
+    return MVM_EBUSY;
+  }
+  Slot& own_slot = region.slot(index);
+  std::uint32_t state = own_slot.state.load();
+  const bool vacated = state == kAttached;  // its process is gone, and nobody has noticed yet
+  if (state != kAbsent && state != kAttached) {
+    region.unclaim(index);
+    why = "this end of the queue was closed before";
+    return MVM_EBUSY;
+  }
+  own_slot.supervised.store(supervised ? 1 : 0);
+  if (!vacated && !own_slot.state.compare_exchange_strong(state, kAttached)) {
+    region.unclaim(index);
+    why = "this end of the queue was closed before";
+    return MVM_EBUSY;
+  }
+  region_ = std::move(region);
+  side_ = side;
+  index_ = index;
+  suspects_.assign(region_.slot_count(), 0);
+  if (region_.geometry().mode == kStream) return stream_attach(why);
+  if (vacated) {
+    CellBook book(region_);
+    if (!book.lock(index_, now_ns() + 1'000'000'000)) {
+      why = "the queue's lock is held by a stopped process";
+      return MVM_EBUSY;
+    }
+    book.reap(index_);
+    book.unlock();
+  }
+  return MVM_OK;
+}
+
+void End::close(SlotState how) {
+  if (!attached() || own().state.load() != kAttached) return;
+  if (region_.geometry().mode == kCells) {
+    CellBook book(region_);
+    // If the lock cannot be had, the slot's state makes the next rebuild free what we held.
+    if (book.lock(index_, now_ns() + 1'000'000'000)) {
+      book.reap(index_);
+      book.unlock();
+    }
+  }
+  reserved_ = false;
+  std::uint32_t state = kAttached;
+  if (!own().state.compare_exchange_strong(state, how)) return;
+  region_.shared().epoch.fetch_add(1);
+  wake(region_.shared().data);
+  wake(region_.shared().space);
+}
+
+// Everybody who may sleep there: used where a state changed.
+void End::wake(Event& event) const {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  event.sleepers.store(0);
+  event.step.fetch_add(1);
+  futex_wake(event.step, INT_MAX);
+}
+
+// What the states of the other side mean to a caller that finds nothing to do: kAgain while somebody may
+// come.
+int End::other_side_result() {
+  const std::uint32_t epoch = region_.shared().epoch.load(std::memory_order_acquire);
+  if (!scanned_ || epoch != epoch_) {
+    const Spec& spec = region_.spec();
+    const std::uint32_t begin = side_ == Side::kProducer ? spec.producers : 0;
+    const std::uint32_t end = side_ == Side::kProducer ? spec.producers + spec.consumers : spec.producers;
+    dead_ = 0;
+    all_gone_ = true;
+    for (std::uint32_t i = begin; i < end; ++i) {
+      const std::uint32_t state = region_.slot(i).state.load(std::memory_order_acquire);
+      if (state == kDead) ++dead_;
+      if (state != kDead && state != kDone) all_gone_ = false;
+    }
+    epoch_ = epoch;
+    scanned_ = true;
+  }
+  if (own().state.load(std::memory_order_relaxed) != kAttached)
+    return MVM_EOS;  // closed by the kernel's word
+  if (all_gone_) return dead_ > 0 ? MVM_PEERDEAD : MVM_EOS;
+  if (side_ == Side::kConsumer && dead_ > told_) {
+    ++told_;
+    return MVM_PEERDEAD;
+  }
+  return kAgain;
+}
+
+int End::broken() {
+  region_.shared().broken.store(1, std::memory_order_relaxed);
+  return MVM_ECORRUPT;
+}
+
+void End::count_message(std::uint64_t size) {
+  bytes_ += size;
+  Slot& slot = own();
+  slot.bytes.store(bytes_, std::memory_order_relaxed);
+  slot.count.store(count_, std::memory_order_relaxed);
+}
+
+int End::reserve(std::uint64_t size, std::byte** data) {
+  if (reserved_) return MVM_EINVAL;
+  if (size > largest()) return MVM_TOOBIG;
+  if (region_.geometry().mode == kStream) {
+    wanted_ = 8 + (size + 7) / 8 * 8;
+    if (!stream_room(wanted_)) return stream_full();
+    if (const int gone = other_side_result(); gone != kAgain) return gone;
+    *data = region_.data() + ((position_ + 8) & (region_.geometry().data_size - 1));
+  } else {
+    std::uint32_t cell = kNone;
+    if (!cells_lock()) return kAgain;
+    // The priority is not known yet: a reservation may push out any message.
+    const int result = cells_reserve(size, kLevels - 1, cell);
+    CellBook book(region_);
+    CellCopy copy;
+    const bool placed = result == MVM_OK && book.locate(cell, copy);
+    book.unlock();
+    if (result != MVM_OK) return result;
+    if (!placed) return MVM_ECORRUPT;
+    reserved_cell_ = cell;
+    *data = region_.data() + copy.offset;
+  }
+  reserved_ = true;
+  reserved_size_ = size;
+  return MVM_OK;
+}
+
+int End::commit(std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
+  if (!reserved_ || size > reserved_size_) return MVM_EINVAL;
+  if (region_.geometry().mode == kStream) {
+    reserved_ = false;
+    stream_publish(size, 0, true);
+    return MVM_OK;
+  }
+  if (!cells_lock()) return kAgain;
+  reserved_ = false;
+  CellBook book(region_);
+  const Cell& cell = region_.cell(reserved_cell_);
+  const bool ours = cell.state.load(std::memory_order_relaxed) == kReserved &&
+                    cell.owner.load(std::memory_order_relaxed) == index_;
+  if (ours) {
+    book.make_ready(reserved_cell_, size, region_.spec().kind == kPriority ? priority : 0, key);
+    ++count_;
+    count_message(size);
+  }
+  book.unlock();
+  return ours ? MVM_OK : MVM_EOS;  // else the end was closed meanwhile, and its reservation with it
+}
+
+int End::cancel() {
+  if (!reserved_) return MVM_EINVAL;
+  if (region_.geometry().mode == kCells) {
+    if (!cells_lock()) return kAgain;
+    CellBook book(region_);
+    book.discard(reserved_cell_, index_);
+    book.unlock();
+    if (region_.shared().space.sleepers.load() != 0) wake(region_.shared().space);
+  }
+  reserved_ = false;
+  return MVM_OK;
+}
+
+int End::take(View& view) {
+  if (region_.geometry().mode == kStream) return stream_take(view);
+  return cells_take(view, false, nullptr, 0);
+}
+
+int End::release(std::uint64_t token) {
+  if (region_.geometry().mode == kStream) return stream_release(token);
+  return cells_release(token);
+}
+
+void End::check_peers() {
+  const Spec& spec = region_.spec();
+  const std::uint32_t begin = side_ == Side::kProducer ? spec.producers : 0;
+  const std::uint32_t end = side_ == Side::kProducer ? spec.producers + spec.consumers : spec.producers;
+  for (std::uint32_t i = begin; i < end; ++i) {
+    Slot& slot = region_.slot(i);
+    if (slot.state.load() != kAttached || slot.supervised.load() != 0 || region_.claimed(i)) {
+      suspects_[i] = 0;
+      continue;
+    }
+    if (suspects_[i] == 0) {  // whoever reaps it gets the first word
+      suspects_[i] = 1;
+      continue;
+    }
+    if (region_.geometry().mode == kCells) {
+      CellBook book(region_);
+      if (!book.lock(index_, now_ns() + 20'000'000)) continue;
+      std::uint32_t state = kAttached;
+      if (slot.state.compare_exchange_strong(state, kDead)) book.reap(i);
+      book.unlock();
+    } else {
+      std::uint32_t state = kAttached;
+      slot.state.compare_exchange_strong(state, kDead);
+    }
+    region_.shared().epoch.fetch_add(1);
+    wake(region_.shared().data);
+    wake(region_.shared().space);
+  }
+}
+
+}  // namespace mvm::ring

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The layout of a queue's shared memory: docs/formats/ring.md. Data only; behaviour is in stream.h and
+// cells.h. Nothing here names a process: ends are slots, and whether a slot's process lives is asked of the
+// kernel.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace mvm::ring {
+
+inline constexpr std::uint64_t kMagic = 0x4555'4555'514d'564dULL;  // "MVMQUEUE" read as little-endian
+inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kByteOrder = 0x01020304;
+
+enum Mode : std::uint32_t { kStream = 1, kCells = 2 };
+enum Kind : std::uint32_t { kFifo = 0, kPriority = 1, kLatest = 2 };
+enum Rule : std::uint32_t { kBlock = 0, kDropOldest = 1, kDropNewest = 2, kFail = 3 };
+enum SlotState : std::uint32_t { kAbsent = 0, kAttached = 1, kDone = 2, kDead = 3 };
+enum class Side : std::uint32_t { kProducer = 0, kConsumer = 1 };
+
+inline constexpr std::uint64_t kMaxStreamMessages = 1U << 20;
+inline constexpr std::uint64_t kMaxCells = 1U << 16;
+inline constexpr std::uint64_t kMinBytes = 4096;
+inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 32;
+inline constexpr std::uint32_t kMaxSlots = 4096;
+inline constexpr std::uint32_t kLevels = 256;  // priorities
+inline constexpr std::uint64_t kMaxMessage = std::uint64_t{1} << 30;
+
+/// What the creator chose. Copied to private memory and checked when a queue is opened; never read again.
+struct Spec {
+  std::uint32_t kind = kFifo;
+  std::uint32_t when_full = kBlock;
+  std::uint32_t deliver = 0;
+  std::uint32_t producers = 1;
+  std::uint32_t consumers = 1;
+  std::uint32_t fragments = 1;  // 1: messages above half of the bytes may be cut (stream only)
+  std::uint64_t capacity = 1024;
+  std::uint64_t bytes = 1U << 20;
+  std::int64_t timeout_ns = -1;  // of kBlock; -1: for ever
+  std::uint64_t id = 0;
+};
+
+/// Where the parts lie; follows from the Spec alone.
+struct Geometry {
+  std::uint32_t mode = 0;
+  std::uint32_t cell_count = 0;
+  std::uint64_t slots_at = 0;
+  std::uint64_t cells_at = 0;
+  std::uint64_t data_at = 0;
+  std::uint64_t data_size = 0;
+  std::uint64_t file_size = 0;
+};
+
+struct Header {
+  std::uint64_t magic;
+  std::uint32_t version;
+  std::uint32_t byte_order;
+  Spec spec;
+  Geometry geometry;
+};
+
+/// Where sleepers of one kind sleep. `sleepers` is 1 where somebody may be asleep on `step`.
+struct alignas(64) Event {
+  std::atomic<std::uint32_t> step;
+  std::atomic<std::uint32_t> sleepers;
+};
+
+/// The mutable words that are not an end's own; at kSharedAt in the file.
+struct Shared {
+  Event data;                                    // consumers sleep here
+  Event space;                                   // producers sleep here
+  alignas(64) std::atomic<std::uint32_t> epoch;  // stepped whenever a slot's state changes
+  std::atomic<std::uint32_t> broken;             // somebody found an impossible value
+};
+inline constexpr std::uint64_t kSharedAt = 1024;
+
+/// One end. Producers' slots come first, then consumers'.
+struct Slot {
+  alignas(64) std::atomic<std::uint32_t> state;
+  std::atomic<std::uint32_t> supervised;            // 1: peers do not infer this end's death
+  alignas(64) std::atomic<std::uint64_t> position;  // stream: bytes written or released
+  std::atomic<std::uint64_t> count;                 // messages committed or released
+  std::atomic<std::uint64_t> bytes;                 // their payload
+  std::atomic<std::uint64_t> dropped;               // producer: never entered
+  std::atomic<std::uint64_t> refused;               // producer: failed because full
+  std::atomic<std::uint64_t> asleep;                // 1 while it sleeps in the kernel (for statistics)
+};
+static_assert(sizeof(Slot) == 128);
+
+// ---- stream: one producer, one consumer; a ring of words and payloads ----
+// word: bits 0..31 size + 1, 32..47 low bits of the message's number, 48.. flags; 0: nothing here yet.
+inline constexpr std::uint64_t kWordMore = std::uint64_t{1}
+                                           << 48;  // another fragment of this message follows
+inline constexpr std::uint64_t kWordFirst = std::uint64_t{1}
+                                            << 49;  // the payload begins with the total size (u64)
+inline constexpr std::uint64_t kWordNext = std::uint64_t{1} << 50;   // not the first fragment
+inline constexpr std::uint64_t kWordAbort = std::uint64_t{1} << 51;  // the fragments before are void
+inline constexpr std::uint64_t kWordKnown = kWordMore | kWordFirst | kWordNext | kWordAbort;
+
+// ---- cells: any number of ends; every message has a descriptor, all under one lock ----
+enum CellState : std::uint32_t { kFree = 0, kReserved = 1, kReady = 2, kTaken = 3 };
+inline constexpr std::uint32_t kCellRedelivered = 1;
+
+struct Cell {
+  alignas(64) std::atomic<std::uint32_t> state;
+  std::atomic<std::uint32_t> owner;  // slot index over both sides, while reserved or taken
+  std::atomic<std::uint64_t> offset;
+  std::atomic<std::uint64_t> size;
+  std::atomic<std::uint64_t> number;  // order of commitment
+  std::atomic<std::uint64_t> key;
+  std::atomic<std::uint32_t> priority;
+  std::atomic<std::uint32_t> flags;
+  std::atomic<std::uint32_t> next;   // in its level's list, or the free list
+  std::atomic<std::uint32_t> below;  // neighbours in order of address
+  std::atomic<std::uint32_t> above;
+  std::atomic<std::uint32_t> reserved_word;
+};
+static_assert(sizeof(Cell) == 64);
+
+struct Level {
+  std::atomic<std::uint32_t> head;
+  std::atomic<std::uint32_t> tail;
+};
+
+/// Everything but `lock` follows from the cells, and is rebuilt from them when a holder of the lock died.
+struct CellTable {
+  alignas(64) std::atomic<std::uint32_t> lock;  // 0 free; else holder's slot index + 1, kLockWanted
+  alignas(64) std::atomic<std::uint32_t> ready;
+  std::atomic<std::uint32_t> reserved;
+  std::atomic<std::uint32_t> taken;
+  std::atomic<std::uint32_t> free_head;
+  std::atomic<std::uint32_t> lowest;    // the cell with the lowest address
+  std::atomic<std::uint32_t> rover;     // where the next hole is looked for
+  std::atomic<std::uint32_t> released;  // stepped whenever room appears
+  std::atomic<std::uint64_t> used;      // payload bytes
+  std::atomic<std::uint64_t> next_number;
+  std::atomic<std::uint64_t> dropped_oldest;
+  std::atomic<std::uint64_t> dequeued;
+  std::atomic<std::uint64_t> redelivered;
+  std::atomic<std::uint64_t> bytes_enqueued;
+  alignas(64) std::atomic<std::uint64_t> level_bits[kLevels / 64];
+  Level level[kLevels];
+};
+inline constexpr std::uint32_t kLockWanted = 0x8000'0000U;
+inline constexpr std::uint32_t kNone = 0xffff'ffffU;
+inline constexpr std::uint64_t kCellAlign = 64;
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
+              std::atomic<std::uint32_t>::is_always_lock_free);
+static_assert(sizeof(Header) <= kSharedAt && kSharedAt + sizeof(Shared) <= 4096);
+
+}  // namespace mvm::ring

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wait.h"
+
+#include <linux/futex.h>
+
+#include <algorithm>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
+namespace mvm::ring {
+namespace {
+
+constexpr int kYields = 100;
+constexpr std::int64_t kPollWithoutWaitv = 1'000'000;  // on kernels before 5.16, several queues are polled
+
+// The uapi's struct, for headers older than 5.16.
+struct WaitWord {
+  std::uint64_t value;
+  std::uint64_t address;
+  std::uint32_t flags;
+  std::uint32_t reserved;
+};
+constexpr std::uint32_t kSize32Shared = 2;
+
+bool any(End* const* ends, unsigned count, bool (*test)(End&)) {
+  for (unsigned i = 0; i < count; ++i) {
+    if (test(*ends[i])) return true;
+  }
+  return false;
+}
+
+bool interrupted(const Interrupt& interrupt) {
+  return interrupt.word != nullptr && interrupt.word->load(std::memory_order_acquire) != interrupt.value;
+}
+
+bool spin_for(End* const* ends, unsigned count, bool (*test)(End&), Spin& spin) {
+  for (int i = 0; i < spin.pauses; ++i) {
+    if (any(ends, count, test)) {
+      spin.pauses = std::min(spin.pauses + 4, 50);
+      return true;
+    }
+    pause_cpu();
+  }
+  // Too often in vain: fewer pauses, but now and then a full try, and always the yields below.
+  spin.pauses = spin.pauses > 10 ? spin.pauses / 2 : ((++spin.misses & 63U) != 0 ? 2 : 50);
+  for (int i = 0; i < kYields; ++i) {
+    if (any(ends, count, test)) return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
+// False where the time passed.
+bool sleep_on(WaitWord* words, unsigned ends, unsigned count, std::int64_t wait) {
+  if (count == 1) {
+    auto* word = reinterpret_cast<std::atomic<std::uint32_t>*>(words[0].address);
+    return futex_wait(*word, static_cast<std::uint32_t>(words[0].value), wait);
+  }
+  const timespec until = to_timespec(now_ns() + wait);
+  if (::syscall(SYS_futex_waitv, words, count, 0, &until, CLOCK_MONOTONIC) >= 0) return true;
+  if (errno == ENOSYS || errno == EPERM) {
+    if (ends == 1) {  // the interrupt's word is looked at between two sleeps
+      auto* word = reinterpret_cast<std::atomic<std::uint32_t>*>(words[0].address);
+      return futex_wait(*word, static_cast<std::uint32_t>(words[0].value), wait);
+    }
+    const timespec nap = to_timespec(std::min(wait, kPollWithoutWaitv));
+    ::nanosleep(&nap, nullptr);
+    return wait > kPollWithoutWaitv;
+  }
+  return errno != ETIMEDOUT;
+}
+
+}  // namespace
+
+Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline, Spin& spin,
+               const Interrupt& interrupt) {
+  count = std::min(count, kMostEnds);
+  std::int64_t check_at = now_ns() + kCheckEvery;
+  for (;;) {
+    if (any(ends, count, test)) return Woken::kReady;
+    if (interrupted(interrupt)) return Woken::kInterrupted;
+    if (deadline <= now_ns()) return Woken::kTimeout;
+    if (spin_for(ends, count, test, spin)) return Woken::kReady;
+
+    WaitWord words[kMostEnds + 1];
+    unsigned used = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      Event& event = ends[i]->event();
+      event.sleepers.store(1, std::memory_order_seq_cst);
+      words[used++] = {event.step.load(std::memory_order_seq_cst),
+                       reinterpret_cast<std::uint64_t>(&event.step), kSize32Shared, 0};
+    }
+    if (interrupt.word != nullptr && interrupt.sleeps) {
+      words[used++] = {interrupt.value, reinterpret_cast<std::uint64_t>(interrupt.word), kSize32Shared, 0};
+    }
+    // Against a peer that changes something and then looks whether anybody sleeps: one of the two sees the
+    // other.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    bool ready = any(ends, count, test);
+    if (!ready && !interrupted(interrupt)) {
+      for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(1, std::memory_order_relaxed);
+      const std::int64_t now = now_ns();
+      const std::int64_t wait = std::min(deadline - now, check_at - now);
+      if (wait > 0) sleep_on(words, count, used, wait);
+      for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(0, std::memory_order_relaxed);
+      if (now_ns() >= check_at) {
+        for (unsigned i = 0; i < count; ++i) ends[i]->check_peers();
+        check_at = now_ns() + kCheckEvery;
+      }
+      ready = any(ends, count, test);
+    }
+    // A wake-up meant for one consumer of many must not end with us if we do not take.
+    if (count > 1 || !ready) {
+      for (unsigned i = 0; i < count; ++i) ends[i]->pass_on();
+    }
+    if (ready) return Woken::kReady;
+  }
+}
+
+}  // namespace mvm::ring

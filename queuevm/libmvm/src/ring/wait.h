@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Waiting on ends: spin a little, yield, then sleep in the kernel. Every sleep is short enough that a wake-up
+// lost with a killed process costs a fraction of a second, never a hang.
+
+#include <atomic>
+#include <cstdint>
+
+#include "end.h"
+#include "futex.h"
+
+namespace mvm::ring {
+
+inline constexpr std::int64_t kCheckEvery = 250'000'000;  // sleeps are cut here, to look whether peers live
+inline constexpr unsigned kMostEnds = 127;                // of one waiting; the kernel's limit less one
+
+/// Something else that ends a waiting: a word that changes (a new wiring), or another thread.
+struct Interrupt {
+  std::atomic<std::uint32_t>* word = nullptr;  // may be null
+  std::uint32_t value = 0;                     // as long as it is this
+  bool sleeps = false;                         // its changes come with a futex wake
+};
+
+enum class Woken { kReady, kTimeout, kInterrupted };
+
+/// Adapts how long a waiter spins to whether spinning helped lately. Never stops yielding.
+struct Spin {
+  int pauses = 50;
+  unsigned misses = 0;
+};
+
+/// Waits until `test(end)` holds for one of the ends or the deadline (now_ns() scale) passes. `test` is
+/// End::maybe (a step may succeed) or End::ready.
+Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline, Spin& spin,
+               const Interrupt& interrupt);
+
+inline bool test_maybe(End& end) { return end.maybe(); }
+inline bool test_ready(End& end) { return end.ready(); }
+
+/// Repeats a step of one end until it gives anything but kAgain. MVM_TIMEOUT, MVM_REWIRED (interrupted).
+template <class Step>
+std::int64_t until_done(End& end, Step step, std::int64_t wait_ns, Spin& spin, const Interrupt& interrupt) {
+  std::int64_t result = step();
+  if (result != kAgain) return result;
+  const std::int64_t deadline = deadline_after(wait_ns);
+  end.lock_until(deadline);
+  End* one = &end;
+  for (;;) {
+    const Woken woken = wait_any(&one, 1, &test_maybe, deadline, spin, interrupt);
+    result = step();
+    if (result != kAgain || woken != Woken::kReady) break;
+  }
+  end.lock_until(0);
+  if (result != kAgain) return result;
+  return interrupt.word != nullptr && interrupt.word->load() != interrupt.value ? -3 : -2;
+}
+
+}  // namespace mvm::ring
