@@ -182,14 +182,14 @@ TEST(Faults, PortWithoutLink) {
 
 TEST(Faults, StructureInPlainWords) {
   EXPECT_THAT(
-      faults("<topology xmlns=\"urn:mvm:topology:1\" name=\"t\">\n<role nam=\"a\"/>\n<rool name=\"b\"/>\n"
+      faults("<topology xmlns=\"urn:mvm:topology:1\" name=\"t\">\n<role nam=\"a\"/>\n<rolle name=\"b\"/>\n"
              "<role name=\"c\"><port name=\"o\" direction=\"outt\"/>text</role>\n</topology>"),
       ElementsAre(
           "f.xml:2:1: error: <role> has no attribute 'name', expected a name such as cell (at most 64 "
           "letters, digits, - and _, a letter first)",
           "f.xml:2:7: error: found the attribute 'nam' of <role>, expected one of name, count, about; did "
           "you mean name?",
-          "f.xml:3:1: error: found the element <rool> in <topology>, expected one of link, param, pattern, "
+          "f.xml:3:1: error: found the element <rolle> in <topology>, expected one of link, param, pattern, "
           "role; did you mean role?",
           "f.xml:4:1: error: found the text 'text' in <role>, expected elements only",
           "f.xml:4:42: error: found direction 'outt', expected in or out; did you mean out?"));
