@@ -1,0 +1,107 @@
+"""What the benchmarks share: a daemon of their own, alternating measurements, rows."""
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+
+def build_directory():
+    """The release build where there is one: only that one's figures mean something."""
+    for name in (os.environ.get("MVM_BUILD", ""), os.path.join(ROOT, "build", "release"), os.path.join(ROOT, "build", "dev")):
+        if name and os.access(os.path.join(name, "bin", "mvmd"), os.X_OK):
+            if not name.endswith("release"):
+                print(f"bench: measures {name}, which is no release build", file=sys.stderr)
+            return name
+    sys.exit("bench: there is no mvmd; build it first: cmake --preset release && ninja -C build/release")
+
+
+def row(name, ours, peer, unit, bar):
+    """Prints one figure. `peer` and `bar` may be None."""
+    ratio = "-" if peer is None or peer == 0 else f"{ours / peer:.3f}"
+    peer = "-" if peer is None else f"{peer:.6g}"
+    print("\t".join((name, f"{ours:.6g}", peer, unit, ratio, bar or "-")), flush=True)
+
+
+def alternate(rounds, ours, peer):
+    """Medians of both, measured in turn; each is a function that returns a number."""
+    first, second = [], []
+    for _ in range(rounds):
+        first.append(ours())
+        second.append(peer())
+    return statistics.median(first), statistics.median(second)
+
+
+def wanted(name):
+    """Is this row asked for? No arguments: all are."""
+    return len(sys.argv) < 2 or any(name.startswith(word) for word in sys.argv[1:])
+
+
+class Daemon:
+    """An all-in-one daemon of the benchmark's own, in a temporary folder. Use it in a `with` statement."""
+
+    def __init__(self, drivers, arguments=()):
+        self.drivers, self.arguments = drivers, list(arguments)
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(prefix="mvm-bench.", dir="/tmp")
+        os.chmod(self.folder, 0o711)
+        self.memory = os.path.join("/dev/shm", os.path.basename(self.folder))
+        command = [os.path.join(ROOT, "packaging", "all-in-one"), "start", self.folder, "--build", build_directory(),
+                   "--port", "0", "--drivers", self.drivers, "--private", "--", "--shared-memory", self.memory,
+                   *self.arguments]
+        try:
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        except subprocess.CalledProcessError:
+            log = os.path.join(self.folder, "mvmd.log")
+            if os.path.exists(log):
+                with open(log) as file:
+                    sys.stderr.write("".join(file.readlines()[-5:]))
+            self.__exit__()
+            sys.exit("bench: the daemon did not start")
+        self.settings = dict(line.split("=", 1) for line in said.split())
+        self.environment = dict(os.environ, **self.settings)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([os.path.join(ROOT, "packaging", "all-in-one"), "stop", self.folder], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.memory, ignore_errors=True)
+
+    def mvm(self, *arguments):
+        """Standard output of one command; ends the benchmark where it fails."""
+        done = subprocess.run([self.settings["MVM"], *arguments], env=self.environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, cwd=self.folder, check=False)
+        if done.returncode != 0:
+            sys.stderr.write(done.stdout + done.stderr)
+            sys.exit(f"bench: mvm {' '.join(arguments)} ended with exit code {done.returncode}")
+        return done.stdout
+
+    def json(self, *arguments):
+        return json.loads(self.mvm(*arguments, "-o", "json"))
+
+    def pid(self):
+        with open(os.path.join(self.folder, "state", "lock")) as file:
+            return int(file.read())
+
+    def file(self, name, text):
+        """Writes a file into the daemon's folder; returns its path."""
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as out:
+            out.write(text)
+        return path
+
+    def job_ended(self, job):
+        """Waits for a job's end; ends the benchmark where it failed."""
+        while True:
+            state = self.json("job", "status", job)["state"]
+            if state == "DONE":
+                return
+            if state in ("FAILED", "CANCELLED"):
+                sys.exit(f"bench: job {job} {state}: {self.mvm('job', 'why', job)}")
+            time.sleep(0.05)
