@@ -70,6 +70,7 @@ int main() {
   }
   if (size != MVM_EOS) fail("dequeue");
   send(out, counts);
-  std::printf("counter %u of %u: %zu pieces, %zu different words\n", mvm_index(), mvm_count(), taken, counts.size());
+  std::printf("counter %u of %u: %zu pieces, %zu different words\n", mvm_index(), mvm_count(), taken,
+              counts.size());
   return mvm_detach() < 0 ? 1 : 0;
 }

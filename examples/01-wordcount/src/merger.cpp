@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   if (size != MVM_EOS) fail("dequeue");
 
   std::vector<std::pair<std::string, std::uint64_t>> words(totals.begin(), totals.end());
-  std::stable_sort(words.begin(), words.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(words.begin(), words.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   std::FILE* file = std::fopen(argv[1], "w");
   if (file == nullptr) {
     std::perror(argv[1]);

@@ -82,6 +82,7 @@ int main(int argc, char** argv) {
   mvm_pack_u64(&message, first);
   if (mvm_pack_f64s(&message, now.data(), own) < 0) fail("pack");
   if (mvm_enqueue(result, buffer.data(), message.size, nullptr) < 0) fail("result");
-  std::printf("cell %u of %u: points %zu to %zu, %lu steps\n", mvm_index(), mvm_count(), first, first + own - 1, steps);
+  std::printf("cell %u of %u: points %zu to %zu, %lu steps\n", mvm_index(), mvm_count(), first,
+              first + own - 1, steps);
   return mvm_detach() < 0 ? 1 : 0;
 }

@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
   std::size_t different = 0;
   for (std::size_t i = 0; i < points; ++i) different += ring[i] != serial[i] ? 1U : 0U;
   if (received != points || different != 0) {
-    std::printf("heat: WRONG: %zu of %zu points came, %zu differ from the serial answer\n", received, points, different);
+    std::printf("heat: WRONG: %zu of %zu points came, %zu differ from the serial answer\n", received, points,
+                different);
     return 1;
   }
   std::printf("heat: all %zu points after %lu steps equal the serial answer\n", points, steps);

@@ -48,7 +48,8 @@ std::vector<Complex> serial_transform(const std::vector<Complex>& samples) {
 // One value of the spectrum straight from its definition.
 Complex by_definition(const std::vector<Complex>& samples, std::size_t k) {
   Complex sum = 0;
-  for (std::size_t t = 0; t < samples.size(); ++t) sum += samples[t] * root(k * t % samples.size(), samples.size());
+  for (std::size_t t = 0; t < samples.size(); ++t)
+    sum += samples[t] * root(k * t % samples.size(), samples.size());
   return sum;
 }
 
@@ -93,8 +94,9 @@ void write(const char* name, const std::vector<Complex>& spectrum) {
   std::vector<std::size_t> strongest(spectrum.size());
   std::iota(strongest.begin(), strongest.end(), 0);
   const auto peaks = static_cast<std::ptrdiff_t>(std::min(kPeaks, strongest.size()));
-  std::partial_sort(strongest.begin(), strongest.begin() + peaks, strongest.end(),
-                    [&](std::size_t a, std::size_t b) { return std::abs(spectrum[a]) > std::abs(spectrum[b]); });
+  std::partial_sort(
+      strongest.begin(), strongest.begin() + peaks, strongest.end(),
+      [&](std::size_t a, std::size_t b) { return std::abs(spectrum[a]) > std::abs(spectrum[b]); });
   std::sort(strongest.begin(), strongest.begin() + peaks);
   std::FILE* file = std::fopen(name, "w");
   if (file == nullptr) {
@@ -135,8 +137,8 @@ int main(int argc, char** argv) {
 
   const double worst = deviation(spectrum, samples);
   if (received != points || !(worst <= tolerance)) {
-    std::printf("fft: WRONG: %zu of %zu values came, deviation from the serial transform %.3g\n", received, points,
-                worst);
+    std::printf("fft: WRONG: %zu of %zu values came, deviation from the serial transform %.3g\n", received,
+                points, worst);
     return 1;
   }
   std::printf("fft: all %zu values agree with the serial transform to %s\n", points, argv[2]);

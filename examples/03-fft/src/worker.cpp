@@ -3,10 +3,10 @@
 //
 //   worker POINTS      port arrays "to-peer" out and "from-peer" in, port "spectrum" out
 //
-// Each worker owns an equal run of the samples. In d rounds it exchanges its whole run with a peer and combines
-// both: round r joins runs that lie POINTS / 2^(r+1) samples apart, and element r of the port arrays leads to the
-// worker that has the other one. After that the runs are independent, and each is transformed alone.
-// Where a peer is, and over what the samples travel, is written in the topology.
+// Each worker owns an equal run of the samples. In d rounds it exchanges its whole run with a peer and
+// combines both: round r joins runs that lie POINTS / 2^(r+1) samples apart, and element r of the port arrays
+// leads to the worker that has the other one. After that the runs are independent, and each is transformed
+// alone. Where a peer is, and over what the samples travel, is written in the topology.
 
 #include <mvm.h>
 
@@ -67,7 +67,8 @@ void exchange(int to, int from, const std::vector<Complex>& mine, std::vector<Co
 }
 
 // One round: `span` samples form a group of 2 runs' halves; mine is the upper or the lower half's run.
-void combine(std::vector<Complex>& mine, const std::vector<Complex>& theirs, std::size_t first, std::size_t span) {
+void combine(std::vector<Complex>& mine, const std::vector<Complex>& theirs, std::size_t first,
+             std::size_t span) {
   const bool upper = (first & (span / 2)) != 0;
   const std::size_t offset = first & (span / 2 - 1);
   for (std::size_t i = 0; i < mine.size(); ++i) {
@@ -101,8 +102,8 @@ int main(int argc, char** argv) {
   if (mvm_attach() < 0) fail("attach");
   const unsigned rounds = mvm_port_size("to-peer");
   if (mvm_count() != 1U << rounds || !std::has_single_bit(points) || points < 2 * std::size_t{mvm_count()}) {
-    std::fprintf(stderr, "worker: %zu points on %u workers with %u peers each: both must be powers of 2\n", points,
-                 mvm_count(), rounds);
+    std::fprintf(stderr, "worker: %zu points on %u workers with %u peers each: both must be powers of 2\n",
+                 points, mvm_count(), rounds);
     return 1;
   }
   const std::size_t own = points / mvm_count();

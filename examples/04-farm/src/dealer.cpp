@@ -40,7 +40,8 @@ int main(int argc, char** argv) {
       unsigned char buffer[64];
       mvm_packer message;
       mvm_pack_init(&message, buffer, sizeof buffer);
-      if (pack(message, {left, top, std::min(side, width - left), std::min(side, height - top)}) < 0) fail("pack");
+      if (pack(message, {left, top, std::min(side, width - left), std::min(side, height - top)}) < 0)
+        fail("pack");
       if (mvm_enqueue(tiles, buffer, message.size, nullptr) < 0) fail("enqueue");
       ++dealt;
     }

@@ -38,8 +38,9 @@ std::size_t paint(const std::vector<unsigned char>& data, std::size_t size, Pict
     fail("unpack");
   }
   for (std::uint32_t row = 0; inside && row < tile.height; ++row) {
-    std::copy_n(pixels.begin() + static_cast<std::ptrdiff_t>(row * tile.width), tile.width,
-                picture.pixels.begin() + static_cast<std::ptrdiff_t>((tile.top + row) * picture.width + tile.left));
+    std::copy_n(
+        pixels.begin() + static_cast<std::ptrdiff_t>(row * tile.width), tile.width,
+        picture.pixels.begin() + static_cast<std::ptrdiff_t>((tile.top + row) * picture.width + tile.left));
   }
   return pixels.size();
 }
@@ -68,6 +69,7 @@ int main(int argc, char** argv) {
     std::perror(argv[3]);
     return 1;
   }
-  std::printf("painter: %zu of %zu pixels, %ux%u\n", painted, picture.pixels.size(), picture.width, picture.height);
+  std::printf("painter: %zu of %zu pixels, %ux%u\n", painted, picture.pixels.size(), picture.width,
+              picture.height);
   return painted == picture.pixels.size() && mvm_detach() >= 0 ? 0 : 1;
 }

@@ -11,7 +11,9 @@
 
 class PngWriter {
  public:
-  explicit PngWriter(std::FILE* file) : file_(file) { ok_ = std::fwrite("\x89PNG\r\n\x1a\n", 1, 8, file_) == 8; }
+  explicit PngWriter(std::FILE* file) : file_(file) {
+    ok_ = std::fwrite("\x89PNG\r\n\x1a\n", 1, 8, file_) == 8;
+  }
 
   void chunk(const char* type, const std::vector<std::uint8_t>& data) {
     std::vector<std::uint8_t> bytes(type, type + 4);
