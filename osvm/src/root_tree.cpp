@@ -154,10 +154,8 @@ Status make_owned(const fs::path& path, unsigned owner) {
 
 }  // namespace
 
-Status make_node_folder(const VmSpec& spec, unsigned owner) {
+Status make_shared_folders(const VmSpec& spec, unsigned owner) {
   MVM_TRY(make_folders(spec.folder, 0711));
-  if (std::error_code none; !fs::is_directory(spec.image.root / "usr", none))
-    return Error(ErrorCode::kNotFound, "image " + spec.image.root.string() + " has no folder usr");
   MVM_TRY(make_owned(run_folder(spec.folder), owner));
   MVM_TRY(make_owned(work_folder(spec.folder), owner));
   // A VM's console starts at byte 0; the one of the VM before it is kept beside.
@@ -167,6 +165,13 @@ Status make_node_folder(const VmSpec& spec, unsigned owner) {
     if (::rename(log.c_str(), (log.native() + ".1").c_str()) != 0 && errno != ENOENT)
       return failed("rename", log);
   }
+  return ok();
+}
+
+Status make_node_folder(const VmSpec& spec, unsigned owner) {
+  if (std::error_code none; !fs::is_directory(spec.image.root / "usr", none))
+    return Error(ErrorCode::kNotFound, "image " + spec.image.root.string() + " has no folder usr");
+  MVM_TRY(make_shared_folders(spec, owner));
   return make_root(spec, owner);
 }
 

@@ -86,21 +86,21 @@ std::string stop_reason(int detail) {
 }
 
 int on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* opaque) {
-  EventSink& sink = **static_cast<std::shared_ptr<EventSink>*>(opaque);
+  VmRoster& roster = **static_cast<std::shared_ptr<VmRoster>*>(opaque);
   const char* name = virDomainGetName(domain);
-  if (name == nullptr || !sink.recall(name)) return 0;
+  if (name == nullptr || !roster.recall(name)) return 0;
   switch (event) {
     case VIR_DOMAIN_EVENT_STOPPED:
-      sink.ended(name, stop_reason(detail));
+      roster.ended(name, stop_reason(detail));
       break;
     case VIR_DOMAIN_EVENT_CRASHED:
-      sink.ended(name, "crashed");
+      roster.ended(name, "crashed");
       break;
     case VIR_DOMAIN_EVENT_SUSPENDED:
-      sink.emit({VmEvent::Kind::kSuspended, name, ""});
+      roster.emit({VmEvent::Kind::kSuspended, name, ""});
       break;
     case VIR_DOMAIN_EVENT_RESUMED:
-      sink.emit({VmEvent::Kind::kResumed, name, ""});
+      roster.emit({VmEvent::Kind::kResumed, name, ""});
       break;
     default:
       break;
@@ -108,70 +108,13 @@ int on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void
   return 0;
 }
 
-void forget_sink(void* opaque) { delete static_cast<std::shared_ptr<EventSink>*>(opaque); }
+void forget_roster(void* opaque) { delete static_cast<std::shared_ptr<VmRoster>*>(opaque); }
 
 bool same_labels(const VmLabels& a, const VmLabels& b) {
   return a.lab == b.lab && a.job == b.job && a.node == b.node && a.attempt == b.attempt;
 }
 
 }  // namespace
-
-// --- EventSink
-// -------------------------------------------------------------------------------------------------
-
-void EventSink::set_handler(Hypervisor::EventHandler handler) {
-  const std::lock_guard lock(handler_mutex_);
-  handler_ = std::move(handler);
-}
-
-void EventSink::emit(const VmEvent& event) {
-  const std::lock_guard lock(handler_mutex_);
-  if (handler_) handler_(event);
-}
-
-void EventSink::remember(const VmInfo& info) {
-  const std::lock_guard lock(known_mutex_);
-  known_[info.id] = Known{info, true};
-}
-
-void EventSink::forget(const std::string& id) {
-  const std::lock_guard lock(known_mutex_);
-  known_.erase(id);
-}
-
-std::optional<VmInfo> EventSink::recall(const std::string& id) const {
-  const std::lock_guard lock(known_mutex_);
-  const auto found = known_.find(id);
-  if (found == known_.end()) return std::nullopt;
-  return found->second.info;
-}
-
-void EventSink::ended(const std::string& id, const std::string& why) {
-  {
-    const std::lock_guard lock(known_mutex_);
-    const auto found = known_.find(id);
-    if (found == known_.end() || !found->second.alive) return;
-    found->second.alive = false;
-    // Long-lived daemons: keep the dead for their consoles, but not without end.
-    if (known_.size() > 4096)
-      std::erase_if(known_, [&](const auto& item) { return !item.second.alive && item.first != id; });
-  }
-  emit({VmEvent::Kind::kStopped, id, why});
-}
-
-void EventSink::reconcile(const std::vector<VmInfo>& alive) {
-  std::vector<std::string> gone;
-  {
-    const std::lock_guard lock(known_mutex_);
-    for (const auto& [id, known] : known_) {
-      const bool found =
-          std::any_of(alive.begin(), alive.end(), [&](const VmInfo& info) { return info.id == id; });
-      if (known.alive && !found) gone.push_back(id);
-    }
-  }
-  for (const VmInfo& info : alive) remember(info);
-  for (const std::string& id : gone) ended(id, "gone while libvirt was not reachable");
-}
 
 // --- LibvirtVms
 // ------------------------------------------------------------------------------------------------
@@ -183,28 +126,28 @@ LibvirtVms::LibvirtVms(Driver driver, Options options)
                                  .closing = [this](virConnectPtr connect) { unsubscribe(connect); },
                                  .lost =
                                      [this](const std::string& why) {
-                                       sink_->emit({VmEvent::Kind::kConnectionLost, "", why});
+                                       roster_->emit({VmEvent::Kind::kConnectionLost, "", why});
                                      },
                                  .restored =
                                      [this] {
-                                       sink_->emit({VmEvent::Kind::kConnectionRestored, "", ""});
-                                       if (auto vms = list()) sink_->reconcile(*vms);
+                                       roster_->emit({VmEvent::Kind::kConnectionRestored, "", ""});
+                                       if (auto vms = list()) roster_->reconcile(*vms);
                                      }}) {}
 
 void LibvirtVms::subscribe(virConnectPtr connect) {
-  auto* sink = new std::shared_ptr<EventSink>(sink_);  // libvirt frees it by forget_sink
+  auto* roster = new std::shared_ptr<VmRoster>(roster_);  // libvirt frees it by forget_roster
   subscription_ =
       virConnectDomainEventRegisterAny(connect, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                       VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), sink, forget_sink);
+                                       VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), roster, forget_roster);
   if (subscription_ < 0) {
-    forget_sink(sink);
+    forget_roster(roster);
     const Error problem = last_error("subscribe to events");
     log::warning("libvirt.no-events", {{"why", problem.message()}});
   }
   // VMs of an earlier daemon: their events and consoles are ours now.
   if (auto vms = list_on(connect))
     for (const VmInfo& info : *vms)
-      if (!sink_->recall(info.id)) sink_->remember(info);
+      if (!roster_->recall(info.id)) roster_->remember(info);
 }
 
 void LibvirtVms::unsubscribe(virConnectPtr connect) {
@@ -232,27 +175,13 @@ Result<VmInfo> LibvirtVms::adopt(virDomainPtr domain, const VmSpec& spec) {
     return Error(ErrorCode::kConflict, "VM " + spec.id + " exists for lab " + info->labels.lab + ", job " +
                                            info->labels.job + ", node " + info->labels.node + ", attempt " +
                                            std::to_string(info->labels.attempt));
-  sink_->remember(*info);
+  roster_->remember(*info);
   return info;
 }
 
 Result<VmInfo> LibvirtVms::create(const VmSpec& spec) {
   MVM_TRY(validate(spec));
-  {
-    std::unique_lock lock(starting_mutex_);
-    starting_changed_.wait(lock, [&] { return !starting_.contains(spec.id); });
-    starting_.insert(spec.id);
-  }
-  auto created = create_alone(spec);
-  {
-    const std::lock_guard lock(starting_mutex_);
-    starting_.erase(spec.id);
-  }
-  starting_changed_.notify_all();
-  return created;
-}
-
-Result<VmInfo> LibvirtVms::create_alone(const VmSpec& spec) {
+  const IdGate::Pass pass(gate_, spec.id);  // a second call for one id waits, then adopts
   MVM_ASSIGN(const ConnectHandle connect, connection_.get());
   MVM_ASSIGN(const DomainHandle existing, look_up(connect.get(), spec.id));
   if (existing) return adopt(existing.get(), spec);
@@ -260,7 +189,7 @@ Result<VmInfo> LibvirtVms::create_alone(const VmSpec& spec) {
   if (started) return started;
   // Another daemon made the same one meanwhile?
   if (auto other = look_up(connect.get(), spec.id); other && *other) return adopt(other->get(), spec);
-  sink_->forget(spec.id);
+  roster_->forget(spec.id);
   if (auto removed = remove_root(spec.folder); !removed)
     log::warning("vm.leftover", {{"vm", spec.id}, {"why", removed.error().describe()}});
   return started;
@@ -276,16 +205,17 @@ Result<VmInfo> LibvirtVms::start(virConnectPtr connect, const VmSpec& spec) {
   info.address = spec.network ? spec.network->address : "";
   info.arch = spec.image.arch;
   // Known before it lives: a guest that ends at once must not end unseen.
-  sink_->remember(info);
+  roster_->remember(info);
   const DomainHandle domain(virDomainCreateXML(connect, xml.c_str(), 0));
   if (!domain) return last_error("start VM " + spec.id);
   return info;
 }
 
 Status LibvirtVms::destroy(const std::string& id) {
+  const IdGate::Pass pass(gate_, id);
   MVM_ASSIGN(const ConnectHandle connect, connection_.get());
   MVM_ASSIGN(const DomainHandle domain, look_up(connect.get(), id));
-  const auto known = sink_->recall(id);
+  const auto known = roster_->recall(id);
   std::filesystem::path folder = known ? known->folder : std::filesystem::path();
   if (domain) {
     auto info = describe(domain.get());
@@ -361,10 +291,10 @@ Result<VmStats> LibvirtVms::stats(const std::string& id) {
 }
 
 Result<ConsolePiece> LibvirtVms::console(const std::string& id, std::uint64_t cursor, std::size_t limit) {
-  if (const auto known = sink_->recall(id))
+  if (const auto known = roster_->recall(id))
     return read_console(console_log(known->folder, driver_), cursor, limit);
   MVM_ASSIGN(const VmInfo info, find(id));
-  sink_->remember(info);
+  roster_->remember(info);
   return read_console(console_log(info.folder, driver_), cursor, limit);
 }
 

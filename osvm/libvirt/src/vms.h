@@ -1,48 +1,19 @@
 #pragma once
 // What the LXC and the QEMU driver have in common: everything but the making of a domain.
 
-#include <condition_variable>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "connection.h"
 #include "mvm/osvm/hypervisor.h"
 #include "mvm/osvm/libvirt/libvirt.h"
+#include "mvm/osvm/vm_roster.h"
 #include "networks.h"
 
 namespace mvm::osvm::libvirt {
-
-/// Receives libvirt's events; shared with libvirt, which may call back while the driver is being destroyed.
-class EventSink {
- public:
-  void set_handler(Hypervisor::EventHandler handler);
-  void emit(const VmEvent& event);
-  /// Remembers a VM, so that its events and its console are known.
-  void remember(const VmInfo& info);
-  /// Forgets a VM that did not come to life.
-  void forget(const std::string& id);
-  /// What is known of a VM, also after its end.
-  [[nodiscard]] std::optional<VmInfo> recall(const std::string& id) const;
-  /// Emits kStopped once for a VM that was alive.
-  void ended(const std::string& id, const std::string& why);
-  /// Emits kStopped for each VM that was alive and is not in `alive`; remembers the others.
-  void reconcile(const std::vector<VmInfo>& alive);
-
- private:
-  struct Known {
-    VmInfo info;
-    bool alive = true;
-  };
-  mutable std::mutex known_mutex_;
-  std::map<std::string, Known> known_;
-  std::mutex handler_mutex_;  // held while the handler runs
-  Hypervisor::EventHandler handler_;
-};
 
 /// A hypervisor over one libvirt connection.
 class LibvirtVms : public Hypervisor, public Suspendable {
@@ -58,7 +29,7 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   Result<VmInfo> find(const std::string& id) final;
   Result<VmStats> stats(const std::string& id) final;
   Result<ConsolePiece> console(const std::string& id, std::uint64_t cursor, std::size_t limit) final;
-  void on_event(EventHandler handler) final { sink_->set_handler(std::move(handler)); }
+  void on_event(EventHandler handler) final { roster_->set_handler(std::move(handler)); }
   Suspendable* suspendable() final { return this; }
   NetworkProvider* networks() final { return &networks_; }
   Status suspend(const std::string& id) final;
@@ -77,7 +48,6 @@ class LibvirtVms : public Hypervisor, public Suspendable {
 
  private:
   Result<VmInfo> adopt(virDomainPtr domain, const VmSpec& spec);
-  Result<VmInfo> create_alone(const VmSpec& spec);
   Result<VmInfo> start(virConnectPtr connect, const VmSpec& spec);
   Result<VmInfo> describe(virDomainPtr domain) const;
   Result<std::vector<VmInfo>> list_on(virConnectPtr connect) const;
@@ -85,11 +55,10 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   void unsubscribe(virConnectPtr connect);
 
   const Driver driver_;
-  const std::shared_ptr<EventSink> sink_ = std::make_shared<EventSink>();
-  std::mutex starting_mutex_;
-  std::condition_variable starting_changed_;
-  std::set<std::string> starting_;  // ids being created: a second call for one waits, then adopts
-  int subscription_ = -1;           // touched on the watcher's thread only
+  // Shared with libvirt, which may call back while the driver is being destroyed.
+  const std::shared_ptr<VmRoster> roster_ = std::make_shared<VmRoster>();
+  IdGate gate_;
+  int subscription_ = -1;  // touched on the watcher's thread only
   std::mutex probe_mutex_;
   std::optional<DriverStatus> probed_;
   Connection connection_;

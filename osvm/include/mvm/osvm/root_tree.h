@@ -17,6 +17,10 @@ namespace mvm::osvm {
 /// Call only while no VM uses the folder.
 [[nodiscard]] Status make_node_folder(const VmSpec& spec, unsigned owner);
 
+/// Makes `spec.folder` with run/ and work/ only, for a driver without a root of its own. A console's log of
+/// an earlier VM is moved aside (console.log.1).
+[[nodiscard]] Status make_shared_folders(const VmSpec& spec, unsigned owner);
+
 /// Removes what make_node_folder() made except run/, work/ and the console's log, which belong to the lab.
 [[nodiscard]] Status remove_root(const std::filesystem::path& node_folder);
 
