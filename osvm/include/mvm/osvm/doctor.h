@@ -9,7 +9,7 @@ namespace mvm::osvm {
 
 /// One thing looked at.
 struct Check {
-  std::string name;  ///< stable: "cgroups", "shared-memory", "message-queues", "disk", "toolchain", ...
+  std::string name;  ///< stable: "control-groups", "shared-memory", "message-queues", "disk", "compiler", ...
   bool ok = false;
   std::string found;  ///< what is there
   std::string mend;   ///< how to mend it; empty where ok
