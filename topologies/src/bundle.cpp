@@ -193,7 +193,10 @@ class Bundler {
     if (file == main_file_ || path.starts_with('/')) return path;
     const std::filesystem::path main_folder = std::filesystem::path(main_file_).parent_path();
     const std::filesystem::path folder = std::filesystem::path(file).parent_path();
-    return (folder / path).lexically_normal().lexically_proximate(main_folder.empty() ? "." : main_folder.lexically_normal()).string();
+    return (folder / path)
+        .lexically_normal()
+        .lexically_proximate(main_folder.empty() ? "." : main_folder.lexically_normal())
+        .string();
   }
 
   Resolver& resolver_;
