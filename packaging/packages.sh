@@ -51,16 +51,17 @@ mvm_packages_full=(
 
 # Prints the names of all given purposes, each once. Fails on a purpose it does not know.
 mvm_packages_list() {
-  local purpose
+  local purpose names=()
   for purpose in "$@"; do
     case $purpose in
-      build) printf '%s\n' "${mvm_packages_build[@]}" ;;
-      run) printf '%s\n' "${mvm_packages_run[@]}" ;;
-      test) printf '%s\n' "${mvm_packages_test[@]}" ;;
-      full) printf '%s\n' "${mvm_packages_full[@]}" ;;
+      build) names+=("${mvm_packages_build[@]}") ;;
+      run) names+=("${mvm_packages_run[@]}") ;;
+      test) names+=("${mvm_packages_test[@]}") ;;
+      full) names+=("${mvm_packages_full[@]}") ;;
       *) echo "packages.sh: unknown purpose '$purpose' (build, run, test, full)" >&2; return 2 ;;
     esac
-  done | awk '!seen[$0]++'
+  done
+  printf '%s\n' "${names[@]}" | awk '!seen[$0]++'
 }
 
 # Prints the names of those that are not installed.
