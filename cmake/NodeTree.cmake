@@ -1,0 +1,53 @@
+# The tree that every node sees as /opt/mvm (kernel, plug-ins, libmvm), made as <build>/stage/opt/mvm, and the
+# target `lab`: everything that a lab daemon of this build needs, without the tests.
+#
+# Included last: it takes the programs, plug-ins and policy components that the folders declared.
+
+# All targets of these types declared below a folder.
+function(mvm_targets_below out folder)
+  set(found "")
+  set(folders ${folder})
+  while(folders)
+    list(POP_FRONT folders next)
+    get_property(below DIRECTORY ${next} PROPERTY SUBDIRECTORIES)
+    list(APPEND folders ${below})
+    get_property(declared DIRECTORY ${next} PROPERTY BUILDSYSTEM_TARGETS)
+    foreach(target IN LISTS declared)
+      get_target_property(type ${target} TYPE)
+      if(type IN_LIST ARGN)
+        list(APPEND found ${target})
+      endif()
+    endforeach()
+  endwhile()
+  set(${out} ${found} PARENT_SCOPE)
+endfunction()
+
+set(lab_targets "")
+set(node_targets mvm mvm_static)
+foreach(folder programs componentvm policies)
+  if(EXISTS ${CMAKE_SOURCE_DIR}/${folder}/CMakeLists.txt)
+    mvm_targets_below(found ${CMAKE_SOURCE_DIR}/${folder} EXECUTABLE MODULE_LIBRARY)
+    list(APPEND lab_targets ${found})
+    foreach(target IN LISTS found)
+      get_target_property(type ${target} TYPE)
+      get_target_property(name ${target} OUTPUT_NAME)
+      if(folder STREQUAL "componentvm" AND type STREQUAL "MODULE_LIBRARY")
+        install(TARGETS ${target} LIBRARY DESTINATION lib/mvm/plugins COMPONENT node)
+        list(APPEND node_targets ${target})
+      elseif(target STREQUAL "mvm-kernel" OR name STREQUAL "mvm-kernel")
+        install(TARGETS ${target} RUNTIME DESTINATION bin COMPONENT node)
+        list(APPEND node_targets ${target})
+      endif()
+    endforeach()
+  endif()
+endforeach()
+
+set(tree ${CMAKE_BINARY_DIR}/stage/opt/mvm)
+add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/stage/made
+  COMMAND ${CMAKE_COMMAND} --install ${CMAKE_BINARY_DIR} --component libmvm --prefix ${tree} > ${CMAKE_BINARY_DIR}/stage/log
+  COMMAND ${CMAKE_COMMAND} --install ${CMAKE_BINARY_DIR} --component node --prefix ${tree} >> ${CMAKE_BINARY_DIR}/stage/log
+  COMMAND ${CMAKE_COMMAND} -E touch ${CMAKE_BINARY_DIR}/stage/made
+  DEPENDS ${node_targets} ${CMAKE_SOURCE_DIR}/queuevm/libmvm/include/mvm.h ${CMAKE_SOURCE_DIR}/queuevm/libmvm/include/mvm.hpp
+  COMMENT "The tree that nodes see as /opt/mvm" VERBATIM)
+add_custom_target(node_tree ALL DEPENDS ${CMAKE_BINARY_DIR}/stage/made)
+add_custom_target(lab DEPENDS node_tree ${lab_targets})
