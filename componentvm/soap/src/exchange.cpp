@@ -131,7 +131,9 @@ void Exchange::run(struct soap* context) {
   int result = SOAP_OK;
   try {
     soap_begin(context);
-    if (soap_begin_recv(context) || soap_envelope_begin_in(context) || soap_recv_header(context) ||
+    if (!streaming_ && !sound()) {
+      context->error = result = SOAP_EOF;
+    } else if (soap_begin_recv(context) || soap_envelope_begin_in(context) || soap_recv_header(context) ||
         soap_body_begin_in(context)) {
       result = context->error;
     } else {
@@ -150,6 +152,12 @@ void Exchange::run(struct soap* context) {
   soap_destroy(context);
   soap_end(context);
   context->user = nullptr;
+}
+
+/// What is there as a whole is looked at as a whole, before the parser sees any of it.
+bool Exchange::sound() {
+  verdict_ = guard_.feed(in_.substr(0, static_cast<std::size_t>(head_.content_length.value_or(0))));
+  return verdict_ == XmlGuard::Verdict::kGood && guard_.done();
 }
 
 int Exchange::dispatch(struct soap* context) {
@@ -255,7 +263,7 @@ std::size_t Exchange::receive(char* to, std::size_t most) {
 }
 
 int Exchange::scan(const char* bytes, std::size_t size) {
-  if (!in_body_ || size == 0) return SOAP_OK;
+  if (!streaming_ || !in_body_ || size == 0) return SOAP_OK;
   verdict_ = guard_.feed({bytes, size});
   return verdict_ == XmlGuard::Verdict::kGood ? SOAP_OK : SOAP_SYNTAX_ERROR;
 }

@@ -78,6 +78,7 @@ class Exchange {
   int write_attachment(const char* bytes, std::size_t size);
 
  private:
+  [[nodiscard]] bool sound();
   int dispatch(struct soap* context);
   void settle(struct soap* context, int result);
   void write_fault(const Error& error);
