@@ -55,12 +55,17 @@ class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, publi
     jobs_[id].detail.processes.push_back(std::move(process));
   }
   /// A result file of a job; its bytes go to the store.
-  void add_result(const std::string& id, const std::string& name, const std::string& content) {
+  void add_result(const std::string& id, const std::string& name, const std::string& content,
+                  const std::string& process = "cell[0]") {
     const std::lock_guard lock(mutex_);
     const std::string digest = sha256_hex(content);
     blobs_[digest] = content;
-    jobs_[id].results.push_back(
-        {.name = name, .process = "cell[0]", .digest = digest, .size = content.size()});
+    jobs_[id].results.push_back({.name = name, .process = process, .digest = digest, .size = content.size()});
+  }
+  /// Puts other bytes where a digest's own should be.
+  void corrupt(const std::string& digest, const std::string& content) {
+    const std::lock_guard lock(mutex_);
+    blobs_[digest] = content;
   }
   /// What the next calls of these kinds answer.
   std::vector<Diagnostic> diagnostics;

@@ -18,16 +18,16 @@ namespace mvm::cli {
 
 /// Where the broker is and how to be known there.
 struct ConnectOptions {
-  std::string url;                                ///< "http://127.0.0.1:7780/"
-  std::string token;                              ///< the token itself; empty: none was found
-  std::chrono::milliseconds timeout{30'000};      ///< longest wait for one answer, beside its long poll
+  std::string url;                            ///< "http://127.0.0.1:7780/"
+  std::string token;                          ///< the secret itself; empty: none was found
+  std::filesystem::path ca;                   ///< authority of the broker's certificate; empty: none
+  std::chrono::milliseconds timeout{30'000};  ///< longest wait for one answer, beside its long poll
 };
 
 /// A connection with its services. `owner` keeps what the services refer to.
 struct Connection {
   std::shared_ptr<void> owner;
   soap::BrokerApi api;
-  soap::Caller caller;  ///< passed with every call; the token, not this, decides who the caller is
 };
 
 using Connect = std::function<Result<Connection>(const ConnectOptions&)>;
@@ -35,7 +35,7 @@ using Connect = std::function<Result<Connection>(const ConnectOptions&)>;
 /// One thing `mvm doctor` looked at.
 struct Check {
   enum class Level { kOk, kWarning, kFault };
-  std::string name;   ///< stable: "disk", "broker", ...
+  std::string name;  ///< stable: "disk", "broker", ...
   Level level = Level::kOk;
   std::string found;  ///< what is there
   std::string mend;   ///< how to mend it; empty where ok
@@ -53,17 +53,20 @@ class Interrupts {
 
 /// The outside world of one run of `mvm`. All references outlive the run.
 struct Context {
-  std::ostream& out;           ///< results
-  std::ostream& err;           ///< errors, progress, hints
+  std::istream& in;   ///< read only by verbs that are asked to
+  std::ostream& out;  ///< results
+  std::ostream& err;  ///< errors, progress, hints
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  int columns = 80;            ///< of the terminal
+  int columns = 80;  ///< of the terminal
   const Clock& clock;
   Connect connect;
   std::function<std::optional<std::string>(const std::string&)> environment;
   /// Sleeps; returns early where Ctrl-C was pressed.
   std::function<void(std::chrono::milliseconds)> sleep;
   Interrupts& interrupts;
+  /// Packs a folder into one archive; the same content gives the same bytes.
+  std::function<Status(const std::filesystem::path& folder, const std::filesystem::path& archive)> pack;
   std::vector<std::function<std::vector<Check>()>> checks;  ///< of the machine, for `mvm doctor`
   std::string version;
   std::filesystem::path directory = ".";  ///< results land here

@@ -18,7 +18,7 @@ enum ExitCode : int {
   kAllAborted = 5,       ///< all-or-none aborted
   kNoBroker = 6,         ///< broker not reachable
   kRefusedByPolicy = 7,
-  kDetached = 130,       ///< Ctrl-C while waiting: the job goes on
+  kDetached = 130,  ///< Ctrl-C while waiting: the job goes on
 };
 
 /// Runs one command; `args` without the program's name. Returns the exit code. Results go to context.out,
@@ -27,7 +27,7 @@ enum ExitCode : int {
 
 /// One verb with what it takes, for documents and completion.
 struct VerbInfo {
-  std::string path;                ///< "job list"
+  std::string path;  ///< "job list"
   std::string about;
   std::vector<std::string> flags;  ///< "--follow", ...
 };

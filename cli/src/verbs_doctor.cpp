@@ -1,0 +1,137 @@
+// mvm doctor: is this machine fit for labs, and can we reach the broker?
+
+#include <sys/statvfs.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <ostream>
+
+#include "common.h"
+#include "format.h"
+
+namespace mvm::cli {
+namespace {
+
+constexpr std::uint64_t kLeastSpace = 256ULL << 20;
+
+Check check_token(Session& session) {
+  Check check{"token", Check::Level::kOk, "", ""};
+  const auto token = find_token(session.context(), session.globals().token_file);
+  if (!token) {
+    check.level = Check::Level::kFault;
+    check.found = token.error().describe();
+    check.mend = "ask the administrator for a token file, then chmod 600 it and name it in MVM_TOKEN_FILE";
+    return check;
+  }
+  if (!token->path.empty()) {
+    check.found = token->path.string();
+    return check;
+  }
+  std::vector<std::string> looked;
+  for (const auto& place : token->looked) looked.push_back(place.string());
+  check.level = Check::Level::kWarning;
+  check.found = "none in " + join(looked, ", ");
+  check.mend = "start mvmd, which makes one, or name yours in MVM_TOKEN_FILE";
+  return check;
+}
+
+/// Without a broker files can be checked and drawn: a warning, no fault.
+Check check_broker(Session& session) {
+  Check check{"broker", Check::Level::kWarning, "", ""};
+  const auto who = [&]() -> Result<soap::WhoAmI> {
+    MVM_ASSIGN(auto api, session.api());
+    return api.system.whoami(session.caller());
+  }();
+  if (who) {
+    check.level = Check::Level::kOk;
+    check.found = who->version + " at " + session.globals().broker + ", you are " + who->caller.user + " (" +
+                  who->caller.role + ")";
+    return check;
+  }
+  check.found = who.error().describe();
+  if (who.error().code() == ErrorCode::kUnavailable) {
+    check.mend = "start mvmd, or name the broker in MVM_BROKER";
+  } else {
+    check.level = Check::Level::kFault;
+    check.mend = "see that MVM_TOKEN_FILE names a token of this broker, and MVM_BROKER the right one";
+  }
+  return check;
+}
+
+Check check_space() {
+  std::error_code failure;
+  const auto folder = std::filesystem::temp_directory_path(failure);
+  Check check{"temporary-space", Check::Level::kOk, "", ""};
+  struct statvfs info {};
+  if (failure || statvfs(folder.c_str(), &info) != 0) {
+    check.level = Check::Level::kFault;
+    check.found = "no folder for temporary files";
+    check.mend = "make /tmp, or name a folder in TMPDIR";
+    return check;
+  }
+  const std::uint64_t left = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+  check.found = human_bytes(left) + " free in " + folder.string();
+  if (left < kLeastSpace) {
+    check.level = Check::Level::kFault;
+    check.mend = "free " + human_bytes(kLeastSpace) + " there, or name another folder in TMPDIR";
+  }
+  return check;
+}
+
+const char* word_of(Check::Level level) {
+  if (level == Check::Level::kOk) return "ok";
+  return level == Check::Level::kWarning ? "warning" : "fault";
+}
+
+Result<int> doctor(Session& session, bool quiet) {
+  std::vector<Check> checks;
+  for (const auto& look : session.context().checks) {
+    for (Check& check : look()) checks.push_back(std::move(check));
+  }
+  checks.push_back(check_space());
+  checks.push_back(check_token(session));
+  checks.push_back(check_broker(session));
+
+  Listing listing("check", {{"CHECK", "name"}, {"STATE", "state"}, {"FOUND", "found"}, {"MEND", "mend"}});
+  std::size_t faults = 0, warnings = 0;
+  for (const Check& check : checks) {
+    faults += check.level == Check::Level::kFault ? 1 : 0;
+    warnings += check.level == Check::Level::kWarning ? 1 : 0;
+    if (quiet && check.level == Check::Level::kOk) continue;
+    const Colour colour = check.level == Check::Level::kOk        ? Colour::kGood
+                          : check.level == Check::Level::kWarning ? Colour::kBusy
+                                                                  : Colour::kBad;
+    listing.row({check.name, {word_of(check.level), word_of(check.level), colour}, check.found, check.mend});
+  }
+  if (!session.as_table()) {
+    session.print(listing);
+  } else {
+    for (const Check& check : checks) {
+      if (quiet && check.level == Check::Level::kOk) continue;
+      const Colour colour = check.level == Check::Level::kOk        ? Colour::kGood
+                            : check.level == Check::Level::kWarning ? Colour::kBusy
+                                                                    : Colour::kBad;
+      std::string word = word_of(check.level);
+      word.resize(8, ' ');
+      session.out() << coloured(word, colour, session.colours()) << one_line(check.name) << ": "
+                    << one_line(check.found) << '\n';
+      if (!check.mend.empty()) session.out() << "        mend: " << one_line(check.mend) << '\n';
+    }
+    session.out() << count_of(checks.size(), "check") << ", " << count_of(faults, "fault") << ", "
+                  << count_of(warnings, "warning") << '\n';
+  }
+  return faults == 0 ? kDone : kOperationFailed;
+}
+
+}  // namespace
+
+void add_doctor_verb(Grammar& grammar) {
+  auto quiet = std::make_shared<bool>(false);
+  CLI::App& verb = grammar.verb(grammar.root(), "doctor",
+                                "checks this machine and says how to mend each fault; needs no daemon",
+                                {"mvm doctor", "mvm doctor -q", "mvm doctor -o json"},
+                                [quiet](Session& session) { return doctor(session, *quiet); });
+  verb.add_flag("-q,--quiet", *quiet, "only what is not in order");
+}
+
+}  // namespace mvm::cli

@@ -1,0 +1,279 @@
+// mvm lab ...
+
+#include <ostream>
+
+#include "common.h"
+#include "format.h"
+#include "mvm/base/digest.h"
+#include "profile_file.h"
+#include "vm_listing.h"
+
+namespace mvm::cli {
+namespace {
+
+std::shared_ptr<std::string> add_lab_id(Grammar& grammar, CLI::App& verb) {
+  auto lab = std::make_shared<std::string>();
+  grammar.completes(verb.add_option("LAB", *lab, "the lab's id or name")->required(), Completes::kLab);
+  return lab;
+}
+
+// ---- create
+
+struct CreateOptions {
+  std::shared_ptr<FileOptions> file;
+  bool parsable = false, dry_run = false;
+};
+
+Result<int> create(Session& session, const CreateOptions& options) {
+  MVM_ASSIGN(Prepared prepared, Prepared::prepare(session, *options.file));
+  MVM_ASSIGN(auto api, session.api());
+  if (prepared.profile.machines.empty()) {
+    return Error(ErrorCode::kInvalid, options.file->file + ": found no machines, expected at least one");
+  }
+  if (options.dry_run) {
+    MVM_ASSIGN(const auto view, api.jobs.plan(session.caller(), prepared.request));
+    Record record("dry-run");
+    record.field("Would create", "name", view.name);
+    record.field("Nodes", "nodes", view.nodes.size());
+    record.field("Cannot be placed now", "reasons",
+                 {view.reasons.empty() ? "-" : join(view.reasons, "\n"), view.reasons});
+    session.print(record);
+    return view.reasons.empty() ? kDone : kNotPlaceable;
+  }
+  MVM_TRY(upload_missing(session, prepared.uploads));
+  prepared.request.request = random_hex(16);
+  MVM_ASSIGN(const std::string id, patiently(session, std::chrono::seconds(5), [&] {
+               return api.labs.create_lab(session.caller(), prepared.request);
+             }));
+  if (options.parsable) {
+    session.out() << id << '\n';
+  } else if (session.as_table()) {
+    session.out() << "lab " << id << " created\n";
+    session.hint("mvm vm list " + id);
+  } else {
+    Json json = schema_object("lab-creation");
+    json["id"] = id;
+    print_json(session.out(), session.format(), json);
+  }
+  return kDone;
+}
+
+void add_create(Grammar& grammar, CLI::App& noun) {
+  auto options = std::make_shared<CreateOptions>();
+  CLI::App& verb = grammar.verb(noun, "create", "makes a lab's VMs and network now; jobs come later",
+                                {"mvm lab create lab.xml", "lab=$(mvm lab create lab.xml --parsable)"},
+                                [options](Session& session) { return create(session, *options); });
+  options->file = add_file(grammar, verb);
+  verb.add_flag("--parsable", options->parsable, "print the lab's id alone");
+  verb.add_flag("--dry-run", options->dry_run, "only say what would be done");
+}
+
+// ---- apply
+
+/// The user's lab of this name, where there is one.
+Result<std::optional<soap::LabView>> find_lab(Session& session, const std::string& name) {
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto labs, api.labs.labs(session.caller()));
+  for (const soap::LabView& lab : labs) {
+    const bool ours = session.caller().user.empty() || lab.user == session.caller().user;
+    if (lab.name == name && ours && !lab.ephemeral) return lab;
+  }
+  return std::optional<soap::LabView>();
+}
+
+/// Creates the lab unless it is there already just as the file says.
+Result<int> apply(Session& session, const CreateOptions& options) {
+  MVM_ASSIGN(Prepared prepared, Prepared::prepare(session, *options.file));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto lab, find_lab(session, prepared.profile.name));
+  if (!lab) return create(session, options);
+  prepared.request.lab = lab->id;
+  MVM_ASSIGN(const auto view, api.jobs.plan(session.caller(), prepared.request));
+  std::vector<std::string> changes;
+  for (const soap::PlannedNode& node : view.nodes) {
+    if (node.state != "kept") changes.push_back(node.state + " " + node.node);
+  }
+  if (!changes.empty()) {
+    session.hint("mvm lab destroy " + lab->id);
+    return Error(ErrorCode::kConflict, "found lab " + lab->id + " with other nodes (" + join(changes, ", ") +
+                                           "); expected what " + options.file->file + " says");
+  }
+  if (options.parsable) {
+    session.out() << lab->id << '\n';
+  } else if (session.as_table()) {
+    session.out() << "lab " << lab->id << " is as the file says\n";
+  } else {
+    Json json = schema_object("lab-creation");
+    json["id"] = lab->id;
+    print_json(session.out(), session.format(), json);
+  }
+  return kDone;
+}
+
+void add_apply(Grammar& grammar, CLI::App& noun) {
+  auto options = std::make_shared<CreateOptions>();
+  CLI::App& verb = grammar.verb(noun, "apply", "creates the lab unless it is there as the file says",
+                                {"mvm lab apply lab.xml", "lab=$(mvm lab apply lab.xml --parsable)"},
+                                [options](Session& session) { return apply(session, *options); });
+  options->file = add_file(grammar, verb);
+  verb.add_flag("--parsable", options->parsable, "print the lab's id alone");
+  verb.add_flag("--dry-run", options->dry_run, "only say what would be done");
+}
+
+// ---- list, inspect
+
+void add_list(Grammar& grammar, CLI::App& noun) {
+  auto watch = std::make_shared<std::shared_ptr<Watch>>();
+  CLI::App& verb =
+      grammar.verb(noun, "list", "the labs there are", {"mvm lab list", "mvm lab list -o json"},
+                   [watch](Session& session) {
+                     return show<Listing>(session, **watch, [&]() -> Result<Listing> {
+                       MVM_ASSIGN(auto api, session.api());
+                       MVM_ASSIGN(const auto labs, api.labs.labs(session.caller()));
+                       Listing listing("lab", {{"LAB", "id"},
+                                               {"NAME", "name"},
+                                               {"USER", "user"},
+                                               {"STATE", "state"},
+                                               {"NODES", "nodes", true},
+                                               {"JOBS", "jobs", true},
+                                               {"SUBNET", "subnet"},
+                                               {"LIVES", "ephemeral"},
+                                               {"CREATED", "created"}});
+                       for (const soap::LabView& lab : labs) {
+                         listing.row({lab.id,
+                                      lab.name,
+                                      lab.user,
+                                      lab.state,
+                                      lab.nodes,
+                                      lab.jobs,
+                                      lab.subnet,
+                                      {lab.ephemeral ? "one job" : "until destroyed", lab.ephemeral},
+                                      {local_time(lab.created_ms), iso_time(lab.created_ms)}});
+                       }
+                       return listing;
+                     });
+                   });
+  *watch = add_watch(grammar, verb);
+}
+
+Result<int> inspect(Session& session, const std::string& text) {
+  MVM_ASSIGN(const std::string id, resolve_lab(session, text));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto lab, api.labs.lab(session.caller(), id));
+  MVM_ASSIGN(const auto vms, api.labs.vms(session.caller(), id));
+  MVM_ASSIGN(const auto links, api.labs.links(session.caller(), id));
+  Json vms_json = Json::array();
+  for (const soap::VmView& vm : vms) vms_json.push_back(vm_json(vm));
+  Json links_json = Json::array();
+  for (const soap::LinkView& link : links) links_json.push_back(link_json(link));
+  Record record("lab-detail");
+  record.field("Lab", "id", lab.id);
+  record.field("Name", "name", lab.name);
+  record.field("User", "user", lab.user);
+  record.field("State", "state", lab.state);
+  record.field("Subnet", "subnet", lab.subnet);
+  record.field("Lives", "ephemeral", {lab.ephemeral ? "for one job" : "until destroyed", lab.ephemeral});
+  record.field("Created", "created", {local_time(lab.created_ms), iso_time(lab.created_ms)});
+  record.field("Nodes", "nodes", lab.nodes);
+  record.field("Jobs", "jobs", lab.jobs);
+  record.field("Links", "link_count", links.size());
+  record.field("", "vms", {"", vms_json});
+  record.field("", "links", {"", links_json});
+  session.print(record);
+  if (session.as_table() && !vms.empty()) {
+    session.out() << '\n';
+    session.print(vm_listing(vms));
+  }
+  return kDone;
+}
+
+void add_inspect(Grammar& grammar, CLI::App& noun) {
+  auto lab = std::make_shared<std::shared_ptr<std::string>>();
+  CLI::App& verb = grammar.verb(noun, "inspect", "one lab with its VMs and links",
+                                {"mvm lab inspect lab-3", "mvm lab inspect lab-3 -o json"},
+                                [lab](Session& session) { return inspect(session, **lab); });
+  *lab = add_lab_id(grammar, verb);
+}
+
+// ---- graph, destroy
+
+Result<std::string> graph_json(Session& session, const std::string& lab) {
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto vms, api.labs.vms(session.caller(), lab));
+  MVM_ASSIGN(const auto links, api.labs.links(session.caller(), lab));
+  Json json = schema_object("lab-graph");
+  json["lab"] = lab;
+  json["vms"] = Json::array();
+  for (const soap::VmView& vm : vms) json["vms"].push_back(vm_json(vm));
+  json["links"] = Json::array();
+  for (const soap::LinkView& link : links) json["links"].push_back(link_json(link));
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void add_graph(Grammar& grammar, CLI::App& noun) {
+  struct Options {
+    std::shared_ptr<std::string> lab;
+    std::string format = "text", out;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App& verb = grammar.verb(noun, "graph", "draws a lab: hosts and VMs, processes, queues",
+                                {"mvm lab graph lab-3", "mvm lab graph lab-3 -o svg --out lab.svg"},
+                                [options](Session& session) -> Result<int> {
+                                  MVM_ASSIGN(const std::string id, resolve_lab(session, *options->lab));
+                                  MVM_ASSIGN(auto api, session.api());
+                                  std::string text;
+                                  if (options->format == "json") {
+                                    MVM_ASSIGN(text, graph_json(session, id));
+                                  } else {
+                                    const auto format = options->format == "dot"   ? soap::GraphFormat::kDot
+                                                        : options->format == "svg" ? soap::GraphFormat::kSvg
+                                                                                   : soap::GraphFormat::kText;
+                                    MVM_ASSIGN(text, api.labs.graph(session.caller(), id, format));
+                                  }
+                                  MVM_TRY(write_out(session, options->out, text));
+                                  return kDone;
+                                });
+  options->lab = add_lab_id(grammar, verb);
+  verb.add_option("-o,--format", options->format, "how it is drawn")
+      ->check(one_of({"text", "dot", "svg", "json"}))
+      ->type_name("text|dot|svg|json");
+  grammar.completes(verb.add_option("--out", options->out, "write to this file")->type_name("FILE"),
+                    Completes::kFile);
+}
+
+void add_destroy(Grammar& grammar, CLI::App& noun) {
+  struct Options {
+    std::vector<std::string> labs;
+    bool dry_run = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App& verb =
+      grammar.verb(noun, "destroy", "takes labs down with all that is in them", {"mvm lab destroy lab-3"},
+                   [options](Session& session) -> Result<int> {
+                     return for_each_id(session, options->labs, "lab",
+                                        options->dry_run ? "would be destroyed" : "destroyed",
+                                        [&](const std::string& text) -> Status {
+                                          MVM_ASSIGN(const std::string id, resolve_lab(session, text));
+                                          if (options->dry_run) return ok();
+                                          MVM_ASSIGN(auto api, session.api());
+                                          return api.labs.destroy_lab(session.caller(), id);
+                                        });
+                   });
+  grammar.completes(verb.add_option("LAB", options->labs, "ids or names of labs")->required(),
+                    Completes::kLab);
+  verb.add_flag("--dry-run", options->dry_run, "only say what would be done");
+}
+
+}  // namespace
+
+void add_lab_verbs(Grammar& grammar) {
+  CLI::App& noun = grammar.noun("lab", "labs: virtual clusters that hold jobs");
+  add_create(grammar, noun);
+  add_apply(grammar, noun);
+  add_list(grammar, noun);
+  add_inspect(grammar, noun);
+  add_graph(grammar, noun);
+  add_destroy(grammar, noun);
+}
+
+}  // namespace mvm::cli

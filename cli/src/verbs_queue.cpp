@@ -1,0 +1,98 @@
+// mvm link list, mvm queue top
+
+#include <algorithm>
+
+#include "common.h"
+#include "format.h"
+#include "vm_listing.h"
+
+namespace mvm::cli {
+namespace {
+
+struct Options {
+  std::string lab;
+  std::shared_ptr<Watch> watch;
+  std::uint32_t count = 0;
+};
+
+Result<std::string> lab_or_all(Session& session, const std::string& lab) {
+  if (lab.empty()) return std::string();
+  return resolve_lab(session, lab);
+}
+
+void add_lab_and_watch(Grammar& grammar, CLI::App& verb, Options& options) {
+  grammar.completes(verb.add_option("--lab,LAB", options.lab, "only of this lab")->type_name("LAB"),
+                    Completes::kLab);
+  options.watch = add_watch(grammar, verb);
+}
+
+Listing queue_listing(const std::vector<soap::QueueView>& queues) {
+  Listing listing("queue", {{"LAB", "lab"},
+                            {"JOB", "job"},
+                            {"LINK", "link"},
+                            {"WHERE", "where"},
+                            {"DEPTH", "depth", true},
+                            {"CAPACITY", "capacity", true},
+                            {"BYTES", "bytes", true},
+                            {"IN", "enqueued", true},
+                            {"OUT", "dequeued", true},
+                            {"DROPPED", "dropped", true},
+                            {"WAITING", "waiting"}});
+  for (const soap::QueueView& queue : queues) {
+    const bool full = queue.capacity > 0 && queue.depth >= queue.capacity;
+    listing.row(
+        {queue.lab,
+         queue.job,
+         queue.link,
+         queue.where,
+         {std::to_string(queue.depth), queue.depth, full ? Colour::kBusy : Colour::kNone},
+         queue.capacity,
+         {human_bytes(queue.bytes), queue.bytes},
+         queue.enqueued,
+         queue.dequeued,
+         {std::to_string(queue.dropped), queue.dropped, queue.dropped > 0 ? Colour::kBad : Colour::kNone},
+         queue.waiting});
+  }
+  return listing;
+}
+
+Result<Listing> queues(Session& session, const Options& options) {
+  MVM_ASSIGN(const std::string lab, lab_or_all(session, options.lab));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(auto all, api.labs.queues(session.caller(), lab));
+  // The fullest first; else in the broker's order, so that lines do not jump.
+  std::stable_sort(all.begin(), all.end(),
+                   [](const soap::QueueView& a, const soap::QueueView& b) { return a.depth > b.depth; });
+  if (options.count > 0 && all.size() > options.count) all.resize(options.count);
+  return queue_listing(all);
+}
+
+}  // namespace
+
+void add_queue_verbs(Grammar& grammar) {
+  CLI::App& link = grammar.noun("link", "links: what joins processes");
+  auto list = std::make_shared<Options>();
+  CLI::App& list_verb =
+      grammar.verb(link, "list", "links of a lab, or of all labs",
+                   {"mvm link list lab-3", "mvm link list lab-3 -o jsonl"}, [list](Session& session) {
+                     return show<Listing>(session, *list->watch, [&]() -> Result<Listing> {
+                       MVM_ASSIGN(const std::string lab, lab_or_all(session, list->lab));
+                       MVM_ASSIGN(auto api, session.api());
+                       MVM_ASSIGN(const auto links, api.labs.links(session.caller(), lab));
+                       return link_listing(links);
+                     });
+                   });
+  add_lab_and_watch(grammar, list_verb, *list);
+
+  CLI::App& queue = grammar.noun("queue", "queues: how full they are");
+  auto top = std::make_shared<Options>();
+  CLI::App& top_verb =
+      grammar.verb(queue, "top", "queues, the fullest first",
+                   {"mvm queue top lab-3 --watch", "mvm queue top -n 10 -o json"}, [top](Session& session) {
+                     return show<Listing>(session, *top->watch, [&] { return queues(session, *top); });
+                   });
+  add_lab_and_watch(grammar, top_verb, *top);
+  top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
+}
+
+}  // namespace mvm::cli

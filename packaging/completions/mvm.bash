@@ -1,0 +1,120 @@
+# bash completion of mvm; made by `mvm completion bash`.
+_mvm_ask() {  # what, key
+  case "$1" in
+    jobs) mvm job list --all --timeout 2s -o jsonl 2>/dev/null ;;
+    labs) mvm lab list --timeout 2s -o jsonl 2>/dev/null ;;
+    nodes) mvm vm list --timeout 2s -o jsonl 2>/dev/null ;;
+  esac | sed -n "s/.*\"$2\":\"\([A-Za-z0-9._-]*\)\".*/\1/p"
+}
+
+_mvm() {
+  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+  local path="" word i skip=0 words="" kind="" leaf=0
+  COMPREPLY=()
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word="${COMP_WORDS[i]}"
+    if ((skip)); then skip=0; continue; fi
+    case "$word" in
+      -o|--output|--broker|--token-file|--ca|--timeout) skip=1; continue ;;
+      -*) continue ;;
+    esac
+    ((leaf)) && continue
+    path="${path:+$path }$word"
+    case "$path" in
+      'validate') leaf=1 ;;
+      'plan') leaf=1 ;;
+      'graph') leaf=1 ;;
+      'submit') leaf=1 ;;
+      'lab create') leaf=1 ;;
+      'lab apply') leaf=1 ;;
+      'lab list') leaf=1 ;;
+      'lab inspect') leaf=1 ;;
+      'lab graph') leaf=1 ;;
+      'lab destroy') leaf=1 ;;
+      'job list') leaf=1 ;;
+      'job status') leaf=1 ;;
+      'job why') leaf=1 ;;
+      'job logs') leaf=1 ;;
+      'job cancel') leaf=1 ;;
+      'job result') leaf=1 ;;
+      'job history') leaf=1 ;;
+      'job remove') leaf=1 ;;
+      'vm list') leaf=1 ;;
+      'vm console') leaf=1 ;;
+      'vm exec') leaf=1 ;;
+      'vm suspend') leaf=1 ;;
+      'vm resume') leaf=1 ;;
+      'link list') leaf=1 ;;
+      'queue top') leaf=1 ;;
+      'build status') leaf=1 ;;
+      'build logs') leaf=1 ;;
+      'build cache') leaf=1 ;;
+      'events') leaf=1 ;;
+      'whoami') leaf=1 ;;
+      'host list') leaf=1 ;;
+      'doctor') leaf=1 ;;
+      'completion') leaf=1 ;;
+    esac
+  done
+  case "$previous" in
+    -o|--output) COMPREPLY=($(compgen -W 'table json jsonl' -- "$current")); return ;;
+    --lab) kind=labs ;;
+    --out) kind=files ;;
+    --job) kind=jobs ;;
+    --token-file) kind=files ;;
+    --ca) kind=files ;;
+  esac
+  if [[ -z "$kind" ]]; then
+    case "$path" in
+      '') words='validate plan graph submit lab job vm link queue build events whoami host doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
+      'lab') words='create apply list inspect graph destroy' ;;
+      'job') words='list status why logs cancel result history remove' ;;
+      'vm') words='list console exec suspend resume' ;;
+      'link') words='list' ;;
+      'queue') words='top' ;;
+      'build') words='status logs cache' ;;
+      'host') words='list' ;;
+      'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'graph') words='--help --set --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'submit') words='--help --set --wait --detach --parsable --lab --out --retry-for --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'lab create') words='--help --set --parsable --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'lab apply') words='--help --set --parsable --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'lab list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
+      'lab inspect') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'lab graph') words='--help --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'lab destroy') words='--help --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'job list') words='--help --all --lab --user --watch --output --broker --token-file --ca --timeout' ;;
+      'job status') words='--help --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job why') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job logs') words='--help --follow --process --retry-for --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job cancel') words='--help --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job result') words='--help --out --list --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job history') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'job remove') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'vm list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'vm console') words='--help --lab --follow --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
+      'vm exec') words='--help --lab --interactive --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
+      'vm suspend') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
+      'vm resume') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
+      'link list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'queue top') words='--help --lab --watch --count --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;
+      'build logs') words='--help --follow --output --broker --token-file --ca --timeout' ;;
+      'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;
+      'events') words='--help --follow --lab --job --since --retry-for --output --broker --token-file --ca --timeout' ;;
+      'whoami') words='--help --output --broker --token-file --ca --timeout' ;;
+      'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
+      'doctor') words='--help --quiet --output --broker --token-file --ca --timeout' ;;
+      'completion') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || words='bash zsh fish' ;;
+    esac
+  fi
+  case "$kind" in
+    files) COMPREPLY=($(compgen -f -- "$current")); compopt -o filenames 2>/dev/null; return ;;
+    jobs) words="$(_mvm_ask jobs id)" ;;
+    labs) words="$(_mvm_ask labs id)" ;;
+    nodes) words="$(_mvm_ask nodes node)" ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -F _mvm mvm
