@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <map>
 #include <string>
 
+#include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 
 namespace mvm::osvm {
@@ -17,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxConfiguration = 4 << 20;
-constexpr int kMaxEntries = 2000;
+constexpr std::size_t kMaxEntries = 2000;
 
 Error failed(std::string_view verb, const fs::path& path) {
   return Error::from_errno(errno, std::string(verb) + " " + path.string());
@@ -84,24 +86,10 @@ Status copy_linker_configuration(const TreeMaker& tree, const fs::path& image) {
   MVM_TRY(copy_file(tree, image, "etc/ld.so.cache"));
   MVM_TRY(tree.folder("etc/ld.so.conf.d"));
   std::error_code problem;
-  int count = 0;
+  std::size_t count = 0;
   for (const auto& entry : fs::directory_iterator(image / "etc/ld.so.conf.d", problem))
     if (entry.is_regular_file(problem) && ++count <= kMaxEntries)
       MVM_TRY(copy_file(tree, image, "etc/ld.so.conf.d" / entry.path().filename()));
-  return ok();
-}
-
-/// Debian's cc, c++, awk and others are links through /etc/alternatives into /usr.
-Status copy_alternatives(const TreeMaker& tree, const fs::path& image) {
-  MVM_TRY(tree.folder("etc/alternatives"));
-  std::error_code problem;
-  int count = 0;
-  for (const auto& entry : fs::directory_iterator(image / "etc/alternatives", problem)) {
-    if (!entry.is_symlink(problem) || ++count > kMaxEntries) continue;
-    const fs::path target = fs::read_symlink(entry.path(), problem);
-    if (problem || !target.native().starts_with("/usr/")) continue;
-    MVM_TRY(tree.link(target.native(), "etc/alternatives" / entry.path().filename()));
-  }
   return ok();
 }
 
@@ -119,8 +107,8 @@ Status make_etc(const TreeMaker& tree, const VmSpec& spec) {
       "passwd: files\ngroup: files\nhosts: files\nnetworks: files\nprotocols: files\nservices: files\n"));
   MVM_TRY(tree.file("etc/resolv.conf", ""));
   MVM_TRY(tree.link("../proc/self/mounts", "etc/mtab"));
-  MVM_TRY(copy_linker_configuration(tree, spec.image.root));
-  return copy_alternatives(tree, spec.image.root);
+  MVM_TRY(tree.folder("etc/alternatives"));
+  return copy_linker_configuration(tree, spec.image.root);
 }
 
 Status make_root(const VmSpec& spec, unsigned owner) {
@@ -153,6 +141,33 @@ Status make_owned(const fs::path& path, unsigned owner) {
 }
 
 }  // namespace
+
+Result<fs::path> alternatives_folder(const fs::path& image_root, const fs::path& cache) {
+  std::map<std::string, std::string> links;
+  std::error_code problem;
+  for (const auto& entry : fs::directory_iterator(image_root / "etc/alternatives", problem)) {
+    const fs::path target = fs::read_symlink(entry.path(), problem);
+    if (problem || links.size() >= kMaxEntries) continue;
+    if (target.native().starts_with("/usr/") && !target.native().starts_with("/usr/share/man/"))
+      links[entry.path().filename()] = target;
+  }
+  std::string content;
+  for (const auto& [name, target] : links) content += name + '\0' + target + '\0';
+  const fs::path folder = cache / ("alternatives-" + sha256_hex(content).substr(0, 16));
+  if (fs::is_directory(folder, problem)) return folder;
+  MVM_TRY(make_folders(cache, 0755));
+  MVM_ASSIGN(const fs::path temporary, make_temporary_folder(cache, ".alternatives-"));
+  const TreeMaker tree(temporary, ::geteuid());
+  Status made = tree.folder("");
+  for (const auto& [name, target] : links)
+    if (made) made = tree.link(target, name);
+  // Somebody else may have put the same folder there meanwhile: theirs is as good.
+  if (made && ::rename(temporary.c_str(), folder.c_str()) != 0 && errno != EEXIST && errno != ENOTEMPTY)
+    made = failed("rename to", folder);
+  MVM_TRY(remove_tree(temporary));
+  if (!made) return std::move(made).error();
+  return folder;
+}
 
 Status make_shared_folders(const VmSpec& spec, unsigned owner) {
   MVM_TRY(make_folders(spec.folder, 0711));

@@ -1,5 +1,10 @@
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+
 #include "contract.h"
-#include "libvirt_world.h"
+#include "private_libvirt.h"
 
 namespace mvm::osvm::contract {
 namespace {
@@ -15,8 +20,10 @@ class QemuWorld final : public World {
   }
   std::string missing() override { return libvirt_.missing().empty() ? missing_ : libvirt_.missing(); }
   std::unique_ptr<Hypervisor> open() override {
-    return libvirt::open_qemu(
-        {.uri = libvirt_.uri("QEMU"), .kernel = image_ / "kernel", .initramfs = image_ / "initramfs"});
+    return libvirt::open_qemu({.uri = libvirt_.uri("QEMU"),
+                               .kernel = image_ / "kernel",
+                               .initramfs = image_ / "initramfs",
+                               .cache = libvirt_.cache()});
   }
   void kill_guest(const VmInfo& info) override {
     for (const int pid : processes_with("guest=" + info.id)) ::kill(pid, SIGKILL);
@@ -41,6 +48,36 @@ World& world() {
 
 INSTANTIATE_TEST_SUITE_P(Qemu, HypervisorContract, testing::Values(MakeWorld(world)),
                          [](const auto&) { return "libvirt"; });
+
+class QemuDriver : public HypervisorContract {};
+INSTANTIATE_TEST_SUITE_P(Qemu, QemuDriver, testing::Values(MakeWorld(world)),
+                         [](const auto&) { return "libvirt"; });
+
+TEST_P(QemuDriver, ProbeNamesTheAcceleratorThatBoots) {
+  const DriverStatus status = hypervisor_->probe();
+  EXPECT_TRUE(status.works) << status.detail;
+  EXPECT_TRUE(status.accelerator == "kvm" || status.accelerator == "tcg") << status.accelerator;
+  EXPECT_TRUE(hypervisor_->list()->empty()) << "the probe leaves nothing";
+}
+
+TEST_P(QemuDriver, TheChannelCarriesBytesBothWays) {
+  VmSpec vm = spec("talker");
+  vm.argv = {"/bin/sh", "-c",
+             "exec 3<>/dev/virtio-ports/mvm.control.0; read -r line <&3; echo \"heard $line\" >&3; "
+             "echo idle in pid $$; exec sleep 1000"};
+  MVM_CREATED(made, vm);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = channel_socket(vm.folder);
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_TRUE(write_all(fd.get(), "ping\n"));
+  ASSERT_TRUE(says(vm.id, "idle in pid"));
+  std::array<char, 64> answer{};
+  ASSERT_GT(::read(fd.get(), answer.data(), answer.size()), 0);
+  EXPECT_EQ(std::string(answer.data()), "heard ping\n");
+}
 
 }  // namespace
 }  // namespace mvm::osvm::contract

@@ -149,6 +149,22 @@ TEST_F(Folders, EtcIsOurOwn) {
   EXPECT_TRUE(std::filesystem::is_directory(work_folder(vm.folder)));
 }
 
+TEST_F(Folders, AlternativesAreSharedAndLeadIntoUsr) {
+  const auto image = folder_ / "image/etc/alternatives";
+  std::filesystem::create_directories(image);
+  std::filesystem::create_symlink("/usr/bin/g++-9", image / "c++");
+  std::filesystem::create_symlink("/usr/share/man/man1/g++.1.gz", image / "c++.1.gz");
+  std::filesystem::create_symlink("/etc/shadow", image / "evil");
+  const auto first = alternatives_folder(folder_ / "image", folder_ / "cache");
+  ASSERT_TRUE(first) << first.error().describe();
+  EXPECT_EQ(std::filesystem::read_symlink(*first / "c++"), "/usr/bin/g++-9");
+  EXPECT_FALSE(std::filesystem::is_symlink(*first / "c++.1.gz"));
+  EXPECT_FALSE(std::filesystem::is_symlink(*first / "evil"));
+  EXPECT_EQ(*alternatives_folder(folder_ / "image", folder_ / "cache"), *first) << "one for all nodes";
+  std::filesystem::create_symlink("/usr/bin/gcc-9", image / "cc");
+  EXPECT_NE(*alternatives_folder(folder_ / "image", folder_ / "cache"), *first) << "named by content";
+}
+
 TEST_F(Folders, WhatAnEarlierGuestLeftIsNotFollowed) {
   const VmSpec vm = spec();
   ASSERT_TRUE(make_node_folder(vm, ::geteuid()));

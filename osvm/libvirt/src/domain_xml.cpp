@@ -110,10 +110,11 @@ void add_lxc_ram(XMLElement* devices, const char* guest, std::uint64_t bytes) {
   set(add(filesystem, "target"), "dir", guest);
 }
 
-void add_lxc_devices(XMLElement* domain, const VmSpec& spec) {
+void add_lxc_devices(XMLElement* domain, const VmSpec& spec, const std::filesystem::path& alternatives) {
   XMLElement* devices = add(domain, "devices");
   add_lxc_mount(devices, spec.folder / "root", "/", false);
   add_lxc_mount(devices, spec.image.root / "usr", "/usr", true);
+  add_lxc_mount(devices, alternatives, "/etc/alternatives", true);
   add_lxc_mount(devices, spec.tools, "/opt/mvm", true);
   add_lxc_mount(devices, work_folder(spec.folder), "/work", false);
   add_lxc_mount(devices, run_folder(spec.folder), "/run/mvm", false);
@@ -256,7 +257,7 @@ constexpr std::string_view kNetworkDomainSuffix = ".lab.mvm";
 
 }  // namespace
 
-std::string lxc_domain(const VmSpec& spec) {
+std::string lxc_domain(const VmSpec& spec, const std::filesystem::path& alternatives) {
   XMLDocument document;
   XMLElement* domain = document.NewElement("domain");
   document.InsertEndChild(domain);
@@ -281,7 +282,7 @@ std::string lxc_domain(const VmSpec& spec) {
   }
   add(add(domain, "features"), "privnet");
   add_endings(domain);
-  add_lxc_devices(domain, spec);
+  add_lxc_devices(domain, spec, alternatives);
   if (spec.network) {
     XMLElement* devices = domain->FirstChildElement("devices");
     add_interface(devices, spec);

@@ -12,8 +12,8 @@ namespace mvm::osvm::libvirt {
 /// Name space of our element in a domain's <metadata>.
 inline constexpr const char* kMetadataUri = "urn:mvm:vm:1";
 
-/// A container. `spec` is valid and its folder is made.
-[[nodiscard]] std::string lxc_domain(const VmSpec& spec);
+/// A container. `spec` is valid, its folder is made; `alternatives` is shown as /etc/alternatives.
+[[nodiscard]] std::string lxc_domain(const VmSpec& spec, const std::filesystem::path& alternatives);
 
 /// What the QEMU description needs beside the specification.
 struct QemuSettings {

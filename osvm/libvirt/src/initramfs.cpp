@@ -101,7 +101,8 @@ void add_settings(Archive& archive, const VmSpec& spec, const std::string& mount
 
 }  // namespace
 
-Status write_initramfs(const VmSpec& spec, const fs::path& image, const fs::path& target) {
+Status write_initramfs(const VmSpec& spec, const fs::path& image, const fs::path& alternatives,
+                       const fs::path& target) {
   auto bytes = read_file(image, kMaxImage);
   if (!bytes)
     return std::move(bytes).error().wrap("the guest's initramfs (packaging/make-qemu-image makes it)");
@@ -110,6 +111,7 @@ Status write_initramfs(const VmSpec& spec, const fs::path& image, const fs::path
   Archive archive;
   archive.add("mvm", S_IFDIR | 0755, "");
   MVM_TRY(add_tree(archive, spec.folder / "root", "mvm/root"));
+  MVM_TRY(add_tree(archive, alternatives, "mvm/root/etc/alternatives"));
   add_settings(archive, spec, mount_lines);
   bytes->append(archive.finish());
   MVM_TRY(remove_tree(target));

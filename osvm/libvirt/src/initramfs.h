@@ -9,8 +9,9 @@
 namespace mvm::osvm::libvirt {
 
 /// Writes `image`'s bytes followed by an archive of the node's root skeleton and its settings to `target`.
-/// The node's folder must be made.
+/// The node's folder must be made; `alternatives` becomes /etc/alternatives.
 [[nodiscard]] Status write_initramfs(const VmSpec& spec, const std::filesystem::path& image,
+                                     const std::filesystem::path& alternatives,
                                      const std::filesystem::path& target);
 
 }  // namespace mvm::osvm::libvirt

@@ -14,7 +14,8 @@ class LxcVms final : public LibvirtVms {
     if (spec.image.kind == ImageKind::kDisk)
       return Error(ErrorCode::kUnsupported, "a container cannot start from a disk image; use driver qemu");
     MVM_TRY(make_node_folder(spec, kFirstGuestId));
-    return lxc_domain(spec);
+    MVM_ASSIGN(const auto alternatives, alternatives_folder(spec.image.root, options_.cache));
+    return lxc_domain(spec, alternatives);
   }
 
   void try_out(virConnectPtr connect, DriverStatus& status) override {

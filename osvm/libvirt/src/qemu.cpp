@@ -65,7 +65,8 @@ class QemuVms final : public LibvirtVms {
                                              "; packaging/make-qemu-image makes it");
     MVM_TRY(make_node_folder(spec, 0));
     settings.initramfs = spec.folder / "initramfs";
-    MVM_TRY(write_initramfs(spec, initramfs, settings.initramfs));
+    MVM_ASSIGN(const auto alternatives, alternatives_folder(spec.image.root, options_.cache));
+    MVM_TRY(write_initramfs(spec, initramfs, alternatives, settings.initramfs));
     MVM_TRY(remove_tree(channel_socket(spec.folder)));
     if (spec.image.kind == ImageKind::kDisk) {
       MVM_ASSIGN(settings.disk, make_overlay(spec));

@@ -17,6 +17,12 @@ namespace mvm::osvm {
 /// Call only while no VM uses the folder.
 [[nodiscard]] Status make_node_folder(const VmSpec& spec, unsigned owner);
 
+/// A folder of links as Debian's /etc/alternatives, which cc, c++, awk and others go through: those of the
+/// image that lead into its /usr, manual pages left out. Made once below `cache` and named by its content, so
+/// that nodes share it; making some hundred links per node would take longer than starting it.
+[[nodiscard]] Result<std::filesystem::path> alternatives_folder(const std::filesystem::path& image_root,
+                                                                const std::filesystem::path& cache);
+
 /// Makes `spec.folder` with run/ and work/ only, for a driver without a root of its own. A console's log of
 /// an earlier VM is moved aside (console.log.1).
 [[nodiscard]] Status make_shared_folders(const VmSpec& spec, unsigned owner);

@@ -37,6 +37,8 @@ struct Options {
       15'000};                      ///< QEMU: a probe VM that has not booted by then never will
   std::filesystem::path kernel;     ///< QEMU: default guest kernel and initramfs, for the probe and for
   std::filesystem::path initramfs;  ///< images that name none
+  /// What VMs share read-only (a few links); its parents must be searchable by all users.
+  std::filesystem::path cache = "/var/cache/mvm";
 };
 
 /// A hypervisor that need not be reachable yet: it is connected in the background, and calls meanwhile answer
@@ -44,9 +46,9 @@ struct Options {
 [[nodiscard]] std::unique_ptr<Hypervisor> open_lxc(Options options);
 [[nodiscard]] std::unique_ptr<Hypervisor> open_qemu(Options options);
 
-/// Checks for `mvm doctor`: libvirt reachable by each URI, a container that really boots, a machine that
-/// really boots and with which accelerator. Makes small VMs and removes them; about 15 s at worst.
-[[nodiscard]] std::vector<Check> check_libvirt(const Options& lxc, const Options& qemu,
-                                               const std::filesystem::path& state);
+/// Checks for `mvm doctor`: libvirt reachable, a container that really boots, a machine that really boots and
+/// with which accelerator. Makes small VMs and removes them; some seconds, twice the boot deadline at worst.
+/// Runs an event loop of its own: not for a process that has one.
+[[nodiscard]] std::vector<Check> check_libvirt(const Options& lxc, const Options& qemu);
 
 }  // namespace mvm::osvm::libvirt

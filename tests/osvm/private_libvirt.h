@@ -1,24 +1,31 @@
 #pragma once
 // A private libvirtd for one test program.
 
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "contract.h"
+#include "mvm/base/file.h"
 #include "mvm/base/subprocess.h"
 #include "mvm/osvm/libvirt/libvirt.h"
 
 namespace mvm::osvm::contract {
 
+using namespace std::chrono_literals;
+
 /// Starts packaging/libvirtd-private in a folder of its own and stops it at the end.
 class PrivateLibvirt {
  public:
-  PrivateLibvirt() {
+  enum class Loop { kOwn, kNone };
+  explicit PrivateLibvirt(Loop loop = Loop::kOwn) {
     if (::geteuid() != 0) {
       missing_ = "needs root, for libvirtd and containers";
       return;
@@ -30,12 +37,12 @@ class PrivateLibvirt {
     }
     folder_ = *folder;
     start();
-    if (missing_.empty()) {
-      auto loop = libvirt::EventLoop::start();
-      if (loop)
-        loop_ = std::move(*loop);
+    if (missing_.empty() && loop == Loop::kOwn) {
+      auto started = libvirt::EventLoop::start();
+      if (started)
+        loop_ = std::move(*started);
       else
-        missing_ = loop.error().describe();
+        missing_ = started.error().describe();
     }
   }
   ~PrivateLibvirt() {
@@ -49,6 +56,7 @@ class PrivateLibvirt {
 
   [[nodiscard]] const std::string& missing() const { return missing_; }
   [[nodiscard]] const std::string& uri(const std::string& driver) { return uris_[driver]; }
+  [[nodiscard]] std::filesystem::path cache() const { return folder_ / "vm-cache"; }
   void start() {
     auto said = run("start");
     if (!said || !said->status.success()) {
