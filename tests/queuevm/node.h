@@ -2,7 +2,9 @@
 // A node's kernel in small, for tests: makes queues, starts real programs wired to them, serves their attach
 // sockets, and tells the queues when a process has ended.
 
+#include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <deque>

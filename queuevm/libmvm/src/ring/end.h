@@ -78,6 +78,8 @@ class End {
   [[nodiscard]] bool maybe() const;
   /// True where a call would not wait: something to take or to learn, or room for a message.
   [[nodiscard]] bool ready();
+  /// MVM_EOS or MVM_PEERDEAD where nobody is left on the other side; kAgain else. Producers only.
+  int other_side() { return other_side_result(); }
   /// After an arming of event() that was not followed by a take: hands a wake-up on to another consumer.
   void pass_on();
   /// Looks whether the other side's processes live, by their claims; declares the second time an attached

@@ -119,4 +119,22 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
   }
 }
 
+void sleep_until_changed(const WordValue* words, std::size_t count) {
+  WaitWord waits[kMostEnds + 1];
+  unsigned used = 0;
+  for (std::size_t i = 0; i < count && used <= kMostEnds; ++i) {
+    waits[used++] = {words[i].value, reinterpret_cast<std::uint64_t>(words[i].word), kSize32Shared, 0};
+  }
+  if (::syscall(SYS_futex_waitv, waits, used, 0, nullptr, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM)) {
+    return;
+  }
+  for (;;) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (words[i].word->load() != words[i].value) return;
+    }
+    const timespec nap = to_timespec(kPollWithoutWaitv);
+    ::nanosleep(&nap, nullptr);
+  }
+}
+
 }  // namespace mvm::ring

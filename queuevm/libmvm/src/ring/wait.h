@@ -34,6 +34,14 @@ struct Spin {
 Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline, Spin& spin,
                const Interrupt& interrupt);
 
+/// A word and the value it must keep for a sleep to go on.
+struct WordValue {
+  std::atomic<std::uint32_t>* word;
+  std::uint32_t value;
+};
+/// Sleeps until one of at most 128 words may have changed.
+void sleep_until_changed(const WordValue* words, std::size_t count);
+
 inline bool test_maybe(End& end) { return end.maybe(); }
 inline bool test_ready(End& end) { return end.ready(); }
 

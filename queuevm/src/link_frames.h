@@ -1,0 +1,120 @@
+#pragma once
+// The frames that proxies exchange: docs/formats/link-protocol.md. Pure functions on bytes; every bound
+// checked.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mvm/base/result.h"
+
+namespace mvm::queuevm::link {
+
+enum class Type : std::uint8_t {
+  kHello = 1,  ///< who I am, and my nonce
+  kProof = 2,  ///< that I know the secret
+  kAsk = 3,    ///< sender: where shall I begin on this link?
+  kOpen = 4,   ///< receiver: begin here, with so many bytes on the way
+  kData = 5,   ///< sender: a piece of a message
+  kAck = 6,    ///< receiver: everything before this is in the queue
+  kEnd = 7,    ///< sender: the stream ended
+  kStop = 8,   ///< receiver: nobody reads any more, or the end has arrived
+  kPing = 9,
+  kPong = 10,
+};
+
+inline constexpr std::size_t kHeaderSize = 16;
+inline constexpr std::size_t kMaxPiece = 128 << 10;  ///< payload bytes of one data frame
+inline constexpr std::size_t kDataHead = 40;
+inline constexpr std::size_t kMaxBody = kMaxPiece + kDataHead;
+inline constexpr std::size_t kMaxGreeting = 512;  ///< of a frame before the peer has proved itself
+inline constexpr std::size_t kNonceSize = 32;
+inline constexpr std::size_t kProofSize = 32;
+inline constexpr std::size_t kMaxName = 255;
+
+/// A frame as it lies in the reader's buffer; valid until the reader is fed or asked again.
+struct Frame {
+  Type type = Type::kPing;
+  std::uint64_t link = 0;
+  std::span<const std::byte> body;
+};
+
+/// Cuts a byte stream into frames.
+class FrameReader {
+ public:
+  /// Bodies longer than this are refused.
+  void set_limit(std::size_t limit) { limit_ = limit; }
+  /// Where to put the next bytes from the stream: at least 64 KiB of room.
+  [[nodiscard]] std::span<std::byte> room();
+  void filled(std::size_t count) { end_ += count; }
+  /// The next whole frame, nothing where bytes are missing, kCorrupt where the stream is no frames.
+  [[nodiscard]] Result<std::optional<Frame>> next();
+
+ private:
+  std::vector<std::byte> buffer_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::size_t limit_ = kMaxGreeting;
+};
+
+struct Hello {
+  std::string domain;
+  std::array<std::byte, kNonceSize> nonce{};
+};
+/// One place in a link's stream: the message's number, and which of its fragments.
+struct Place {
+  std::uint64_t number = 0;
+  std::uint32_t part = 0;
+  friend bool operator==(const Place&, const Place&) = default;
+  friend auto operator<=>(const Place&, const Place&) = default;
+};
+struct Open {
+  Place next;
+  std::uint64_t window = 0;
+};
+/// Flags of a data frame.
+inline constexpr std::uint32_t kMore = 1;          ///< another fragment of the message follows
+inline constexpr std::uint32_t kContinuation = 2;  ///< not its first
+inline constexpr std::uint32_t kAborted = 4;       ///< the fragments before are void
+inline constexpr std::uint32_t kKnownFlags = 7;
+struct Data {
+  Place place;
+  std::uint32_t flags = 0;
+  std::uint8_t priority = 0;
+  std::uint64_t key = 0;
+  std::uint32_t size = 0;    ///< of the fragment
+  std::uint32_t offset = 0;  ///< of this piece in it
+  std::uint64_t total = 0;   ///< of the message, where it is cut
+  std::span<const std::byte> piece;
+};
+
+/// Each appends one frame.
+void append_hello(std::string& out, const Hello& hello);
+void append_proof(std::string& out, std::span<const std::byte> proof);
+void append_simple(std::string& out, Type type, std::uint64_t link);
+void append_open(std::string& out, std::uint64_t link, const Open& open);
+void append_data(std::string& out, std::uint64_t link, const Data& data);
+void append_ack(std::string& out, std::uint64_t link, const Place& next);
+void append_end(std::string& out, Type end_or_stop, std::uint64_t link, bool dead);
+
+/// kCorrupt where a body is not as it should be.
+[[nodiscard]] Result<Hello> decode_hello(std::span<const std::byte> body);
+[[nodiscard]] Result<Open> decode_open(std::span<const std::byte> body);
+[[nodiscard]] Result<Data> decode_data(std::span<const std::byte> body);
+[[nodiscard]] Result<Place> decode_ack(std::span<const std::byte> body);
+[[nodiscard]] Result<bool> decode_end(std::span<const std::byte> body);
+
+/// What each side proves: HMAC-SHA256 under the secret over a role letter and both hello bodies.
+[[nodiscard]] std::array<std::byte, kProofSize> proof_of(std::string_view secret, bool dialler,
+                                                         std::string_view dialler_hello,
+                                                         std::string_view acceptor_hello);
+/// Compares in constant time.
+[[nodiscard]] bool same_proof(std::span<const std::byte> a, std::span<const std::byte> b);
+void fill_random(std::span<std::byte> bytes);
+
+}  // namespace mvm::queuevm::link

@@ -1,0 +1,586 @@
+#include "mvm/queuevm/proxy.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <list>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "mvm.h"
+#include "mvm/base/log.h"
+#include "proxy_connection.h"
+#include "proxy_link.h"
+#include "tcp.h"
+#include "watcher.h"
+
+namespace mvm::queuevm {
+namespace {
+
+using link::Connection;
+using link::InHalf;
+using link::Moment;
+using link::OutHalf;
+
+constexpr std::size_t kOutLimit = 512 << 10;                  // bytes a connection may have waiting
+constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
+constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
+constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
+
+struct Peer {
+  std::string name;
+  std::string address;  // empty: it dials us
+  std::uint16_t port = 0;
+  std::unique_ptr<Connection> connection;
+  std::map<std::uint64_t, std::unique_ptr<OutHalf>> outs;
+  std::map<std::uint64_t, std::unique_ptr<InHalf>> ins;
+  Moment dial_at{};
+  std::chrono::milliseconds pause{0};
+  PeerStats stats;
+  [[nodiscard]] bool up() const {
+    return connection != nullptr && connection->stage() == Connection::Stage::kReady;
+  }
+};
+
+/// Attaches to a slot of the half's queue.
+Result<ring::End> attach(LinkHalf& half) {
+  if (half.queue.empty() && !half.descriptor) return Error(ErrorCode::kInvalid, "a link half names no queue");
+  std::optional<Queue> opened;
+  if (half.queue.empty()) {
+    MVM_ASSIGN(Queue queue, Queue::adopt(std::move(half.descriptor)));
+    opened = std::move(queue);
+  } else {
+    MVM_ASSIGN(Queue queue, Queue::open(half.queue));
+    opened = std::move(queue);
+  }
+  MVM_ASSIGN(UniqueFd fd, opened->open_descriptor());
+  ring::Region region;
+  std::string why;
+  if (region.open(fd.get(), why) != MVM_OK) return Error(ErrorCode::kCorrupt, why);
+  static_cast<void>(fd.release());
+  ring::End end;
+  const bool out = half.flow == LinkHalf::Flow::kOutgoing;
+  const int result = end.attach(std::move(region), out ? ring::Side::kConsumer : ring::Side::kProducer,
+                                half.slot, true, why);
+  if (result != MVM_OK) {
+    return Error(result == MVM_EBUSY    ? ErrorCode::kConflict
+                 : result == MVM_EINVAL ? ErrorCode::kInvalid
+                                        : ErrorCode::kCorrupt,
+                 why);
+  }
+  return end;
+}
+
+}  // namespace
+
+/// All state is under `mutex`; the thread holds it while it works and lets go while it sleeps.
+struct Proxy::State {
+  explicit State(Options given) : options(std::move(given)), bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+  const Options options;
+  const UniqueFd bell;
+  mutable std::mutex mutex;
+  mutable std::atomic<int> callers{0};  // public calls that want the mutex: the thread makes way
+  bool quit = false;
+  UniqueFd listener;
+  std::list<std::unique_ptr<Connection>> strangers;  // accepted, not proved yet
+  std::map<std::string, Peer> peers;
+  std::uint64_t refused_strangers = 0;
+  std::vector<std::unique_ptr<Watcher>> watchers;
+  std::vector<WatchedWord> watched;  // what the watchers watch, unless they rang
+  Moment look_at{};
+  std::thread thread;
+
+  /// The mutex, for a public call.
+  [[nodiscard]] std::unique_lock<std::mutex> enter() const {
+    callers.fetch_add(1);
+    std::unique_lock lock(mutex);
+    callers.fetch_sub(1);
+    return lock;
+  }
+  void ring_bell() const { ::eventfd_write(bell.get(), 1); }
+
+  void run();
+  bool step(Moment now, const std::vector<pollfd>& fds);
+  std::vector<pollfd> poll_set() const;
+  std::chrono::nanoseconds sleep_time(Moment now) const;
+  bool arm();
+  void stop_watching();
+
+  void accept_all(Moment now);
+  bool greet_strangers(Moment now);
+  void dial(Peer& peer, Moment now);
+  void drop(Peer& peer, Moment now, const Error& why);
+  void came_up(Peer& peer, Moment now);
+  bool serve(Peer& peer, Moment now);
+  Status read_frames(Peer& peer, Moment now, bool& progress);
+  Status handle(Peer& peer, const link::Frame& frame);
+  Status move_messages(Peer& peer, bool& progress);
+  void keep_alive(Peer& peer, Moment now);
+  void look_around();
+};
+
+std::vector<pollfd> Proxy::State::poll_set() const {
+  std::vector<pollfd> fds{{bell.get(), POLLIN, 0}};
+  if (listener) fds.push_back({listener.get(), POLLIN, 0});
+  const auto add = [&](Connection& connection) {
+    const bool writes = connection.stage() == Connection::Stage::kConnecting || connection.pending() > 0 ||
+                        connection.stream().wants_write();
+    fds.push_back({connection.stream().fd(), static_cast<short>(POLLIN | (writes ? POLLOUT : 0)), 0});
+  };
+  for (const auto& stranger : strangers) add(*stranger);
+  for (const auto& [name, peer] : peers) {
+    if (peer.connection) add(*peer.connection);
+  }
+  return fds;
+}
+
+// ---- connections ----
+
+void Proxy::State::accept_all(Moment now) {
+  while (UniqueFd socket = tcp::accept(listener.get())) {
+    if (strangers.size() >= kMaxStrangers) strangers.pop_front();  // the oldest has had its time
+    strangers.push_back(std::make_unique<Connection>(options.stream(std::move(socket), false), options.domain,
+                                                     options.secret, "", now));
+  }
+}
+
+bool Proxy::State::greet_strangers(Moment now) {
+  bool progress = false;
+  for (auto at = strangers.begin(); at != strangers.end();) {
+    Connection& stranger = **at;
+    bool keep = now - stranger.started() < options.handshake_timeout;
+    if (auto got = stranger.read(now); !got) {
+      keep = false;
+    } else {
+      progress = progress || *got > 0;
+    }
+    if (keep && !stranger.next()) {
+      keep = false;
+      ++refused_strangers;
+    }
+    const auto peer = peers.find(stranger.peer());
+    if (keep && stranger.stage() != Connection::Stage::kHello && peer == peers.end())
+      keep = false;  // not yet known
+    if (keep && !stranger.write()) keep = false;
+    if (keep && stranger.stage() == Connection::Stage::kReady) {
+      // A peer that dials again has lost its old connection, whatever we still think of it.
+      if (peer->second.connection)
+        drop(peer->second, now, Error(ErrorCode::kUnavailable, "the peer dialled again"));
+      peer->second.connection = std::move(*at);
+      at = strangers.erase(at);
+      came_up(peer->second, now);
+      progress = true;
+      continue;
+    }
+    if (!keep && peer != peers.end()) ++peer->second.stats.refused;
+    at = keep ? std::next(at) : strangers.erase(at);
+  }
+  return progress;
+}
+
+void Proxy::State::dial(Peer& peer, Moment now) {
+  peer.pause = peer.pause.count() == 0 ? options.redial : std::min(peer.pause * 2, options.redial * 40);
+  peer.dial_at = now + peer.pause;
+  auto socket = tcp::connect(peer.address, peer.port);
+  if (!socket) return;
+  peer.connection = std::make_unique<Connection>(options.stream(std::move(*socket), true), options.domain,
+                                                 options.secret, peer.name, now);
+}
+
+void Proxy::State::came_up(Peer& peer, Moment now) {
+  peer.stats.connections += 1;
+  peer.pause = std::chrono::milliseconds(0);
+  peer.connection->last_ping = now;
+  for (auto& [number, half] : peer.outs) half->connected();
+  log::info("link.peer.up", {{"domain", options.domain}, {"peer", peer.name}});
+}
+
+void Proxy::State::drop(Peer& peer, Moment now, const Error& why) {
+  if (peer.up()) {
+    for (auto& [number, half] : peer.outs) half->disconnected();
+    for (auto& [number, half] : peer.ins) half->disconnected();
+    log::info("link.peer.down", {{"domain", options.domain}, {"peer", peer.name}, {"why", why.message()}});
+  }
+  if (why.code() == ErrorCode::kCorrupt || why.code() == ErrorCode::kRefused) ++peer.stats.refused;
+  peer.connection.reset();
+  if (peer.pause.count() == 0) peer.dial_at = now;
+}
+
+void Proxy::State::keep_alive(Peer& peer, Moment now) {
+  Connection& connection = *peer.connection;
+  if (now - connection.last_ping < options.keepalive) return;
+  connection.last_ping = now;
+  if (connection.pending() < kOutLimit) link::append_simple(connection.out(), link::Type::kPing, 0);
+}
+
+// ---- messages ----
+
+Status Proxy::State::handle(Peer& peer, const link::Frame& frame) {
+  const auto out = peer.outs.find(frame.link);
+  const auto in = peer.ins.find(frame.link);
+  const bool has_out = out != peer.outs.end();
+  const bool has_in = in != peer.ins.end();
+  switch (frame.type) {
+    case link::Type::kPing:
+      if (peer.connection->pending() < kOutLimit)
+        link::append_simple(peer.connection->out(), link::Type::kPong, 0);
+      return ok();
+    case link::Type::kPong:
+      return ok();
+    case link::Type::kAsk:
+      if (has_in) in->second->answer();
+      return ok();
+    case link::Type::kOpen: {
+      MVM_ASSIGN(const link::Open open, link::decode_open(frame.body));
+      return has_out ? out->second->on_open(open) : ok();
+    }
+    case link::Type::kData: {
+      MVM_ASSIGN(const link::Data data, link::decode_data(frame.body));
+      return has_in ? in->second->on_data(data) : ok();
+    }
+    case link::Type::kAck: {
+      MVM_ASSIGN(const link::Place next, link::decode_ack(frame.body));
+      return has_out ? out->second->on_ack(next) : ok();
+    }
+    case link::Type::kEnd: {
+      MVM_ASSIGN(const bool dead, link::decode_end(frame.body));
+      return has_in ? in->second->on_end(dead) : ok();
+    }
+    case link::Type::kStop: {
+      MVM_ASSIGN(const bool dead, link::decode_end(frame.body));
+      if (has_out) out->second->on_stop(dead);
+      return ok();
+    }
+    default:
+      return Error(ErrorCode::kCorrupt, "a peer greets twice");
+  }
+}
+
+Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
+  Connection& connection = *peer.connection;
+  const bool was_up = peer.up();
+  MVM_ASSIGN(const std::size_t got, connection.read(now));
+  peer.stats.bytes_in += got;
+  progress = progress || got > 0;
+  for (;;) {
+    MVM_ASSIGN(const auto frame, connection.next());
+    if (!was_up && peer.up() && !frame) came_up(peer, now);
+    if (!frame) return ok();
+    MVM_TRY(handle(peer, *frame));
+  }
+}
+
+Status Proxy::State::move_messages(Peer& peer, bool& progress) {
+  Connection& connection = *peer.connection;
+  for (auto& [number, half] : peer.ins) {
+    progress = half->put() || progress;
+    progress = half->emit(connection.out(), kOutLimit) || progress;
+  }
+  for (auto& [number, half] : peer.outs) {
+    auto taken = half->take();
+    if (!taken) {  // our own shared memory is broken: that link ends, the others go on
+      half->on_stop(true);
+      continue;
+    }
+    progress = *taken || progress;
+    progress = half->emit(connection.out(), kOutLimit) || progress;
+  }
+  MVM_ASSIGN(const std::size_t put, connection.write());
+  peer.stats.bytes_out += put;
+  progress = progress || put > 0;
+  return ok();
+}
+
+bool Proxy::State::serve(Peer& peer, Moment now) {
+  if (!peer.connection) {
+    if (peer.address.empty() || now < peer.dial_at) return false;
+    dial(peer, now);
+    return true;
+  }
+  bool progress = false;
+  Connection& connection = *peer.connection;
+  Status status = ok();
+  if (connection.stage() == Connection::Stage::kConnecting) {
+    pollfd item{connection.stream().fd(), POLLOUT, 0};
+    if (::poll(&item, 1, 0) == 1) {
+      status = connection.on_connected();
+      progress = true;
+    }
+  } else {
+    status = read_frames(peer, now, progress);
+    if (status && peer.up()) {
+      keep_alive(peer, now);
+      status = move_messages(peer, progress);
+    } else if (status) {
+      if (auto put = connection.write(); !put) status = std::move(put).error();
+    }
+  }
+  if (status && !peer.up() && now - connection.started() > options.handshake_timeout) {
+    status = Error(ErrorCode::kTimeout, "the peer does not complete the greeting");
+  }
+  if (status && peer.up() && now - connection.last_heard() > options.keepalive * 10) {
+    status = Error(ErrorCode::kTimeout, "the peer is silent");
+  }
+  if (!status) {
+    drop(peer, now, status.error());
+    return true;
+  }
+  return progress;
+}
+
+// Processes that died, on either side of our queues.
+void Proxy::State::look_around() {
+  for (auto& [name, peer] : peers) {
+    for (auto& [number, half] : peer.outs) half->end().check_peers();
+    for (auto& [number, half] : peer.ins) {
+      half->end().check_peers();
+      half->check_readers();
+    }
+  }
+}
+
+// ---- the loop ----
+
+bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
+  bool progress = false;
+  for (const pollfd& item : fds) {
+    if (item.revents == 0) continue;
+    if (item.fd == bell.get()) {
+      eventfd_t ignored = 0;
+      ::eventfd_read(bell.get(), &ignored);
+      watched.clear();
+      progress = true;
+    } else if (listener && item.fd == listener.get()) {
+      accept_all(now);
+    }
+  }
+  if (!strangers.empty()) progress = greet_strangers(now) || progress;
+  for (auto& [name, peer] : peers) progress = serve(peer, now) || progress;
+  if (now >= look_at) {
+    look_around();
+    look_at = now + kLookAround;
+  }
+  return progress;
+}
+
+// Has the watchers ring when a queue we wait for changes. False where one has changed already.
+bool Proxy::State::arm() {
+  std::vector<ring::End*> ends;
+  for (auto& [name, peer] : peers) {
+    if (!peer.up()) continue;
+    for (auto& [number, half] : peer.outs) {
+      if (half->wants_more()) ends.push_back(&half->end());
+    }
+    for (auto& [number, half] : peer.ins) {
+      if (half->waits_for_room()) ends.push_back(&half->end());
+    }
+  }
+  std::vector<WatchedWord> words;
+  words.reserve(ends.size());
+  for (ring::End* end : ends) {
+    ring::Event& event = end->event();
+    event.sleepers.store(1, std::memory_order_seq_cst);
+    words.push_back({&event.step, event.step.load(std::memory_order_seq_cst)});
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (std::any_of(ends.begin(), ends.end(), [](const ring::End* end) { return end->maybe(); })) return false;
+  const auto same = [](const WatchedWord& a, const WatchedWord& b) {
+    return a.word == b.word && a.value == b.value;
+  };
+  if (words.size() == watched.size() && std::equal(words.begin(), words.end(), watched.begin(), same))
+    return true;
+  watched = words;
+  for (std::size_t at = 0, i = 0; at < words.size() || i < watchers.size(); at += Watcher::kMost, ++i) {
+    if (i == watchers.size()) watchers.push_back(std::make_unique<Watcher>(bell.get()));
+    const std::size_t begin = std::min(at, words.size());
+    const std::size_t end = std::min(at + Watcher::kMost, words.size());
+    watchers[i]->watch({words.begin() + static_cast<std::ptrdiff_t>(begin),
+                        words.begin() + static_cast<std::ptrdiff_t>(end)});
+  }
+  return true;
+}
+
+void Proxy::State::stop_watching() {
+  for (auto& watcher : watchers) watcher->stop_watching();
+  watched.clear();
+}
+
+std::chrono::nanoseconds Proxy::State::sleep_time(Moment now) const {
+  Moment until = now + std::chrono::seconds(5);
+  bool links = false;
+  for (const auto& [name, peer] : peers) {
+    links = links || !peer.outs.empty() || !peer.ins.empty();
+    if (!peer.connection && !peer.address.empty()) until = std::min(until, peer.dial_at);
+    if (peer.connection) until = std::min(until, now + options.keepalive / 2);
+  }
+  if (links) until = std::min(until, look_at);
+  if (!strangers.empty()) until = std::min(until, now + options.handshake_timeout / 4);
+  return std::max(until - now, Moment::duration(0));
+}
+
+void Proxy::State::run() {
+  Moment progress_at = std::chrono::steady_clock::now();
+  std::vector<pollfd> fds;
+  std::unique_lock lock(mutex);
+  while (!quit) {
+    const Moment now = std::chrono::steady_clock::now();
+    if (step(now, fds)) progress_at = std::chrono::steady_clock::now();
+    std::chrono::nanoseconds pause{0};
+    if (std::chrono::steady_clock::now() - progress_at > kStayAwake && arm()) pause = sleep_time(now);
+    fds = poll_set();
+    lock.unlock();
+    if (pause.count() == 0) ::sched_yield();
+    const timespec time{static_cast<time_t>(pause.count() / 1'000'000'000),
+                        static_cast<long>(pause.count() % 1'000'000'000)};
+    ::ppoll(fds.data(), fds.size(), &time, nullptr);
+    while (callers.load() > 0) ::sched_yield();
+    lock.lock();
+  }
+}
+
+// ---- public ----
+
+Proxy::Proxy(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Result<std::unique_ptr<Proxy>> Proxy::start(Options options) {
+  if (options.domain.empty() || options.domain.size() > link::kMaxName) {
+    return Error(ErrorCode::kInvalid, "a domain's name has 1 to 255 bytes");
+  }
+  if (options.secret.size() < 16)
+    return Error(ErrorCode::kInvalid, "a lab's link secret has at least 16 bytes");
+  if (options.stream == nullptr) return Error(ErrorCode::kInvalid, "no way to make streams");
+  auto state = std::make_unique<State>(std::move(options));
+  if (!state->bell) return Error(ErrorCode::kExhausted, "no eventfd to be had");
+  std::unique_ptr<Proxy> proxy(new Proxy(std::move(state)));
+  State* shared = proxy->state_.get();
+  shared->thread = std::thread([shared] { shared->run(); });
+  return proxy;
+}
+
+Proxy::~Proxy() {
+  {
+    auto lock = state_->enter();
+    state_->quit = true;
+  }
+  state_->ring_bell();
+  state_->thread.join();
+  state_->watchers.clear();
+}
+
+Result<std::uint16_t> Proxy::listen(const std::string& address, std::uint16_t port) {
+  MVM_ASSIGN(auto socket, tcp::listen(address, port));
+  auto lock = state_->enter();
+  if (state_->listener) return Error(ErrorCode::kConflict, "this proxy listens already");
+  state_->listener = std::move(socket.first);
+  state_->ring_bell();
+  return socket.second;
+}
+
+Status Proxy::add_peer(const std::string& name, const std::string& address, std::uint16_t port) {
+  if (name.empty() || name.size() > link::kMaxName || name == state_->options.domain) {
+    return Error(ErrorCode::kInvalid, "a peer's name has 1 to 255 bytes, and is not our own");
+  }
+  if (!address.empty()) MVM_TRY(tcp::check_address(address));
+  auto lock = state_->enter();
+  if (!state_->peers.contains(name) && state_->peers.size() >= state_->options.max_peers) {
+    return Error(ErrorCode::kExhausted, "too many peers");
+  }
+  Peer& peer = state_->peers[name];
+  peer.name = name;
+  peer.address = address;
+  peer.port = port;
+  peer.dial_at = {};
+  peer.pause = std::chrono::milliseconds(0);
+  state_->ring_bell();
+  return ok();
+}
+
+Status Proxy::remove_peer(const std::string& name) {
+  auto lock = state_->enter();
+  const auto peer = state_->peers.find(name);
+  if (peer == state_->peers.end()) return ok();
+  if (!peer->second.outs.empty() || !peer->second.ins.empty()) {
+    return Error(ErrorCode::kConflict, "links to " + name + " are still carried");
+  }
+  state_->peers.erase(peer);
+  state_->ring_bell();
+  return ok();
+}
+
+Status Proxy::add_link(LinkHalf half) {
+  auto lock = state_->enter();
+  const auto found = state_->peers.find(half.peer);
+  if (found == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + half.peer);
+  Peer& peer = found->second;
+  const bool out = half.flow == LinkHalf::Flow::kOutgoing;
+  if (out ? peer.outs.contains(half.link) : peer.ins.contains(half.link)) {
+    return Error(ErrorCode::kExists, "link " + std::to_string(half.link) + " is carried already");
+  }
+  MVM_ASSIGN(ring::End end, attach(half));
+  if (out) {
+    auto made = std::make_unique<OutHalf>(half.link, std::move(end));
+    if (peer.up()) made->connected();
+    peer.outs[half.link] = std::move(made);
+  } else {
+    auto made = std::make_unique<InHalf>(half.link, std::move(end), half.window);
+    if (peer.up()) made->answer();
+    peer.ins[half.link] = std::move(made);
+  }
+  state_->ring_bell();
+  return ok();
+}
+
+Status Proxy::remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& name) {
+  auto lock = state_->enter();
+  const auto peer = state_->peers.find(name);
+  if (peer == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + name);
+  state_->stop_watching();
+  const std::size_t removed =
+      flow == LinkHalf::Flow::kOutgoing ? peer->second.outs.erase(link) : peer->second.ins.erase(link);
+  state_->ring_bell();
+  return removed == 1 ? ok()
+                      : Error(ErrorCode::kNotFound, "link " + std::to_string(link) + " is not carried");
+}
+
+Status Proxy::disconnect(const std::string& name) {
+  auto lock = state_->enter();
+  const auto peer = state_->peers.find(name);
+  if (peer == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + name);
+  state_->drop(peer->second, std::chrono::steady_clock::now(),
+               Error(ErrorCode::kUnavailable, "cut on demand"));
+  state_->ring_bell();
+  return ok();
+}
+
+std::vector<LinkStats> Proxy::links() const {
+  auto lock = state_->enter();
+  std::vector<LinkStats> all;
+  for (const auto& [name, peer] : state_->peers) {
+    for (const auto& [number, half] : peer.outs) all.push_back(half->stats());
+    for (const auto& [number, half] : peer.ins) all.push_back(half->stats());
+    for (LinkStats& stats : all) {
+      if (!stats.peer.empty()) continue;
+      stats.peer = name;
+      stats.connected = peer.up();
+    }
+  }
+  return all;
+}
+
+std::vector<PeerStats> Proxy::peers() const {
+  auto lock = state_->enter();
+  std::vector<PeerStats> all;
+  for (const auto& [name, peer] : state_->peers) {
+    all.push_back(peer.stats);
+    all.back().name = name;
+    all.back().connected = peer.up();
+  }
+  return all;
+}
+
+}  // namespace mvm::queuevm

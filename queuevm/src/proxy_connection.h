@@ -1,0 +1,62 @@
+#pragma once
+// One connection between two proxies: greeting, proof, then frames.
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "link_frames.h"
+#include "mvm/queuevm/proxy.h"
+
+namespace mvm::queuevm::link {
+
+using Moment = std::chrono::steady_clock::time_point;
+
+class Connection {
+ public:
+  enum class Stage { kConnecting, kHello, kProof, kReady };
+
+  /// `expected`: the domain we dialled; empty where we accepted.
+  Connection(std::unique_ptr<ByteStream> stream, std::string own_domain, std::string secret,
+             std::string expected, Moment now);
+
+  /// A dialled socket became writable, or failed.
+  Status on_connected();
+  /// Reads what is there, at most about a megabyte; returns the bytes read. kUnavailable at the end.
+  Result<std::size_t> read(Moment now);
+  /// Writes what it can of out(); returns the bytes written.
+  Result<std::size_t> write();
+  /// The next frame once ready. Handles the greeting by itself. kRefused, kCorrupt: close the connection.
+  Result<std::optional<Frame>> next();
+
+  [[nodiscard]] Stage stage() const { return stage_; }
+  [[nodiscard]] bool dialled() const { return !expected_.empty(); }
+  /// The peer's name: proved once the stage is kReady, claimed at kProof.
+  [[nodiscard]] const std::string& peer() const { return peer_; }
+  [[nodiscard]] std::string& out() { return out_; }
+  [[nodiscard]] std::size_t pending() const { return out_.size() - written_; }
+  [[nodiscard]] const ByteStream& stream() const { return *stream_; }
+  [[nodiscard]] Moment last_heard() const { return last_heard_; }
+  [[nodiscard]] Moment started() const { return started_; }
+  Moment last_ping{};
+
+ private:
+  Status greet(const Frame& frame);
+  void send_hello();
+  std::unique_ptr<ByteStream> stream_;
+  std::string own_domain_;
+  std::string secret_;
+  std::string expected_;
+  std::string peer_;
+  std::string own_hello_;
+  std::string peer_hello_;
+  Stage stage_;
+  FrameReader reader_;
+  std::string out_;
+  std::size_t written_ = 0;
+  Moment started_;
+  Moment last_heard_;
+};
+
+}  // namespace mvm::queuevm::link

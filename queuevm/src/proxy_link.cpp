@@ -1,0 +1,313 @@
+#include "proxy_link.h"
+
+#include <algorithm>
+
+#include "mvm.h"
+
+namespace mvm::queuevm::link {
+namespace {
+
+constexpr std::size_t kMostInFlight = 8192;  // items; the window bounds their bytes
+
+Place after(const Place& place, bool completes) {
+  return completes ? Place{place.number + 1, 0} : Place{place.number, place.part + 1};
+}
+
+bool completes(std::uint32_t flags) { return (flags & (kMore | kAborted)) == 0; }
+
+std::uint32_t flags_of(const ring::View& view) {
+  return (view.more ? kMore : 0) | (view.continuation ? kContinuation : 0) | (view.aborted ? kAborted : 0);
+}
+
+}  // namespace
+
+// ---- outgoing ----
+
+OutHalf::OutHalf(std::uint64_t link, ring::End end) : link_(link), end_(std::move(end)) {
+  next_ = first_ = skip_until_ = Place{end_.count(), 0};
+  stats_.link = link;
+  stats_.flow = LinkHalf::Flow::kOutgoing;
+  stats_.messages = end_.count();
+}
+
+void OutHalf::connected() {
+  opened_ = false;
+  ask_due_ = true;
+}
+
+Status OutHalf::release_before(const Place& next) {
+  while (!flight_.empty() && flight_.front().place < next) {
+    Item& item = flight_.front();
+    if (end_.release(item.view.token) == MVM_ECORRUPT) {
+      return Error(ErrorCode::kCorrupt, "a queue's shared memory is broken");
+    }
+    first_ = after(item.place, completes(flags_of(item.view)));
+    if (first_.part == 0) ++stats_.messages;
+    stats_.bytes += item.view.size;
+    flight_bytes_ -= item.view.size;
+    flight_.pop_front();
+    if (unsent_ > 0) {
+      --unsent_;
+    } else {
+      offset_ = 0;
+    }
+  }
+  return ok();
+}
+
+Status OutHalf::on_open(const Open& open) {
+  if (finished_) return ok();
+  if (open.next < first_)
+    return Error(ErrorCode::kCorrupt, "a peer asks for messages that it had acknowledged");
+  MVM_TRY(release_before(open.next));
+  // An earlier proxy of ours sent more than it saw acknowledged: those the other side has already.
+  if (open.next > next_) skip_until_ = open.next;
+  for (std::size_t i = 0; i < flight_.size(); ++i) stats_.resent += flight_[i].sent ? 1U : 0U;
+  unsent_ = 0;
+  offset_ = 0;
+  window_ = open.window;
+  opened_ = true;
+  end_sent_ = false;
+  return ok();
+}
+
+Status OutHalf::on_ack(const Place& next) {
+  if (!opened_ || finished_) return ok();
+  if (next > next_ || next < first_)
+    return Error(ErrorCode::kCorrupt, "a peer acknowledges what was not sent");
+  return release_before(next);
+}
+
+void OutHalf::on_stop(bool dead) {
+  if (finished_) return;
+  finished_ = true;
+  stats_.ended = true;
+  if (ended_ && !dead) {
+    // The other side has it all: only now does it leave our queue.
+    static_cast<void>(release_before(next_));
+  }
+  flight_.clear();
+  unsent_ = 0;
+  flight_bytes_ = 0;
+  end_.close(dead ? ring::kDead : ring::kDone);
+}
+
+bool OutHalf::window_open() const {
+  return flight_.empty() || (flight_bytes_ < window_ && flight_.size() < kMostInFlight);
+}
+
+bool OutHalf::wants_more() const { return opened_ && !ended_ && !finished_ && window_open(); }
+
+Result<bool> OutHalf::take() {
+  bool any = false;
+  while (wants_more()) {
+    ring::View view;
+    const int result = end_.take(view);
+    if (result == ring::kAgain) break;
+    if (result == MVM_ECORRUPT) return Error(ErrorCode::kCorrupt, "a queue's shared memory is broken");
+    if (result != MVM_OK) {
+      // One producer of several died: the stream goes on, and its end will tell.
+      if (result == MVM_PEERDEAD && !end_.finished()) continue;
+      ended_ = true;
+      dead_ = result == MVM_PEERDEAD;
+      return true;
+    }
+    const Place place = next_;
+    next_ = after(place, completes(flags_of(view)));
+    flight_.push_back({place, view, false});
+    flight_bytes_ += view.size;
+    any = true;
+    if (place < skip_until_) {
+      MVM_TRY(release_before(next_));
+      unsent_ = 0;
+    }
+  }
+  return any;
+}
+
+bool OutHalf::emit(std::string& out, std::size_t limit) {
+  const std::size_t before = out.size();
+  if (ask_due_ && out.size() < limit) {
+    append_simple(out, Type::kAsk, link_);
+    ask_due_ = false;
+  }
+  if (!opened_ || finished_) return out.size() != before;
+  while (unsent_ < flight_.size() && out.size() < limit) {
+    Item& item = flight_[unsent_];
+    Data data;
+    data.place = item.place;
+    data.flags = flags_of(item.view);
+    data.priority = static_cast<std::uint8_t>(item.view.priority);
+    data.key = item.view.key;
+    data.size = static_cast<std::uint32_t>(item.view.size);
+    data.offset = offset_;
+    data.total = item.view.total;
+    const std::size_t piece = std::min<std::size_t>(kMaxPiece, data.size - offset_);
+    data.piece = {item.view.data + offset_, piece};
+    append_data(out, link_, data);
+    item.sent = true;
+    offset_ += static_cast<std::uint32_t>(piece);
+    if (offset_ == data.size) {
+      ++unsent_;
+      offset_ = 0;
+    }
+  }
+  if (ended_ && !end_sent_ && unsent_ == flight_.size() && out.size() < limit) {
+    append_end(out, Type::kEnd, link_, dead_);
+    end_sent_ = true;
+  }
+  return out.size() != before;
+}
+
+LinkStats OutHalf::stats() const {
+  LinkStats stats = stats_;
+  stats.in_flight = flight_.size();
+  return stats;
+}
+
+// ---- incoming ----
+
+InHalf::InHalf(std::uint64_t link, ring::End end, std::uint64_t window)
+    : link_(link), end_(std::move(end)), window_(window == 0 ? end_.region().spec().bytes : window) {
+  next_ = acked_ = Place{end_.count(), 0};
+  stats_.link = link;
+  stats_.flow = LinkHalf::Flow::kIncoming;
+  stats_.messages = end_.count();
+}
+
+// What did not reach the queue was not acknowledged, and comes again.
+void InHalf::disconnected() {
+  backlog_.clear();
+  backlog_bytes_ = 0;
+  arriving_ = {};
+  arriving_open_ = false;
+  next_ = acked_;
+  ack_due_ = false;
+  end_seen_ = false;
+}
+
+// `queue_dead`: what this queue's readers learn; `tell_dead`: what the sender's side learns.
+void InHalf::finish(bool queue_dead, bool tell_dead) {
+  finished_ = true;
+  stats_.ended = true;
+  backlog_.clear();
+  backlog_bytes_ = 0;
+  arriving_ = {};
+  end_.close(queue_dead ? ring::kDead : ring::kDone);
+  open_due_ = ack_due_ = false;
+  stop_due_ = true;
+  stop_dead_ = tell_dead;
+}
+
+Status InHalf::on_data(const Data& data) {
+  if (finished_) return ok();
+  if (data.place < next_) {
+    stats_.duplicates += data.offset == 0 ? 1U : 0U;
+    return ok();
+  }
+  if (data.place > next_ || end_seen_) return Error(ErrorCode::kCorrupt, "a peer skipped a message");
+  if (data.size > end_.largest()) {
+    ++stats_.undeliverable;
+    finish(true, true);
+    return ok();
+  }
+  if (backlog_bytes_ > window_ + end_.largest()) {
+    return Error(ErrorCode::kCorrupt, "a peer sends more than its window");
+  }
+  if (data.offset == 0 && !arriving_open_) {
+    arriving_.head = data;
+    arriving_.bytes.clear();
+    arriving_open_ = true;
+  } else if (!arriving_open_ || arriving_.bytes.size() != data.offset || arriving_.head.size != data.size ||
+             arriving_.head.flags != data.flags) {
+    return Error(ErrorCode::kCorrupt, "a peer sent the pieces of a message out of order");
+  }
+  arriving_.bytes.insert(arriving_.bytes.end(), data.piece.begin(), data.piece.end());
+  if (arriving_.bytes.size() < data.size) return ok();
+  backlog_bytes_ += data.size;
+  next_ = after(data.place, completes(data.flags));
+  arriving_.head.piece = {};
+  backlog_.push_back(std::move(arriving_));
+  arriving_ = {};
+  arriving_open_ = false;
+  return ok();
+}
+
+Status InHalf::on_end(bool dead) {
+  if (finished_) return ok();
+  end_seen_ = true;
+  end_dead_ = dead;
+  return ok();
+}
+
+int InHalf::put_item(const Item& item) {
+  const auto flags = item.head.flags;
+  if ((flags & kAborted) != 0) {
+    if (!end_.may_fragment()) return MVM_OK;
+    end_.put_abort();
+    return MVM_OK;
+  }
+  if ((flags & (kMore | kContinuation)) != 0) {
+    if (!end_.may_fragment() || item.bytes.empty()) return MVM_TOOBIG;
+    return end_.put_fragment(item.bytes.data(), item.bytes.size(), item.head.total,
+                             (flags & kContinuation) != 0, (flags & kMore) != 0);
+  }
+  // A queue that fails when full is no reason to lose what was accepted in the other domain: it waits.
+  if (end_.region().spec().when_full == ring::kFail && !end_.ready()) return ring::kAgain;
+  return end_.put(item.bytes.data(), item.bytes.size(), item.head.priority, item.head.key);
+}
+
+bool InHalf::put() {
+  bool any = false;
+  while (!finished_ && !backlog_.empty()) {
+    const Item& item = backlog_.front();
+    const int result = put_item(item);
+    if (result == ring::kAgain || result == MVM_FULL) break;
+    if (result == MVM_EOS || result == MVM_PEERDEAD) {
+      finish(false, result == MVM_PEERDEAD);
+      return true;
+    }
+    if (result != MVM_OK && result != MVM_DROPPED) {
+      ++stats_.undeliverable;
+      finish(true, true);
+      return true;
+    }
+    acked_ = after(item.head.place, completes(item.head.flags));
+    if (acked_.part == 0) ++stats_.messages;
+    stats_.bytes += item.bytes.size();
+    backlog_bytes_ -= item.bytes.size();
+    backlog_.pop_front();
+    ack_due_ = any = true;
+  }
+  if (end_seen_ && !finished_ && backlog_.empty() && !arriving_open_) {
+    finish(end_dead_, false);
+    any = true;
+  }
+  return any;
+}
+
+void InHalf::check_readers() {
+  if (finished_) return;
+  const int result = end_.other_side();
+  if (result == MVM_EOS || result == MVM_PEERDEAD) finish(false, result == MVM_PEERDEAD);
+}
+
+bool InHalf::emit(std::string& out, std::size_t limit) {
+  if (out.size() >= limit) return false;
+  const std::size_t before = out.size();
+  if (open_due_) {
+    append_open(out, link_, {acked_, window_});
+    open_due_ = ack_due_ = false;
+  }
+  if (ack_due_) {
+    append_ack(out, link_, acked_);
+    ack_due_ = false;
+  }
+  if (stop_due_) {
+    append_end(out, Type::kStop, link_, stop_dead_);
+    stop_due_ = false;
+  }
+  return out.size() != before;
+}
+
+}  // namespace mvm::queuevm::link

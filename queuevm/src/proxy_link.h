@@ -1,0 +1,114 @@
+#pragma once
+// The two halves of a carried link. They know queues and frames, nothing of sockets; the proxy's loop calls
+// them on one thread and moves the bytes they append.
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "link_frames.h"
+#include "mvm/queuevm/proxy.h"
+#include "ring/end.h"
+
+namespace mvm::queuevm::link {
+
+/// Takes messages from a queue here and keeps them there until the other domain has them.
+class OutHalf {
+ public:
+  OutHalf(std::uint64_t link, ring::End end);
+
+  /// A connection came up (everything unacknowledged is offered again) or broke.
+  void connected();
+  void disconnected() { opened_ = false; }
+  Status on_open(const Open& open);
+  Status on_ack(const Place& next);
+  void on_stop(bool dead);
+  /// Takes what the window allows. True where something was taken or the stream ended.
+  Result<bool> take();
+  /// Appends frames until `out` holds `limit` bytes. True where something was appended.
+  bool emit(std::string& out, std::size_t limit);
+  /// True where a new message would be taken: its event is worth watching.
+  [[nodiscard]] bool wants_more() const;
+  [[nodiscard]] ring::End& end() { return end_; }
+  [[nodiscard]] LinkStats stats() const;
+
+ private:
+  struct Item {
+    Place place;
+    ring::View view;
+    bool sent = false;  // at least once
+  };
+  Status release_before(const Place& next);
+  [[nodiscard]] bool window_open() const;
+
+  std::uint64_t link_;
+  ring::End end_;
+  std::deque<Item> flight_;   // taken and not acknowledged
+  std::size_t unsent_ = 0;    // the first of them that is not fully sent on this connection
+  std::uint32_t offset_ = 0;  // what of that one is sent
+  std::uint64_t flight_bytes_ = 0;
+  std::uint64_t window_ = 0;
+  Place next_;        // of the next to be taken
+  Place first_;       // of the first not acknowledged
+  Place skip_until_;  // the other side has those before it from an earlier proxy of ours
+  bool opened_ = false;
+  bool ask_due_ = false;
+  bool ended_ = false;  // the stream's end was taken
+  bool dead_ = false;
+  bool end_sent_ = false;  // on this connection
+  bool finished_ = false;  // the other side confirmed the end, or stopped
+  LinkStats stats_;
+};
+
+/// Puts messages that arrive into a queue here.
+class InHalf {
+ public:
+  InHalf(std::uint64_t link, ring::End end, std::uint64_t window);
+
+  /// The peer asked, or this half is new on a connection that is up.
+  void answer() {
+    open_due_ = !finished_;
+    stop_due_ = finished_;
+  }
+  void disconnected();
+  /// kCorrupt where the peer breaks the protocol: its connection is to be closed.
+  Status on_data(const Data& data);
+  Status on_end(bool dead);
+  /// Puts what is here into the queue, as far as there is room. True where something was put.
+  bool put();
+  /// Looks whether anybody still reads the queue.
+  void check_readers();
+  bool emit(std::string& out, std::size_t limit);
+  /// True where messages wait for room in the queue.
+  [[nodiscard]] bool waits_for_room() const { return !backlog_.empty(); }
+  [[nodiscard]] ring::End& end() { return end_; }
+  [[nodiscard]] LinkStats stats() const { return stats_; }
+
+ private:
+  struct Item {
+    Data head;  // without its piece
+    std::vector<std::byte> bytes;
+  };
+  int put_item(const Item& item);
+  void finish(bool queue_dead, bool tell_dead);
+
+  std::uint64_t link_;
+  ring::End end_;
+  std::uint64_t window_;
+  std::deque<Item> backlog_;
+  std::uint64_t backlog_bytes_ = 0;
+  Item arriving_;  // a fragment of which pieces are still missing
+  bool arriving_open_ = false;
+  Place next_;   // expected from the peer
+  Place acked_;  // everything before is in the queue
+  bool open_due_ = false;
+  bool ack_due_ = false;
+  bool stop_due_ = false;
+  bool stop_dead_ = false;
+  bool end_seen_ = false;  // the stream's end came, messages before it may still wait
+  bool end_dead_ = false;
+  bool finished_ = false;
+  LinkStats stats_;
+};
+
+}  // namespace mvm::queuevm::link

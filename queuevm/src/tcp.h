@@ -1,0 +1,23 @@
+#pragma once
+// TCP sockets by numeric address, non-blocking.
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "mvm/queuevm/proxy.h"
+
+namespace mvm::queuevm::tcp {
+
+[[nodiscard]] Status check_address(const std::string& address);
+/// The socket and the port it got.
+[[nodiscard]] Result<std::pair<UniqueFd, std::uint16_t>> listen(const std::string& address,
+                                                                std::uint16_t port);
+/// Empty where nobody is waiting.
+[[nodiscard]] UniqueFd accept(int listener);
+/// Begins to connect; when the socket is writable, connect_error() tells how it went.
+[[nodiscard]] Result<UniqueFd> connect(const std::string& address, std::uint16_t port);
+/// 0 or an errno.
+[[nodiscard]] int connect_error(int socket);
+
+}  // namespace mvm::queuevm::tcp
