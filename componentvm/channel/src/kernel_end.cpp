@@ -374,7 +374,9 @@ Result<std::unique_ptr<KernelEnd>> KernelEnd::open(Options options, Callbacks ca
   return std::unique_ptr<KernelEnd>(new KernelEnd(std::move(state)));
 }
 
-KernelEnd::~KernelEnd() {
+KernelEnd::~KernelEnd() { stop(); }
+
+void KernelEnd::stop() {
   {
     const std::lock_guard lock(state_->mutex);
     state_->ending = true;

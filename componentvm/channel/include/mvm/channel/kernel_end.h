@@ -73,6 +73,8 @@ class KernelEnd {
   [[nodiscard]] const std::vector<PendingEvent>& recovered() const;
   /// Begins to connect.
   [[nodiscard]] Status start();
+  /// Leaves the host and calls back no more; the other calls still work, and what is told is told by the next one.
+  void stop();
 
   /// Answers a request. Any thread. An unknown id is ignored.
   void reply(const std::string& id, Result<Reply> reply);

@@ -41,7 +41,8 @@ struct Call {
 /// What the operation answers.
 struct Answer {
   nlohmann::json result = nlohmann::json::object();
-  std::string blob;  ///< at most channel::kPiece bytes
+  std::string blob;                   ///< at most channel::kPiece bytes
+  std::vector<UniqueFd> descriptors;  ///< to another plug-in only; they do not travel to the host
 };
 
 /// Runs on a thread of the pool and may block.

@@ -31,13 +31,14 @@ struct ProcessSpec {
   std::string owner;  ///< the plug-in's name: who is told of its end
   std::string group;  ///< forget_group() takes all of a group (an attempt)
   std::vector<std::string> argv;  ///< argv[0]: absolute, under a preset program folder or `folder`; relative with a
-                                  ///< slash: below `folder`; without: searched in `folder`, then the preset ones
+                                  ///< slash: below `folder`; without: searched in the preset folders
   std::filesystem::path folder;   ///< its working directory, absolute
   std::vector<std::pair<std::string, std::string>> environment;  ///< all of it
   ProcessLimits limits;
   bool standard_input = false;  ///< else /dev/null
   bool merge_output = false;    ///< standard error goes with standard output, in order
   bool isolate = false;         ///< no network, no other processes in sight, fewer system calls: for builds
+  bool transient = false;       ///< forgotten by itself once it was finish()ed and all it said was acknowledged
   std::string output_event;     ///< event for its output, with `output_args` plus stream and offset
   nlohmann::json output_args = nlohmann::json::object();
   nlohmann::json memo = nlohmann::json::object();  ///< the plug-in's own, given back with ProcessInfo; <= 64 KiB
@@ -100,7 +101,7 @@ class ProcessManager {
   [[nodiscard]] virtual Status finish(const std::string& id, const std::string& event,
                                       const nlohmann::json& args) = 0;
 
-  /// Gives descriptors into the launcher's keeping (duplicates), replacing those of that name; at most 250 for each
+  /// Gives descriptors into the launcher's keeping (duplicates), replacing those of that name; at most 64 for each
   /// name. `note` at most 256 KiB.
   [[nodiscard]] virtual Status keep(const std::string& name, const nlohmann::json& note,
                                     const std::vector<int>& descriptors) = 0;

@@ -1,0 +1,31 @@
+#pragma once
+// What mvm-kernel is told when it starts, by command line or configuration file.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mvm/base/thread_pool.h"
+
+namespace mvm::kernel {
+
+/// The whole configuration, checked and then constant.
+struct Config {
+  std::string lab;
+  std::string node;
+  std::string channel;                  ///< as channel::KernelEnd::Options::address
+  std::filesystem::path work = "/work";
+  std::filesystem::path run = "/run/mvm";
+  std::filesystem::path prefix = "/opt/mvm";
+  std::filesystem::path plugin_folder;  ///< empty: <prefix>/lib/mvm/plugins
+  std::vector<std::string> plugins;     ///< loaded at start, in this order; each must be there
+  bool default_plugins = true;          ///< also those of job, builder, queue and node that are there
+  std::vector<std::filesystem::path> programs;  ///< preset program folders
+  unsigned user = 1000;                 ///< uid of job processes, where started by root
+  unsigned group = 1000;
+  std::uint64_t spool = 8 << 20;        ///< bytes of unacknowledged output kept for each stream
+  ThreadPoolLimits pool{.minimum = 1, .maximum = 16, .queue = 256, .idle_timeout = std::chrono::seconds(10)};
+};
+
+}  // namespace mvm::kernel

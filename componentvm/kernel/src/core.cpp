@@ -1,0 +1,243 @@
+#include "core.h"
+
+#include <signal.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "mvm/base/json.h"
+#include "mvm/base/log.h"
+#include "toolchains.h"
+
+namespace mvm::kernel {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+constexpr std::array kDefaultPlugins{"job", "builder", "queue", "node"};
+
+std::string architecture() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.machine : "unknown";
+}
+
+NodeConfig node_from(const Config& config, const LauncherLink& link) {
+  const bool root = ::geteuid() == 0;
+  return {.lab = config.lab,
+          .node = config.node,
+          .boot = link.boot,
+          .work = config.work,
+          .run = config.run,
+          .prefix = config.prefix,
+          .programs = config.programs,
+          .user = root ? config.user : ::geteuid(),
+          .group = root ? config.group : ::getegid(),
+          .drops_privileges = root};
+}
+
+}  // namespace
+
+class Core::View final : public Kernel {
+ public:
+  View(Core& core, std::string owner) : core_(core), owner_(std::move(owner)) {}
+  const NodeConfig& config() const override { return core_.node_; }
+  Status handle(const std::string& op, Handler handler) override { return core_.offer(owner_, op, std::move(handler)); }
+  Result<Answer> call(Call call) override { return core_.call(call); }
+  Status tell(const std::string& event, const nlohmann::json& args, const std::string& blob) override {
+    auto told = core_.channel_->tell({.name = event, .args = args, .blob = blob});
+    return told ? ok() : Status(told.error());
+  }
+  Status submit(std::function<void()> job) override { return core_.pool_->submit(std::move(job)); }
+  ProcessManager& processes() override { return *core_.relay_; }
+  const BlobStore& blobs() const override { return core_.blobs_; }
+
+ private:
+  Core& core_;
+  std::string owner_;
+};
+
+Core::Core(const Config& config, const LauncherLink& link)
+    : config_(config),
+      link_(link),
+      node_(node_from(config, link)),
+      blobs_(*BlobStore::open(config.work / "blobs", {.keep_free = 8 << 20})),
+      launcher_(UniqueFd(link.control)),
+      loader_({.folder = config.plugin_folder, .kind = kPluginKind, .api_version = kPluginApi}) {}
+
+Result<std::unique_ptr<Core>> Core::open(const Config& config, const LauncherLink& link,
+                                         std::function<void()> launcher_lost) {
+  // Tried here, because a constructor cannot fail.
+  MVM_ASSIGN([[maybe_unused]] const BlobStore blobs, BlobStore::open(config.work / "blobs"));
+  std::unique_ptr<Core> core(new Core(config, link));
+  MVM_TRY(core->start(std::move(launcher_lost)));
+  return core;
+}
+
+Status Core::start(std::function<void()> launcher_lost) {
+  pool_ = std::make_unique<ThreadPool>(config_.pool);
+  relay_ = std::make_unique<ProcessRelay>(launcher_, config_.run,
+                                          [this](std::function<void()> job) { return pool_->submit(std::move(job)); });
+  launcher_.start({.notice = [this](const nlohmann::json& notice) { relay_->on_notice(notice); },
+                   .lost = std::move(launcher_lost)});
+  channel::KernelEnd::Options options{.address = config_.channel,
+                                      .node = config_.lab + "/" + config_.node,
+                                      .boot = link_.boot,
+                                      .journal = config_.run / "journal"};
+  MVM_ASSIGN(channel_, channel::KernelEnd::open(
+                           std::move(options),
+                           {.request = [this](channel::Request request) { take(std::move(request)); },
+                            .read_spool = [this](const channel::SpoolPart& part) { return relay_->read(part); },
+                            .acknowledged = [this](const auto& events) { relay_->on_acknowledged(events); }}));
+  MVM_TRY(relay_->start(*channel_));
+  if (link_.restarts > 0) {
+    auto told = channel_->tell({.name = "node.kernel", .args = {{"restarted", true}, {"restarts", link_.restarts}}});
+    if (!told) log::warning("kernel.untold", {{"reason", told.error().message()}});
+  }
+  offer_own();
+  MVM_TRY(load_plugins());
+  return channel_->start();  // last: whoever asks finds every plug-in
+}
+
+Core::~Core() {
+  if (channel_) channel_->stop();  // no more requests
+  while (!plugins_.empty()) {
+    unload(plugins_.back());
+    plugins_.pop_back();
+  }
+  if (relay_) relay_->stop();
+  pool_.reset();  // what still runs answers and tells, which the next kernel delivers
+}
+
+// ---- plug-ins --------------------------------------------------------------------------------------------
+
+Status Core::load_plugins() {
+  std::vector<std::string> names = config_.plugins;
+  const std::vector<std::string> available = loader_.available();
+  if (config_.default_plugins)
+    for (const std::string name : kDefaultPlugins)
+      if (std::find(names.begin(), names.end(), name) == names.end() &&
+          std::find(available.begin(), available.end(), name) != available.end())
+        names.push_back(name);
+  for (const std::string& name : names) {
+    Status loaded = load_plugin(name);
+    if (loaded) continue;
+    log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
+    const bool asked = std::find(config_.plugins.begin(), config_.plugins.end(), name) != config_.plugins.end();
+    if (asked) return loaded;
+  }
+  return ok();
+}
+
+Status Core::load_plugin(const std::string& name) {
+  Loaded loaded;
+  loaded.name = name;
+  MVM_ASSIGN(loaded.library, loader_.load(name, "kernel"));
+  loaded.view = std::make_unique<View>(*this, name);
+  loaded.plugin = LoadedPlugin::make<Plugin>(loaded.library);
+  if (!loaded.plugin) return Error(ErrorCode::kFailed, "plug-in " + name + " made no object");
+  if (Status started = loaded.plugin->start(*loaded.view); !started) {
+    unload(loaded);
+    return std::move(started).error().wrap("start plug-in " + name);
+  }
+  log::info("plugin.loaded", {{"name", name}, {"version", loaded.library->info().version}});
+  plugins_.push_back(std::move(loaded));
+  return ok();
+}
+
+void Core::unload(Loaded& loaded) {
+  relay_->forget_owner(loaded.name);
+  {
+    std::unique_lock lock(operations_mutex_);
+    std::erase_if(operations_, [&](const auto& entry) { return entry.second.owner == loaded.name; });
+    operation_ended_.wait(lock, [&] { return running_[loaded.name] == 0; });
+  }
+  loaded.plugin->stop();
+  loaded.plugin.reset();
+  loaded.library.reset();
+}
+
+Status Core::offer(const std::string& owner, const std::string& op, Handler handler) {
+  const std::lock_guard lock(operations_mutex_);
+  const auto [at, fresh] = operations_.try_emplace(op, Operation{owner, std::make_shared<Handler>(std::move(handler))});
+  if (!fresh) return Error(ErrorCode::kExists, "operation " + op + " is offered by plug-in " + at->second.owner);
+  return ok();
+}
+
+// ---- operations ------------------------------------------------------------------------------------------
+
+void Core::take(channel::Request request) {
+  const std::string id = request.id;
+  auto shared = std::make_shared<channel::Request>(std::move(request));
+  const Status submitted = pool_->try_submit([this, shared] {
+    Call asked{shared->op, std::move(shared->args), std::move(shared->blob), std::move(shared->descriptors)};
+    auto answer = call(asked);
+    if (answer)
+      channel_->reply(shared->id, channel::Reply{std::move(answer->result), std::move(answer->blob)});
+    else
+      channel_->reply(shared->id, answer.error());
+  });
+  if (!submitted) channel_->reply(id, Error(ErrorCode::kExhausted, "the kernel is busy: " + submitted.error().message()));
+}
+
+Result<Answer> Core::call(Call& call) {
+  Operation operation;
+  {
+    const std::lock_guard lock(operations_mutex_);
+    const auto found = operations_.find(call.op);
+    if (found == operations_.end())
+      return Error(ErrorCode::kUnsupported, "no plug-in of this node offers \"" + call.op.substr(0, 80) + "\"");
+    operation = found->second;
+    ++running_[operation.owner];
+  }
+  auto answer = (*operation.handler)(call);
+  const std::lock_guard lock(operations_mutex_);
+  --running_[operation.owner];
+  operation_ended_.notify_all();
+  return answer;
+}
+
+void Core::offer_own() {
+  (void)offer("kernel", "node.info", [this](Call& call) -> Result<Answer> { return node_info(call); });
+  (void)offer("kernel", "kernel.plugins", [this](Call&) -> Result<Answer> { return list_plugins(); });
+}
+
+Answer Core::node_info(const Call& call) {
+  nlohmann::json names = nlohmann::json::array();
+  for (const Loaded& loaded : plugins_) names.push_back(loaded.name);
+  std::size_t running = 0;
+  if (auto all = relay_->list({}))
+    running = static_cast<std::size_t>(std::count_if(
+        all->begin(), all->end(), [](const ProcessInfo& info) { return info.state == ProcessState::kRunning; }));
+  const bool versions = flag_or(call.args, "versions");
+  nlohmann::json toolchains;
+  {
+    const std::lock_guard lock(toolchains_mutex_);
+    if (toolchains_.is_null() && versions) toolchains_ = find_toolchains(config_, true);
+    toolchains = toolchains_.is_null() ? find_toolchains(config_, false) : toolchains_;
+  }
+  const auto uptime =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin_).count();
+  return {{{"node", node_.lab + "/" + node_.node},
+           {"boot", node_.boot},
+           {"arch", architecture()},
+           {"version", kVersion},
+           {"toolchains", std::move(toolchains)},
+           {"plugins", std::move(names)},
+           {"processes", running},
+           {"restarts", link_.restarts},
+           {"pid", ::getpid()},
+           {"uptime_ms", uptime}},
+          {}};
+}
+
+Answer Core::list_plugins() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Loaded& loaded : plugins_)
+    list.push_back({{"name", loaded.name},
+                    {"version", loaded.library->info().version},
+                    {"owner", loaded.library->info().owner},
+                    {"state", "running"}});
+  return {{{"plugins", std::move(list)}}, {}};
+}
+
+}  // namespace mvm::kernel

@@ -1,0 +1,77 @@
+#pragma once
+// The threaded kernel: what plug-ins are given, and the operations that are the kernel's own.
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "launcher_client.h"
+#include "mvm/base/plugin_loader.h"
+#include "mvm/base/thread_pool.h"
+#include "mvm/channel/kernel_end.h"
+#include "mvm/kernel/config.h"
+#include "mvm/kernel/plugin.h"
+#include "mvm/kernel/run.h"
+#include "process_relay.h"
+
+namespace mvm::kernel {
+
+/// Built bottom-up by open(), taken down in reverse by its destructor.
+class Core {
+ public:
+  /// `launcher_lost` is called once where the launcher goes: the kernel must end then.
+  [[nodiscard]] static Result<std::unique_ptr<Core>> open(const Config& config, const LauncherLink& link,
+                                                          std::function<void()> launcher_lost);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+ private:
+  /// What one plug-in sees: the kernel, with its own name on what it asks for.
+  class View;
+  struct Loaded {
+    std::string name;
+    std::shared_ptr<LoadedPlugin> library;
+    std::unique_ptr<View> view;
+    std::shared_ptr<Plugin> plugin;
+  };
+  struct Operation {
+    std::string owner;
+    std::shared_ptr<Handler> handler;
+  };
+
+  Core(const Config& config, const LauncherLink& link);
+  Status start(std::function<void()> launcher_lost);
+  Status load_plugins();
+  Status load_plugin(const std::string& name);
+  void unload(Loaded& loaded);
+  void take(channel::Request request);
+  Result<Answer> call(Call& call);
+  Status offer(const std::string& owner, const std::string& op, Handler handler);
+  void offer_own();
+  Answer node_info(const Call& call);
+  Answer list_plugins() const;
+
+  const Config& config_;
+  LauncherLink link_;
+  NodeConfig node_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  BlobStore blobs_;
+  LauncherClient launcher_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<ProcessRelay> relay_;
+  std::unique_ptr<channel::KernelEnd> channel_;
+  PluginLoader loader_;
+  std::mutex operations_mutex_;
+  std::condition_variable operation_ended_;
+  std::map<std::string, Operation> operations_;
+  std::map<std::string, int> running_;  // operations, by plug-in
+  std::vector<Loaded> plugins_;
+  std::mutex toolchains_mutex_;
+  nlohmann::json toolchains_;
+};
+
+}  // namespace mvm::kernel

@@ -1,0 +1,129 @@
+// mvm-kernel: the Harness kernel, the first program of every node. This file reads the command line; the launcher and
+// the kernel are in componentvm/kernel.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "mvm/base/log.h"
+#include "mvm/kernel/config.h"
+#include "mvm/kernel/run.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using mvm::kernel::Config;
+using mvm::kernel::LauncherLink;
+
+/// What the command line or the configuration file said, before it is checked.
+struct Said {
+  std::string node;
+  std::string work, run, prefix, plugin_folder;
+  std::vector<std::string> programs;
+  std::string log_level = "info";
+  Config config;
+  LauncherLink link;
+};
+
+void describe(CLI::App& app, Said& said) {
+  app.set_config("--config", "", "read options from this file (TOML or INI, option names without dashes)");
+  app.add_option("--node", said.node, "name of this node: LAB/NODE")->required();
+  app.add_option("--channel", said.config.channel, "guest channel: unix:PATH, virtio:NAME or line:PATH")->required();
+  app.add_option("--work", said.work, "folder for jobs [/work, or $MVM_WORK]");
+  app.add_option("--run", said.run, "folder for the kernel itself [/run/mvm, or $MVM_RUN]");
+  app.add_option("--prefix", said.prefix, "read-only tree of MVM [where this program lies]");
+  app.add_option("--plugins", said.plugin_folder, "preset plug-in folder [PREFIX/lib/mvm/plugins]");
+  app.add_option("--plugin", said.config.plugins, "load this plug-in at start; may be repeated");
+  app.add_flag("!--no-default-plugins", said.config.default_plugins, "load only the plug-ins named");
+  app.add_option("--programs", said.programs, "preset program folder; may be repeated");
+  app.add_option("--user", said.config.user, "user id of job processes")->capture_default_str();
+  app.add_option("--group", said.config.group, "group id of job processes")->capture_default_str();
+  app.add_option("--spool", said.config.spool, "bytes of unread output kept for each stream")->capture_default_str();
+  app.add_option("--threads-min", said.config.pool.minimum, "threads kept when idle")->capture_default_str();
+  app.add_option("--threads-max", said.config.pool.maximum, "threads at most")->capture_default_str();
+  app.add_option("--threads-queue", said.config.pool.queue, "jobs that may wait")->capture_default_str();
+  app.add_option("--log", said.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.set_version_flag("--version", "mvm-kernel 0.1.0");
+  // From the launcher to the kernel that it starts.
+  app.add_option("--control", said.link.control)->group("");
+  app.add_option("--boot", said.link.boot)->group("");
+  app.add_option("--restarts", said.link.restarts)->group("");
+}
+
+std::string from_environment(const char* name, const char* otherwise) {
+  const char* value = ::getenv(name);  // NOLINT(concurrency-mt-unsafe): no thread runs yet
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
+
+fs::path own_prefix() {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  return !error && self.parent_path().filename() == "bin" ? self.parent_path().parent_path() : fs::path("/opt/mvm");
+}
+
+bool valid_name(const std::string& name, std::size_t limit) {
+  return !name.empty() && name.size() <= limit && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+/// Checks and completes; the text says what is wrong.
+std::string complete(Said& said) {
+  Config& config = said.config;
+  const std::size_t slash = said.node.find('/');
+  config.lab = said.node.substr(0, slash);
+  config.node = slash == std::string::npos ? "" : said.node.substr(slash + 1);
+  if (!valid_name(config.lab, 32) || !valid_name(config.node, 24))
+    return "--node: found \"" + said.node + "\", expected LAB/NODE of letters a-z, digits and dashes";
+  config.work = said.work.empty() ? from_environment("MVM_WORK", "/work") : said.work;
+  config.run = said.run.empty() ? from_environment("MVM_RUN", "/run/mvm") : said.run;
+  config.prefix = said.prefix.empty() ? own_prefix() : fs::path(said.prefix);
+  config.plugin_folder =
+      said.plugin_folder.empty() ? config.prefix / "lib/mvm/plugins" : fs::path(said.plugin_folder);
+  if (said.programs.empty())
+    said.programs = {"/usr/local/bin", "/usr/bin", "/bin", (config.prefix / "bin").string()};
+  config.programs.assign(said.programs.begin(), said.programs.end());
+  for (const fs::path& path : {config.work, config.run, config.prefix, config.plugin_folder})
+    if (!path.is_absolute()) return "folder " + path.string() + ": expected an absolute path";
+  for (const fs::path& path : config.programs)
+    if (!path.is_absolute()) return "--programs: found \"" + path.string() + "\", expected an absolute path";
+  if (config.pool.maximum < 4 || config.pool.minimum > config.pool.maximum)
+    return "--threads-max: expected at least 4 and --threads-min";
+  if (config.spool < (64U << 10)) return "--spool: expected at least 65536";
+  if (::geteuid() == 0 && config.user == 0) return "--user: job processes must not be root";
+  return {};
+}
+
+mvm::log::Level level_of(const std::string& name) {
+  if (name == "debug") return mvm::log::Level::kDebug;
+  if (name == "warning") return mvm::log::Level::kWarning;
+  return name == "error" ? mvm::log::Level::kError : mvm::log::Level::kInfo;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("The kernel of an MVM node: launches and watches a job's processes, builds sources, wires queues");
+  Said said;
+  describe(app, said);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) {
+    return app.exit(problem) == 0 ? 0 : 2;
+  }
+  if (const std::string wrong = complete(said); !wrong.empty()) {
+    std::cerr << "mvm-kernel: " << wrong << '\n';
+    return 2;
+  }
+  const bool kernel_half = said.link.control >= 0;
+  mvm::log::start(kernel_half ? "mvm-kernel" : "mvm-launcher", level_of(said.log_level), "");
+  if (kernel_half) return mvm::kernel::run_kernel(said.config, said.link);
+  return mvm::kernel::run_launcher(said.config, std::vector<std::string>(argv, argv + argc));
+}
