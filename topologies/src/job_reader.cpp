@@ -20,7 +20,7 @@ Profile JobReader::read(const xml::Element& root) {
   }
   expand_graph();
   read_machines();
-  if (profile_.has_job) {
+  if (job_ != nullptr) {
     read_programs();
     read_stages();
   }

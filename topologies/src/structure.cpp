@@ -198,7 +198,7 @@ class Checker {
     } else if (!complex->text && complex->children.empty() && element.has_characters) {
       add(element, element.where,
           "found text in <" + element.name + ">, expected nothing: <" + element.name + " .../>");
-    } else if (!complex->text && !is_blank(element.text)) {
+    } else if (!complex->text && (element.has_cdata || !is_blank(element.text))) {
       add(element, element.where,
           "found the text '" + shortened(element.text) + "' in <" + element.name +
               ">, expected elements only");

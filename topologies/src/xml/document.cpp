@@ -98,6 +98,7 @@ class Builder {
     for (const auto* node = from.FirstChild(); node != nullptr; node = node->NextSibling()) {
       if (const auto* text = node->ToText()) {
         to.text += text->Value();
+        to.has_cdata = to.has_cdata || text->CData();
       } else if (const auto* element = node->ToElement()) {
         to.children.emplace_back();
         MVM_TRY(fill(*element, spaces, to.children.back()));

@@ -81,6 +81,10 @@ void on_start(void* user, const xmlChar* name, const xmlChar*, const xmlChar* ur
 
 void on_end(void* user, const xmlChar*, const xmlChar*, const xmlChar*) { --pass_of(user).depth; }
 
+void on_instruction(void* user, const xmlChar* target, const xmlChar*) {
+  pass_of(user).refuse("found the processing instruction <?" + std::string(chars(target)) + "?>, expected none");
+}
+
 void on_error(void* user, xmlErrorPtr error) {
   FirstPass& pass = pass_of(user);
   if (!pass.result->faults.empty() || error->level < XML_ERR_ERROR) return;
@@ -120,6 +124,7 @@ void first_pass(std::string_view text, const std::string& file, GateResult& resu
   handler.internalSubset = on_internal_subset;
   handler.startElementNs = on_start;
   handler.endElementNs = on_end;
+  handler.processingInstruction = on_instruction;
   handler.serror = on_error;
   *context->sax = handler;
   xmlCtxtUseOptions(context.get(), XML_PARSE_NONET);
