@@ -269,7 +269,54 @@ TEST(Hostile, LargeGraphsAreRefusedQuickly) {
   EXPECT_THAT(faults(R"(<topology xmlns="urn:mvm:topology:1" name="t">
 <role name="a"><port name="o" direction="out"/><port name="i" direction="in"/></role>
 <link for="i in 0..999999999, j in 1..0" from="a.o" to="a.i"/></topology>)"),
-              ElementsAre(HasSubstr("the loop has more than 20000000 turns")));
+              ElementsAre(HasSubstr("the topology takes more than 100000000 steps to expand")));
+}
+
+TEST(Hostile, WorkIsBounded) {
+  const std::string head = "<topology xmlns=\"urn:mvm:topology:1\" name=\"t\">";
+  // Patterns that add nothing, again and again.
+  std::string idle =
+      head +
+      R"(<role name="a" count="1000000"><port name="o" direction="out"/><port name="i" direction="in"/></role>)";
+  for (int i = 0; i < 10'000; ++i)
+    idle += R"(<pattern kind="mesh" role="a" rows="1" columns="1000000" north-out="o" south-in="i"/>)";
+  EXPECT_THAT(faults(idle + "</topology>"),
+              ElementsAre(HasSubstr("steps to expand, expected a smaller one")));
+  // Many ports, roles, links, parameters.
+  std::string ports = head + "<role name=\"a\">";
+  for (int i = 0; i < 50'000; ++i) ports += "<port name=\"p" + std::to_string(i) + "\" direction=\"in\"/>";
+  EXPECT_THAT(faults(ports + "</role></topology>"),
+              ElementsAre(HasSubstr("has 50000 ports, expected at most 256")));
+  std::string roles = head;
+  for (int i = 0; i < 50'000; ++i) roles += "<role name=\"r" + std::to_string(i) + "\"/>";
+  EXPECT_THAT(faults(roles + "</topology>"),
+              ElementsAre(HasSubstr("found 50000 roles, expected at most 1000")));
+  std::string params = head;
+  for (int i = 0; i < 50'000; ++i)
+    params += "<param name=\"p" + std::to_string(i) + "\" type=\"string\" default=\"\"/>";
+  EXPECT_THAT(faults(params + "<role name=\"a\"/></topology>"),
+              ElementsAre(HasSubstr("found more than 1000 parameters")));
+  std::string links = head +
+                      "<role name=\"a\"><port name=\"o\" direction=\"out\" count=\"50000\"/><port name=\"i\" "
+                      "direction=\"in\"/></role>";
+  for (int i = 0; i < 50'000; ++i) links += "<link from=\"a.o[" + std::to_string(i) + "]\" to=\"a.i\"/>";
+  EXPECT_THAT(faults(links + "</topology>"), ElementsAre());
+}
+
+TEST(Hostile, ABrokerMaySetSmallerLimits) {
+  ReadOptions options;
+  options.limits = {100, 150};
+  const std::string xml =
+      R"(<topology xmlns="urn:mvm:topology:1" name="t"><param name="n" type="integer" default="10"/>
+<role name="a" count="${n}"><port name="o" direction="out" count="2"/><port name="i" direction="in"/></role>
+<link for="p in 0..n-1, k in 0..1" from="a[p].o[k]" to="a[p].i"/></topology>)";
+  EXPECT_TRUE(read_profile(xml, "f.xml", options).ok());
+  options.set = {{"n", "101"}};
+  EXPECT_THAT(describe(read_profile(xml, "f.xml", options).diagnostics),
+              HasSubstr("101 or more processes, expected at most 100"));
+  options.set = {{"n", "76"}};
+  EXPECT_THAT(describe(read_profile(xml, "f.xml", options).diagnostics),
+              HasSubstr("151 or more links, expected at most 150"));
 }
 
 TEST(Hostile, ManyFaultsAreCounted) {

@@ -146,6 +146,12 @@ TEST(Lab, WithoutAJob) {
   EXPECT_EQ(lab.machines.at(0).count, 3U);
 }
 
+TEST(Lab, WhoseJobIsNotFound) {
+  const ReadResult result =
+      read_profile("<lab xmlns=\"urn:mvm:lab:1\" name=\"l\">\n<job ref=\"heat\"/></lab>", "l.xml");
+  EXPECT_EQ(describe(result.diagnostics), "l.xml:2:11: error: unknown job 'heat', expected a path\n");
+}
+
 TEST(Files, ReferToOthersByPath) {
   const auto folder = make_temporary_folder("/tmp", "topo-profile-");
   ASSERT_TRUE(folder);

@@ -1,6 +1,6 @@
 #include "ends.h"
 
-#include "mvm/topologies/limits.h"
+#include <algorithm>
 
 namespace mvm::topologies {
 namespace {
@@ -234,14 +234,15 @@ std::vector<EndSpec> read_ends(const Text& text, Direction direction, const Grap
   return specs;
 }
 
-Status collect_ends(const EndSpec& spec, std::span<const std::int64_t> loop, std::vector<End>& out) {
+Status collect_ends(const EndSpec& spec, std::span<const std::int64_t> loop, std::vector<End>& out,
+                    std::uint64_t most) {
   const std::string role = "role '" + spec.role->name + "'";
   const std::string port = "port '" + spec.port->name + "'";
   MVM_ASSIGN(const IndexRange processes,
              evaluate_index(spec.process, {role, "processes", spec.role->count}, loop));
   MVM_ASSIGN(const IndexRange slots, evaluate_index(spec.slot, {port, "elements", spec.port->count}, loop));
-  if (out.size() + std::uint64_t{processes.size} * slots.size > kMaxEnds) {
-    return Error(ErrorCode::kExhausted, "the link has more than " + std::to_string(kMaxEnds) + " ends");
+  if (out.size() + std::uint64_t{processes.size} * slots.size > most) {
+    return Error(ErrorCode::kExhausted, "the link has more than " + std::to_string(most) + " ends");
   }
   for (std::uint32_t p = 0; p < processes.size; ++p) {
     for (std::uint32_t s = 0; s < slots.size; ++s) {
@@ -277,9 +278,15 @@ std::vector<ProcessId> read_processes(const Text& text, const Graph& graph, cons
       faults.add(text, range.error());
       continue;
     }
+    if (processes.size() + range->size > std::uint64_t{graph.process_count()} * 2) {
+      faults.add(text.where, "the list names processes more than twice, expected each once");
+      return {};
+    }
     for (std::uint32_t i = 0; i < range->size; ++i)
       processes.push_back(role->first_process + range->first + i);
   }
+  std::sort(processes.begin(), processes.end());
+  processes.erase(std::unique(processes.begin(), processes.end()), processes.end());
   return processes;
 }
 

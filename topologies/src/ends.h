@@ -58,7 +58,7 @@ struct EndSpec {
 
 /// Appends the ends that `spec` means in this turn of the loop.
 [[nodiscard]] Status collect_ends(const EndSpec& spec, std::span<const std::int64_t> loop,
-                                  std::vector<End>& out);
+                                  std::vector<End>& out, std::uint64_t most);
 
 /// Looks a role up; null with a fault (and near miss) where there is none.
 [[nodiscard]] const Role* require_role(const Graph& graph, std::string_view name, const SourcePosition& where,

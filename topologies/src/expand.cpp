@@ -34,9 +34,10 @@ std::vector<std::pair<std::string_view, std::size_t>> split_loop(std::string_vie
 
 class Expander {
  public:
-  Expander(const Topology& topology, const std::vector<Param>& params, bool values_good, bool complete)
+  Expander(const Topology& topology, const std::vector<Param>& params, bool values_good, bool complete,
+           const GraphLimits& limits)
       : topology_(topology),
-        builder_(topology.name),
+        builder_(topology.name, limits),
         expansion_{params, builder_, faults_, {}},
         values_good_(values_good),
         counts_good_(values_good),
@@ -46,6 +47,7 @@ class Expander {
     add_roles();
     builder_.roles_done();
     for (const Topology::Join& join : topology_.joins) {
+      if (faults_.count() >= kMaxDiagnostics) break;
       if (join.pattern) {
         add_pattern(topology_.patterns[join.index]);
       } else {
@@ -84,7 +86,13 @@ class Expander {
     role.name = decl.name.value;
     role.count = 1;
     if (!decl.count.empty()) role.count = count_of(decl.count, {"count", 1, kMaxProcesses});
-    for (const PortDecl& port : decl.ports) add_port(port, role);
+    if (decl.ports.size() > kMaxPorts) {
+      faults_.add(decl.name.where, "role '" + role.name + "' has " + std::to_string(decl.ports.size()) +
+                                       " ports, expected at most " + std::to_string(kMaxPorts));
+      counts_good_ = false;
+    } else {
+      for (const PortDecl& port : decl.ports) add_port(port, role);
+    }
     const Status added = builder_.add_role(role);
     if (added) return;
     faults_.add(decl.count.empty() ? decl.name.where : decl.count.where, added.error().message());
@@ -201,7 +209,6 @@ class Expander {
     builder_.begin_group(decl.name.empty() ? link_name(from, to) : decl.name.value, !loop->names.empty(),
                          spec);
     std::vector<std::int64_t> values;
-    turns_left_ = std::uint64_t{kMaxLinks} * 2;
     turn(decl, *loop, values, from, to);
   }
 
@@ -228,11 +235,7 @@ class Expander {
       return false;
     }
     for (std::int64_t value = *first; value <= *last; ++value) {
-      if (turns_left_ == 0) {
-        faults_.add(decl.loop.where, "the loop has more than " + std::to_string(2ULL * kMaxLinks) + " turns");
-        return false;
-      }
-      --turns_left_;
+      if (!expansion_.spend(2, decl.loop.where)) return false;
       values.push_back(value);
       const bool good = turn(decl, loop, values, from, to);
       values.pop_back();
@@ -272,7 +275,10 @@ class Expander {
   bool collect(const Text& text, const std::vector<EndSpec>& specs, const std::vector<std::int64_t>& values,
                std::vector<End>& out) {
     for (const EndSpec& spec : specs) {
-      const Status collected = collect_ends(spec, values, out);
+      // An index names one process; everything else may name the whole role.
+      const bool one = spec.process.kind == IndexSpec::Kind::kOne;
+      if (!expansion_.spend(one ? 1 : spec.role->count, text.where)) return false;
+      const Status collected = collect_ends(spec, values, out, builder_.limits().ends());
       if (collected) continue;
       faults_.add(text, collected.error(), "in '" + spec.text.value + "': ");
       return false;
@@ -310,19 +316,18 @@ class Expander {
   bool values_good_;  ///< of the parameters
   bool counts_good_;  ///< false: only names are worth checking, counts would mislead
   bool complete_;     ///< no link was left out
-  std::uint64_t turns_left_ = 0;
   std::vector<End> producers_, consumers_;
 };
 
 }  // namespace
 
-ExpandResult expand(const Topology& topology, const std::vector<Param>& params) {
-  return Expander(topology, params, true, true).run();
+ExpandResult expand(const Topology& topology, const std::vector<Param>& params, const GraphLimits& limits) {
+  return Expander(topology, params, true, true, limits).run();
 }
 
 ExpandResult expand_topology(const Topology& topology, const std::vector<Param>& params, bool values_good,
-                             bool complete) {
-  return Expander(topology, params, values_good, complete).run();
+                             bool complete, const GraphLimits& limits) {
+  return Expander(topology, params, values_good, complete, limits).run();
 }
 
 }  // namespace mvm::topologies

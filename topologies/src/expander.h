@@ -18,6 +18,23 @@ struct Expansion {
   GraphBuilder& builder;
   FaultList& faults;
   std::set<const Port*> named;  ///< ports that some link or pattern names
+  std::uint64_t steps_left = kMaxExpansionSteps;
+  bool exhausted = false;
+
+  /// Takes from the work that is allowed; false, with a fault, where it is used up.
+  [[nodiscard]] bool spend(std::uint64_t steps, const SourcePosition& where) {
+    if (steps <= steps_left) {
+      steps_left -= steps;
+      return true;
+    }
+    if (!exhausted) {
+      faults.add(where, "the topology takes more than " + std::to_string(kMaxExpansionSteps) +
+                            " steps to expand, expected a smaller one");
+    }
+    steps_left = 0;
+    exhausted = true;
+    return false;
+  }
 };
 
 /// Adds the links of a `<pattern>`, or faults. `name` and `spec` are final.
@@ -27,6 +44,6 @@ void expand_pattern(const PatternDecl& pattern, const std::string& name, const L
 /// As expand(). Where `values_good` is false, some parameter has no trustworthy value: only names are
 /// checked. Where `complete` is false, links were left out: a port without a link is no fault.
 [[nodiscard]] ExpandResult expand_topology(const Topology& topology, const std::vector<Param>& params,
-                                           bool values_good, bool complete);
+                                           bool values_good, bool complete, const GraphLimits& limits);
 
 }  // namespace mvm::topologies

@@ -97,10 +97,8 @@ std::optional<ProcessId> Graph::find_process(std::string_view name) const {
 }
 
 const Role* Graph::find_role(std::string_view name) const {
-  for (const Role& role : roles_) {
-    if (role.name == name) return &role;
-  }
-  return nullptr;
+  const auto found = role_numbers_.find(name);
+  return found == role_numbers_.end() ? nullptr : &roles_[found->second];
 }
 
 const std::vector<Port>& Graph::ports_of(ProcessId process) const { return roles_[role_of(process)].ports; }

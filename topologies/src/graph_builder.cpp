@@ -1,9 +1,5 @@
 #include "graph_builder.h"
 
-#include <algorithm>
-
-#include "mvm/topologies/limits.h"
-
 namespace mvm::topologies {
 namespace {
 
@@ -16,12 +12,12 @@ Error too_many(std::string_view what, std::uint64_t found, std::uint64_t limit) 
 
 Status GraphBuilder::add_role(Role role) {
   const std::uint64_t processes = std::uint64_t{graph_.process_count_} + role.count;
-  if (processes > kMaxProcesses) return too_many("processes", processes, kMaxProcesses);
+  if (processes > limits_.processes) return too_many("processes", processes, limits_.processes);
   std::uint64_t slots = 0;
   for (Port& port : role.ports) {
     port.first_slot = static_cast<Slot>(slots);
     slots += port.count;
-    if (slots > kMaxSlots) return too_many("port slots", slots, kMaxSlots);
+    if (slots > limits_.ends()) return too_many("port slots", slots, limits_.ends());
   }
   role.slot_count = static_cast<std::uint32_t>(slots);
   role.first_process = graph_.process_count_;
@@ -30,9 +26,10 @@ Status GraphBuilder::add_role(Role role) {
                             : graph_.role_first_slot_.back() +
                                   std::uint64_t{graph_.roles_.back().count} * graph_.roles_.back().slot_count;
   const std::uint64_t all_slots = base + std::uint64_t{role.count} * role.slot_count;
-  if (all_slots > kMaxSlots) return too_many("port slots", all_slots, kMaxSlots);
+  if (all_slots > limits_.ends()) return too_many("port slots", all_slots, limits_.ends());
   graph_.process_count_ = static_cast<std::uint32_t>(processes);
   graph_.role_first_slot_.push_back(base);
+  graph_.role_numbers_.emplace(role.name, static_cast<std::uint32_t>(graph_.roles_.size()));
   graph_.roles_.push_back(std::move(role));
   out_taken_.resize(all_slots);
   return ok();
@@ -43,21 +40,19 @@ void GraphBuilder::roles_done() { graph_.slot_links_first_.assign(out_taken_.siz
 std::uint64_t GraphBuilder::global_slot(End end) const { return graph_.slot_base(end.process) + end.slot; }
 
 void GraphBuilder::begin_group(const std::string& name, bool indexed, const LinkSpec& spec) {
-  const auto taken = [&](const std::string& wanted) {
-    return std::any_of(graph_.groups_.begin(), graph_.groups_.end(),
-                       [&](const Graph::Group& group) { return group.name == wanted; });
-  };
   std::string unique = name;
-  for (int number = 2; taken(unique); ++number) unique = name + "-" + std::to_string(number);
+  while (!group_names_.emplace(unique, 1).second) {
+    unique = name + "-" + std::to_string(++group_names_[name]);
+  }
   if (graph_.specs_.empty() || graph_.specs_.back() != spec) graph_.specs_.push_back(spec);
   graph_.groups_.push_back(
       {unique, graph_.link_count(), indexed, static_cast<std::uint32_t>(graph_.specs_.size() - 1)});
 }
 
 Status GraphBuilder::add_link(std::span<const End> producers, std::span<const End> consumers) {
-  if (graph_.links_.size() >= kMaxLinks) return too_many("links", kMaxLinks + 1ULL, kMaxLinks);
+  if (graph_.links_.size() >= limits_.links) return too_many("links", limits_.links + 1ULL, limits_.links);
   const std::uint64_t ends = graph_.ends_.size() + producers.size() + consumers.size();
-  if (ends > kMaxEnds) return too_many("link ends", ends, kMaxEnds);
+  if (ends > limits_.ends()) return too_many("link ends", ends, limits_.ends());
   for (const End end : producers) {
     auto taken = out_taken_[global_slot(end)];
     if (taken) {

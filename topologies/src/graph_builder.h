@@ -1,18 +1,24 @@
 #pragma once
 // Builds a Graph: roles first, then links group by group.
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "mvm/base/result.h"
 #include "mvm/topologies/graph.h"
+#include "mvm/topologies/limits.h"
 
 namespace mvm::topologies {
 
 class GraphBuilder {
  public:
-  explicit GraphBuilder(std::string name) { graph_.name_ = std::move(name); }
+  GraphBuilder(std::string name, const GraphLimits& limits) : limits_(limits) {
+    graph_.name_ = std::move(name);
+  }
+
+  [[nodiscard]] const GraphLimits& limits() const { return limits_; }
 
   /// Adds a role; the builder numbers its processes and slots. kExhausted beyond the limits.
   [[nodiscard]] Status add_role(Role role);
@@ -33,8 +39,10 @@ class GraphBuilder {
  private:
   [[nodiscard]] std::uint64_t global_slot(End end) const;
 
+  const GraphLimits limits_;
   Graph graph_;
-  std::vector<bool> out_taken_;  ///< by global slot
+  std::map<std::string, int> group_names_;  ///< and the last number each was given
+  std::vector<bool> out_taken_;             ///< by global slot
 };
 
 }  // namespace mvm::topologies

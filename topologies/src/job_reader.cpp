@@ -1,5 +1,7 @@
 #include "job_reader.h"
 
+#include <map>
+
 #include "ends.h"
 #include "expander.h"
 #include "mvm/topologies/limits.h"
@@ -30,7 +32,14 @@ Profile JobReader::read(const xml::Element& root) {
 
 /// Sorts the children of a lab or job by what they are.
 void JobReader::collect(const xml::Element& element) {
+  std::map<std::string, std::uint32_t> counts;
   for (const xml::Element& child : element.children) {
+    const std::uint32_t count = ++counts[child.name];
+    if (count == kMaxSiblings + 1) {
+      faults_.add(child.where, "found more than " + std::to_string(kMaxSiblings) + " <" + child.name +
+                                   "> in <" + element.name + ">");
+    }
+    if (count > kMaxSiblings) continue;
     if (child.name == "topology") use_topology(child);
     if (child.name == "set" && !child.faulty) sets_.push_back({child.get("param"), child.get("value")});
     if (child.name == "param") param_decls_.push_back(read_param(child));
@@ -124,7 +133,8 @@ void JobReader::expand_graph() {
   profile_.params = std::move(resolved.params);
   values_good_ = resolved.good;
   if (topology_ == nullptr || !part.trusted) return;
-  ExpandResult expanded = expand_topology(part.topology, profile_.params, values_good_, part.complete);
+  ExpandResult expanded =
+      expand_topology(part.topology, profile_.params, values_good_, part.complete, options_.limits);
   faults_.add(expanded.diagnostics);
   graph_good_ = expanded.graph.has_value();
   if (graph_good_) profile_.graph = std::move(*expanded.graph);

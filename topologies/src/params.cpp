@@ -124,6 +124,9 @@ Result<std::string> substitute(std::string_view text, const std::vector<Param>& 
         return unknown_param(params, inside).at(SourcePosition{{}, 0, static_cast<int>(at) + 3});
       }
       out += param->value;
+      if (out.size() > kMaxSubstituted) {
+        return fault(at, "the text becomes longer than " + std::to_string(kMaxSubstituted) + " bytes");
+      }
     } else {
       auto value = evaluate(inside, [&](std::string_view name) -> Result<std::int64_t> {
         const Param* param = find(params, name);

@@ -77,7 +77,8 @@ class PatternExpander {
 
   const Role* role(std::string_view attribute) {
     const Text& text = *find(attribute);
-    return require_role(graph(), text.value, text.where, x_.faults);
+    const Role* found = require_role(graph(), text.value, text.where, x_.faults);
+    return found != nullptr && x_.spend(std::uint64_t{found->count} * 8, decl_.where) ? found : nullptr;
   }
   std::uint32_t number(std::string_view attribute, std::int64_t least, std::uint32_t fallback) {
     const Text* text = find(attribute);
@@ -462,9 +463,9 @@ void PatternExpander::all_to_all() {
                        "one for each process of role '" + from->name + "'");
   if (!good()) return;
   const bool with_self = from != to || is_true("self");
-  if (std::uint64_t{from->count} * to->count > kMaxLinks + (with_self ? 0ULL : from->count)) {
+  if (std::uint64_t{from->count} * to->count > x_.builder.limits().links + (with_self ? 0ULL : from->count)) {
     return fault("the topology has " + std::to_string(std::uint64_t{from->count} * to->count) +
-                 " or more links, expected at most " + std::to_string(kMaxLinks));
+                 " or more links, expected at most " + std::to_string(x_.builder.limits().links));
   }
   group({});
   for (std::uint32_t i = 0; i < from->count; ++i) {

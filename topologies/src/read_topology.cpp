@@ -24,11 +24,17 @@ class TopologyReader {
     part_.topology.name = element_.get("name").value;
     part_.trusted = !element_.faulty;
     for (const xml::Element& child : element_.children) {
-      if (child.name == "param") part_.params.push_back(read_param(child));
+      if (child.name == "param" && part_.params.size() < kMaxSiblings) {
+        part_.params.push_back(read_param(child));
+      } else if (child.name == "param") {
+        faults_.add(child.where, "found more than " + std::to_string(kMaxSiblings) + " parameters");
+        part_.trusted = false;
+        break;
+      }
       if (child.name == "role") add_role(child);
       if (child.name == "link" || child.name == "pattern") add_join(child);
     }
-    if (part_.topology.roles.empty() && !element_.faulty) {
+    if (part_.topology.roles.empty() && part_.trusted) {
       faults_.add(element_.where, "the topology has no <role>, expected at least one");
       part_.trusted = false;
     }

@@ -20,7 +20,8 @@ Profile read_topology_profile(const xml::Element& root, const ReadOptions& optio
   ResolvedParams resolved = resolve_params(part.params, {}, options.set, file, faults);
   profile.params = std::move(resolved.params);
   if (!part.trusted) return profile;
-  ExpandResult expanded = expand_topology(part.topology, profile.params, resolved.good, part.complete);
+  ExpandResult expanded =
+      expand_topology(part.topology, profile.params, resolved.good, part.complete, options.limits);
   faults.add(expanded.diagnostics);
   if (expanded.graph) profile.graph = std::move(*expanded.graph);
   return profile;

@@ -2,6 +2,7 @@
 // The expanded topology: every process, every queue, numbered. Compact and immutable.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -147,6 +148,7 @@ class Graph {
 
   std::string name_;
   std::vector<Role> roles_;
+  std::map<std::string, std::uint32_t, std::less<>> role_numbers_;
   std::vector<std::uint64_t> role_first_slot_;  ///< number of each role's first slot among all slots
   std::uint32_t process_count_ = 0;
   std::vector<LinkSpec> specs_;

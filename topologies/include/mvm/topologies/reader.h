@@ -10,6 +10,7 @@
 
 #include "mvm/base/result.h"
 #include "mvm/topologies/diagnostic.h"
+#include "mvm/topologies/limits.h"
 #include "mvm/topologies/profile.h"
 
 namespace mvm::topologies {
@@ -49,6 +50,7 @@ class FileResolver : public ShippedResolver {
 struct ReadOptions {
   std::map<std::string, std::string> set;  ///< --set: beats <set> and defaults
   Resolver* resolver = nullptr;            ///< not owned; null: what is shipped, no paths
+  GraphLimits limits;                      ///< of the expanded topology
 };
 
 /// A profile, or all of the file's faults.

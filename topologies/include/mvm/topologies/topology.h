@@ -10,6 +10,7 @@
 #include "mvm/base/error.h"
 #include "mvm/topologies/diagnostic.h"
 #include "mvm/topologies/graph.h"
+#include "mvm/topologies/limits.h"
 #include "mvm/topologies/params.h"
 
 namespace mvm::topologies {
@@ -75,6 +76,7 @@ struct ExpandResult {
 };
 
 /// Expands a topology: counts, port arrays, patterns, links. Pure; linear in processes, links and ends.
-[[nodiscard]] ExpandResult expand(const Topology& topology, const std::vector<Param>& params);
+[[nodiscard]] ExpandResult expand(const Topology& topology, const std::vector<Param>& params,
+                                  const GraphLimits& limits = {});
 
 }  // namespace mvm::topologies
