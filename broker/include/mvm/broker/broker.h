@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -59,6 +60,7 @@ struct BrokerConfig {
   PolicyConfig policies;
   BrokerLimits limits;
   std::string crash_at;  ///< "EFFECT:PHASE[:N]": die there (tests); see crash_point.h
+  std::function<void()> crash_death;  ///< how; empty: SIGKILL to itself
 };
 
 /// One broker. create() reads the store; start() adopts what lives, reaps what nobody knows, and goes on.

@@ -1,0 +1,46 @@
+#include "mvm/broker/broker.h"
+
+#include "api.h"
+#include "builds.h"
+#include "execs.h"
+#include "hosts.h"
+#include "jobs.h"
+#include "labs.h"
+#include "logs.h"
+#include "scheduler.h"
+
+namespace mvm::broker {
+
+class Broker::Impl {
+ public:
+  explicit Impl(std::shared_ptr<Core> a_core)
+      : core(std::move(a_core)), jobs(*core), labs(*core), store(*core), system(*core) {}
+  std::shared_ptr<Core> core;
+  JobService jobs;
+  LabService labs;
+  StoreService store;
+  SystemService system;
+};
+
+Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Broker::~Broker() { stop(); }
+
+Result<std::unique_ptr<Broker>> Broker::create(BrokerConfig config, Store& store, std::vector<host::HostAgent*> hosts,
+                                               const BlobStore& blobs, Clock& clock, Loop& loop, Executor& executor) {
+  auto core = std::make_shared<Core>(std::move(config), store, blobs, clock, loop, executor, std::move(hosts));
+  MVM_TRY(core->load());
+  return std::unique_ptr<Broker>(new Broker(std::make_unique<Impl>(std::move(core))));
+}
+
+soap::BrokerApi Broker::api() {
+  return {.jobs = impl_->jobs, .labs = impl_->labs, .store = impl_->store, .system = impl_->system};
+}
+
+void Broker::start() { impl_->core->start(); }
+
+void Broker::stop() {
+  if (!impl_->core->stopped) impl_->core->stop();
+}
+
+}  // namespace mvm::broker

@@ -1,0 +1,189 @@
+#include "policy_runner.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+
+#include "mvm/base/file.h"
+#include "mvm/base/frame.h"
+#include "mvm/base/log.h"
+#include "mvm/base/subprocess.h"
+#include "policy_codec.h"
+
+namespace mvm::broker {
+
+OrderAnswer first_come(const std::vector<WaitingJob>& jobs) {
+  OrderAnswer answer;
+  answer.order.resize(jobs.size());
+  std::iota(answer.order.begin(), answer.order.end(), 0U);
+  std::stable_sort(answer.order.begin(), answer.order.end(),
+                   [&](auto a, auto b) { return jobs[a].number < jobs[b].number; });
+  return answer;
+}
+
+/// One component's process, started with its first question. Any thread; questions go one by one.
+class PolicyChild {
+ public:
+  PolicyChild(std::vector<std::string> command, std::filesystem::path file, std::string kind,
+              std::chrono::milliseconds deadline)
+      : command_(std::move(command)), file_(std::move(file)), kind_(std::move(kind)), deadline_(deadline) {}
+  ~PolicyChild() { stop(); }
+
+  /// The plan's bytes. Whatever goes wrong, the child is ended; the next question starts another.
+  [[nodiscard]] Result<std::string> decide(std::string_view question) {
+    const std::lock_guard lock(mutex_);
+    auto answer = ask(question);
+    if (!answer) end();
+    return answer;
+  }
+  void stop() {
+    const std::lock_guard lock(mutex_);
+    end();
+  }
+
+ private:
+  [[nodiscard]] Status begin();
+  [[nodiscard]] Result<std::string> ask(std::string_view question);
+  void end() {
+    reader_.reset();
+    stream_.reset();
+    process_.reset();  // kills and reaps
+  }
+
+  const std::vector<std::string> command_;
+  const std::filesystem::path file_;
+  const std::string kind_;
+  const std::chrono::milliseconds deadline_;
+  std::mutex mutex_;
+  UniqueFd stream_;
+  std::optional<FrameReader> reader_;
+  std::optional<Subprocess> process_;
+  std::uint64_t last_id_ = 0;
+};
+
+Status PolicyChild::begin() {
+  if (process_) return ok();
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return Error::from_errno(errno, "socketpair");
+  stream_.reset(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  SpawnOptions options;
+  options.argv = command_;
+  options.argv.push_back(file_.string());
+  options.inherit_environment = false;
+  options.environment = {{"PATH", "/usr/bin:/bin"}};
+  options.descriptors = {{theirs.get(), 3}};
+  MVM_ASSIGN(auto process, Subprocess::spawn(options));
+  process_.emplace(std::move(process));
+  reader_.emplace(stream_.get());
+  MVM_ASSIGN(const auto hello, reader_->read(static_cast<int>(deadline_.count())));
+  const auto kind = hello.head.value("t", "") == "hello" ? hello.head.value("kind", "") : std::string();
+  if (kind == kind_) return ok();
+  if (!kind.empty()) return Error(ErrorCode::kInvalid, "it is of kind " + kind + ", expected " + kind_);
+  return Error(ErrorCode::kInvalid, "it refuses: " + hello.head.value("reason", std::string("no hello")));
+}
+
+/// The question's bytes where nobody can change them any more.
+Result<UniqueFd> seal(std::string_view bytes) {
+  UniqueFd fd(::memfd_create("mvm-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return Error::from_errno(errno, "memfd_create");
+  MVM_TRY(write_all(fd.get(), bytes));
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return Error::from_errno(errno, "seal the snapshot");
+  return fd;
+}
+
+Result<std::string> PolicyChild::ask(std::string_view question) {
+  MVM_TRY(begin());
+  MVM_ASSIGN(const auto snapshot, seal(question));
+  const auto id = ++last_id_;
+  MVM_TRY(send_frame(stream_.get(), {{"t", "decide"}, {"id", id}, {"size", question.size()}}, {}, {snapshot.get()}));
+  MVM_ASSIGN(auto answer, reader_->read(static_cast<int>(deadline_.count())));
+  if (answer.head.value("id", std::uint64_t{0}) != id) return Error(ErrorCode::kCorrupt, "it answers out of turn");
+  if (answer.head.value("t", "") != "plan") return Error(ErrorCode::kUnavailable, "it has no answer");
+  return std::move(answer.blob);
+}
+
+// ---- the runner
+
+PolicyRunner::PolicyRunner(Core& core) : core_(core) {
+  const auto& policies = core.config.policies;
+  if (policies.command.empty() || policies.folder.empty()) return;
+  const auto child = [&](const std::string& name, const char* kind) {
+    return name.empty() ? nullptr
+                        : std::make_shared<PolicyChild>(policies.command, policies.folder / (name + ".so"), kind,
+                                                        policies.deadline);
+  };
+  placement_ = child(policies.placement, "placement");
+  order_ = child(policies.order, "order");
+}
+
+PolicyRunner::~PolicyRunner() = default;
+
+void PolicyRunner::stop() {
+  if (placement_) placement_->stop();
+  if (order_) order_->stop();
+}
+
+void PolicyRunner::fell_back(const std::string& component, const Error& error) {
+  log::warning("policy.failed", {{"component", component}, {"error", error.describe()}});
+  core_.journal.event({.event = "policy.failed",
+                       .lab = {},
+                       .job = {},
+                       .node = {},
+                       .detail = component + ": " + error.describe() + "; the built-in rule decides instead",
+                       .user = {}});
+}
+
+void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer) {
+  if (!order_) {
+    answer(first_come(jobs));
+    return;
+  }
+  auto question = encode_question(jobs, usage);
+  rest_later();
+  core_.run([child = order_, question = std::move(question)] { return child->decide(question); },
+            [this, jobs = std::move(jobs), answer = std::move(answer)](Result<std::string> plan) {
+              auto order = plan ? decode_order(*plan, jobs.size()) : Result<OrderAnswer>(plan.error());
+              if (!order) fell_back(core_.config.policies.order, order.error());
+              answer(order ? std::move(*order) : first_come(jobs));
+            });
+}
+
+void PolicyRunner::place(PlacementProblem problem, std::function<void(std::optional<Placement>)> answer) {
+  if (!placement_) {
+    answer(pack(problem));
+    return;
+  }
+  auto question = encode_question(problem);
+  rest_later();
+  core_.run([child = placement_, question = std::move(question)] { return child->decide(question); },
+            [this, problem = std::move(problem), answer = std::move(answer)](Result<std::string> plan) {
+              auto placement = plan ? decode_placement(*plan) : Result<std::optional<Placement>>(plan.error());
+              if (placement && *placement)
+                if (const auto valid = check_placement(problem, **placement); !valid) placement = valid.error();
+              if (!placement) fell_back(core_.config.policies.placement, placement.error());
+              answer(placement ? std::move(*placement) : pack(problem));
+            });
+}
+
+/// Nothing was asked for a while: the children go, so that an idle broker is one small process.
+void PolicyRunner::rest_later() {
+  core_.loop.cancel(rest_timer_);
+  rest_timer_ = core_.after(std::chrono::seconds(10), [this] {
+    core_.run(
+        [placement = placement_, order = order_] {
+          if (placement) placement->stop();
+          if (order) order->stop();
+          return ok();
+        },
+        [](const Status&) {});
+  });
+}
+
+}  // namespace mvm::broker

@@ -1,0 +1,61 @@
+#pragma once
+// Decisions by policy components, each in a child process of its own; where one crashes, is late or answers nonsense,
+// the built-in rule decides instead. Loop thread only; the children are talked to on the executor.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core.h"
+#include "mvm/broker/planner.h"
+
+namespace mvm::broker {
+
+/// A waiting job as an order rule sees it.
+struct WaitingJob {
+  std::string id;
+  std::string user;
+  std::uint64_t number = 0;
+  std::int64_t submitted_ms = 0;
+  std::uint32_t attempt = 1;
+  std::uint64_t milli_vcpus = 0;
+  std::uint64_t memory = 0;
+  std::uint32_t nodes = 0;
+};
+
+/// What users hold now: thousandths of vcpus, by user.
+using UsageByUser = std::map<std::string, std::uint64_t>;
+
+struct OrderAnswer {
+  std::vector<std::uint32_t> order;  ///< numbers of the jobs, each once
+  bool strict = true;  ///< a job that could run later holds up those behind it
+};
+
+/// The built-in rule: first come, first served, strictly.
+[[nodiscard]] OrderAnswer first_come(const std::vector<WaitingJob>& jobs);
+
+class PolicyChild;
+
+class PolicyRunner {
+ public:
+  explicit PolicyRunner(Core& core);
+  ~PolicyRunner();
+  void order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer);
+  void place(PlacementProblem problem, std::function<void(std::optional<Placement>)> answer);
+  /// Ends the children.
+  void stop();
+
+ private:
+  void rest_later();
+  void fell_back(const std::string& component, const Error& error);
+
+  Core& core_;
+  std::shared_ptr<PolicyChild> placement_;
+  std::shared_ptr<PolicyChild> order_;
+  Loop::Timer rest_timer_ = 0;
+};
+
+}  // namespace mvm::broker
