@@ -83,42 +83,49 @@ const char* word_of(Check::Level level) {
   return level == Check::Level::kWarning ? "warning" : "fault";
 }
 
-Result<int> doctor(Session& session, bool quiet) {
-  std::vector<Check> checks;
-  for (const auto& look : session.context().checks) {
-    for (Check& check : look()) checks.push_back(std::move(check));
-  }
-  checks.push_back(check_space());
-  checks.push_back(check_token(session));
-  checks.push_back(check_broker(session));
+struct Options {
+  DoctorOptions what;
+  bool quiet = false;
+};
 
+Colour colour_of(Check::Level level) {
+  if (level == Check::Level::kOk) return Colour::kGood;
+  return level == Check::Level::kWarning ? Colour::kBusy : Colour::kBad;
+}
+
+/// For people: one line a check, and how to mend it below.
+void print_check(Session& session, const Check& check) {
+  std::string word = word_of(check.level);
+  word.resize(8, ' ');
+  session.out() << coloured(word, colour_of(check.level), session.colours()) << one_line(check.name) << ": "
+                << one_line(check.found) << '\n';
+  if (!check.mend.empty()) session.out() << "        mend: " << one_line(check.mend) << '\n';
+  session.out().flush();
+}
+
+Result<int> doctor(Session& session, const Options& options) {
   Listing listing("check", {{"CHECK", "name"}, {"STATE", "state"}, {"FOUND", "found"}, {"MEND", "mend"}});
-  std::size_t faults = 0, warnings = 0;
-  for (const Check& check : checks) {
+  std::size_t count = 0, faults = 0, warnings = 0;
+  const auto tell = [&](const Check& check) {
+    ++count;
     faults += check.level == Check::Level::kFault ? 1 : 0;
     warnings += check.level == Check::Level::kWarning ? 1 : 0;
-    if (quiet && check.level == Check::Level::kOk) continue;
-    const Colour colour = check.level == Check::Level::kOk        ? Colour::kGood
-                          : check.level == Check::Level::kWarning ? Colour::kBusy
-                                                                  : Colour::kBad;
-    listing.row({check.name, {word_of(check.level), word_of(check.level), colour}, check.found, check.mend});
+    if (options.quiet && check.level == Check::Level::kOk) return;
+    if (session.as_table()) return print_check(session, check);
+    listing.row({check.name, {word_of(check.level), word_of(check.level)}, check.found, check.mend});
+  };
+  // Told as they come: starting VMs to see them boot takes a while.
+  for (const DoctorCheck& look : session.context().checks) {
+    for (const Check& check : look(options.what)) tell(check);
   }
-  if (!session.as_table()) {
-    session.print(listing);
-  } else {
-    for (const Check& check : checks) {
-      if (quiet && check.level == Check::Level::kOk) continue;
-      const Colour colour = check.level == Check::Level::kOk        ? Colour::kGood
-                            : check.level == Check::Level::kWarning ? Colour::kBusy
-                                                                    : Colour::kBad;
-      std::string word = word_of(check.level);
-      word.resize(8, ' ');
-      session.out() << coloured(word, colour, session.colours()) << one_line(check.name) << ": "
-                    << one_line(check.found) << '\n';
-      if (!check.mend.empty()) session.out() << "        mend: " << one_line(check.mend) << '\n';
-    }
-    session.out() << count_of(checks.size(), "check") << ", " << count_of(faults, "fault") << ", "
+  tell(check_space());
+  tell(check_token(session));
+  tell(check_broker(session));
+  if (session.as_table()) {
+    session.out() << count_of(count, "check") << ", " << count_of(faults, "fault") << ", "
                   << count_of(warnings, "warning") << '\n';
+  } else {
+    session.print(listing);
   }
   return faults == 0 ? kDone : kOperationFailed;
 }
@@ -126,12 +133,24 @@ Result<int> doctor(Session& session, bool quiet) {
 }  // namespace
 
 void add_doctor_verb(Grammar& grammar) {
-  auto quiet = std::make_shared<bool>(false);
+  auto options = std::make_shared<Options>();
   CLI::App& verb = grammar.verb(grammar.root(), "doctor",
                                 "checks this machine and says how to mend each fault; needs no daemon",
-                                {"mvm doctor", "mvm doctor -q", "mvm doctor -o json"},
-                                [quiet](Session& session) { return doctor(session, *quiet); });
-  verb.add_flag("-q,--quiet", *quiet, "only what is not in order");
+                                {"mvm doctor", "mvm doctor --quick -q", "mvm doctor -o json"},
+                                [options](Session& session) { return doctor(session, *options); });
+  verb.add_flag("-q,--quiet", options->quiet, "only what is not in order");
+  verb.add_flag("--quick", options->what.quick, "start no VMs to see whether they boot");
+  verb.add_option("--libvirt-lxc", options->what.libvirt_lxc, "libvirt's URI for containers")
+      ->type_name("URI");
+  verb.add_option("--libvirt-qemu", options->what.libvirt_qemu, "libvirt's URI for QEMU guests")
+      ->type_name("URI");
+  grammar.completes(verb.add_option("--qemu-image", options->what.qemu_image,
+                                    "folder with the kernel and initramfs of QEMU guests")
+                        ->type_name("DIR"),
+                    Completes::kFile);
+  grammar.completes(
+      verb.add_option("--state", options->what.state, "folder of the daemon's state")->type_name("DIR"),
+      Completes::kFile);
 }
 
 }  // namespace mvm::cli

@@ -232,7 +232,7 @@ class CliTest : public testing::Test {
   bool out_is_terminal = false, err_is_terminal = false;
   std::map<std::string, std::string> environment;
   std::function<void()> on_sleep;
-  std::vector<std::function<std::vector<Check>()>> checks;
+  std::vector<DoctorCheck> checks;
 };
 
 }  // namespace mvm::cli

@@ -514,7 +514,9 @@ TEST_F(Verbs, ColoursOnATerminalUnlessNoColor) {
 // ---- doctor
 
 TEST_F(Verbs, DoctorWorksWithoutABroker) {
-  checks.push_back([] { return std::vector<Check>{{"cgroups", Check::Level::kOk, "v1 and v2", ""}}; });
+  checks.push_back([](const DoctorOptions&) {
+    return std::vector<Check>{{"cgroups", Check::Level::kOk, "v1 and v2", ""}};
+  });
   unreachable = true;
   const Ran ran = run({"doctor"});
   EXPECT_EQ(ran.code, kDone);
@@ -525,7 +527,7 @@ TEST_F(Verbs, DoctorWorksWithoutABroker) {
 }
 
 TEST_F(Verbs, DoctorFailsWhereTheMachineDoes) {
-  checks.push_back([] {
+  checks.push_back([](const DoctorOptions&) {
     return std::vector<Check>{{"disk", Check::Level::kFault, "3 MiB left", "free 1 GiB in /var"}};
   });
   const Ran ran = run({"doctor", "-q"});
@@ -537,6 +539,20 @@ TEST_F(Verbs, DoctorFailsWhereTheMachineDoes) {
   const Json json = run({"doctor", "-o", "json"}).json();
   EXPECT_EQ(json["schema"], "mvm.check/1");
   EXPECT_EQ(json["items"][0]["state"], "fault");
+}
+
+TEST_F(Verbs, DoctorIsToldWhatToLookAt) {
+  DoctorOptions seen;
+  checks.push_back([&](const DoctorOptions& options) {
+    seen = options;
+    return std::vector<Check>{};
+  });
+  environment["MVM_LIBVIRT_QEMU"] = "qemu:///session";
+  run({"doctor", "--quick", "--libvirt-lxc", "lxc+unix:///", "--state", "/srv/mvm"});
+  EXPECT_EQ(seen.libvirt_qemu, "qemu:///session");
+  EXPECT_EQ(seen.libvirt_lxc, "lxc+unix:///");
+  EXPECT_EQ(seen.state, "/srv/mvm");
+  EXPECT_TRUE(seen.quick);
 }
 
 TEST_F(Verbs, DoctorSeesATokenThatOthersCanRead) {

@@ -41,6 +41,16 @@ struct Check {
   std::string mend;   ///< how to mend it; empty where ok
 };
 
+/// What `mvm doctor` is to look at; the same flags as mvmd's.
+struct DoctorOptions {
+  std::string libvirt_lxc = "lxc:///";
+  std::string libvirt_qemu = "qemu:///system";
+  std::filesystem::path qemu_image;              ///< folder with kernel and initramfs; empty: none
+  std::filesystem::path state = "/var/lib/mvm";  ///< folder of the daemon's state
+  bool quick = false;                            ///< start no VMs
+};
+using DoctorCheck = std::function<std::vector<Check>(const DoctorOptions&)>;
+
 /// Ctrl-C, counted instead of obeyed once armed.
 class Interrupts {
  public:
@@ -67,7 +77,7 @@ struct Context {
   Interrupts& interrupts;
   /// Packs a folder into one archive; the same content gives the same bytes.
   std::function<Status(const std::filesystem::path& folder, const std::filesystem::path& archive)> pack;
-  std::vector<std::function<std::vector<Check>()>> checks;  ///< of the machine, for `mvm doctor`
+  std::vector<DoctorCheck> checks;  ///< of the machine, for `mvm doctor`
   std::string version;
   std::filesystem::path directory = ".";  ///< results land here
 };
