@@ -70,9 +70,6 @@ std::vector<cli::Check> told(const std::vector<osvm::Check>& found) {
 
 std::vector<cli::Check> check_hypervisors(const cli::DoctorOptions& asked) {
   if (asked.quick) return {};
-  auto loop = osvm::libvirt::EventLoop::start();
-  if (!loop)
-    return {{"libvirt", cli::Check::Level::kFault, loop.error().describe(), "see libvirt's own log"}};
   osvm::libvirt::Options lxc, qemu;
   lxc.uri = asked.libvirt_lxc;
   qemu.uri = asked.libvirt_qemu;
@@ -80,7 +77,7 @@ std::vector<cli::Check> check_hypervisors(const cli::DoctorOptions& asked) {
     qemu.kernel = asked.qemu_image / "kernel";
     qemu.initramfs = asked.qemu_image / "initramfs";
   }
-  return told(osvm::libvirt::check_libvirt(lxc, qemu, asked.state));
+  return told(osvm::libvirt::check_libvirt(lxc, qemu));
 }
 
 int columns_of(int fd) {

@@ -61,6 +61,8 @@ _mvm() {
     --lab) kind=labs ;;
     --out) kind=files ;;
     --job) kind=jobs ;;
+    --qemu-image) kind=files ;;
+    --state) kind=files ;;
     --token-file) kind=files ;;
     --ca) kind=files ;;
   esac
@@ -105,7 +107,7 @@ _mvm() {
       'events') words='--help --follow --lab --job --since --retry-for --output --broker --token-file --ca --timeout' ;;
       'whoami') words='--help --output --broker --token-file --ca --timeout' ;;
       'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
-      'doctor') words='--help --quiet --output --broker --token-file --ca --timeout' ;;
+      'doctor') words='--help --quiet --quick --libvirt-lxc --libvirt-qemu --qemu-image --state --output --broker --token-file --ca --timeout' ;;
       'completion') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || words='bash zsh fish' ;;
     esac
   fi

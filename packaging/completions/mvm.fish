@@ -165,4 +165,9 @@ complete -c mvm -n "_mvm_at 'events'" -l since -d 'only behind this number'
 complete -c mvm -n "_mvm_at 'events'" -l retry-for -d 'how long to look for a broker that went away'
 complete -c mvm -n "_mvm_at 'host list'" -l watch -d 'show again every TIME (2s) until Ctrl-C'
 complete -c mvm -n "_mvm_at 'doctor'" -l quiet -d 'only what is not in order'
+complete -c mvm -n "_mvm_at 'doctor'" -l quick -d 'start no VMs to see whether they boot'
+complete -c mvm -n "_mvm_at 'doctor'" -l libvirt-lxc -d 'libvirt\'s URI for containers'
+complete -c mvm -n "_mvm_at 'doctor'" -l libvirt-qemu -d 'libvirt\'s URI for QEMU guests'
+complete -c mvm -n "_mvm_at 'doctor'" -l qemu-image -d 'folder with the kernel and initramfs of QEMU guests' -r -F
+complete -c mvm -n "_mvm_at 'doctor'" -l state -d 'folder of the daemon\'s state' -r -F
 complete -c mvm -n "_mvm_at completion" -a 'bash zsh fish'

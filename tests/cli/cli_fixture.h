@@ -149,6 +149,7 @@ class CliTest : public testing::Test {
                     .clock = clock,
                     .connect = [this](const ConnectOptions& options) -> Result<Connection> {
                       asked = options;
+                      if (connect) return connect(options);
                       ++connections;
                       if (unreachable) return Error(ErrorCode::kUnavailable, "connect: Connection refused");
                       return Connection{nullptr, {jobs, broker, broker, broker}};
@@ -227,6 +228,7 @@ class CliTest : public testing::Test {
   soap::FakeBrokerApi broker;
   UnreliableJobs jobs{broker};
   ConnectOptions asked;
+  Connect connect;  ///< instead of the broker in memory
   int connections = 0;
   bool unreachable = false;
   bool out_is_terminal = false, err_is_terminal = false;

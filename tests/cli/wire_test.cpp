@@ -1,0 +1,124 @@
+// The same verbs over the real wire: our SOAP client, our SOAP server, a broker in memory behind it.
+
+#include <atomic>
+#include <thread>
+
+#include "cli/cli_fixture.h"
+#include "mvm/soap/client.h"
+#include "mvm/soap/server.h"
+
+namespace mvm::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class Wire : public CliTest {
+ public:
+  void SetUp() override {
+    CliTest::SetUp();
+    const auto token = soap::read_token_file(folder / "token");
+    ASSERT_TRUE(token);
+    identity.add(*token);
+    start(0);
+    environment["MVM_BROKER"] = server->url();
+    environment["MVM_TIMEOUT"] = "10s";
+    connect = [](const ConnectOptions& options) -> Result<Connection> {
+      soap::BrokerClientOptions wanted;
+      wanted.url = options.url;
+      wanted.token = options.token;
+      wanted.timeout = options.timeout;
+      MVM_ASSIGN(auto client, soap::BrokerClient::create(wanted));
+      const std::shared_ptr<soap::BrokerClient> shared = std::move(client);
+      return Connection{shared, shared->api()};
+    };
+    // A pause between tries lasts until there is a server again.
+    on_sleep = [this] { up.wait(false); };
+  }
+  void start(std::uint16_t port) {
+    soap::ServerOptions options;
+    options.port = port;
+    options.spool = folder;
+    auto started = soap::SoapServer::start(options, {.identity = &identity, .broker = &api});
+    ASSERT_TRUE(started) << started.error().describe();
+    server = std::move(*started);
+    up = true;
+    up.notify_all();
+  }
+
+  soap::Identity identity;
+  soap::BrokerApi api = broker.api();
+  std::atomic<bool> up{false};
+  std::unique_ptr<soap::SoapServer> server;
+};
+
+TEST_F(Wire, WhoamiAndListsTravel) {
+  add_job();
+  EXPECT_THAT(run({"whoami"}).out, StartsWith("User     ada\nRole     user\n"));
+  EXPECT_EQ(run({"job", "list", "-o", "json"}).json()["items"][0]["id"], "1");
+  EXPECT_EQ(run({"job", "status", "77"}).err, "mvm: error: no job 77\ntry: mvm job list --all\n");
+}
+
+TEST_F(Wire, AJobFromFileToResult) {
+  const std::string file = write_job();
+  std::thread runs([&] {
+    while (broker.jobs({}, true)->empty()) std::this_thread::yield();
+    broker.set_state("1", "RUNNING");
+    broker.add_log("1", {"cell[0]", "node-0", "out", 0, "hot\n"});
+    broker.add_result("1", "result.csv", std::string(3 << 20, 'r'));
+    broker.set_state("1", "DONE");
+  });
+  const Ran ran = run({"submit", file, "--wait"});
+  runs.join();
+  EXPECT_EQ(ran.code, kDone) << ran.err;
+  EXPECT_EQ(ran.out, "cell[0]| hot\n");
+  EXPECT_EQ(read(folder / "result.csv").size(), 3U << 20);
+  EXPECT_THAT(broker.last_request().profile, HasSubstr("digest="));
+  EXPECT_GT(broker.blob_bytes(), 0U);
+  EXPECT_EQ(broker.last_request().settings.size(), 0U);
+}
+
+TEST_F(Wire, FaultsOfAFileKeepTheirPlaces) {
+  broker.diagnostics = {{"job.xml", 3, 5, "error: found image 'x'"},
+                        {"job.xml", 9, 1, "error: found no room"}};
+  const Ran ran = run({"submit", write_job()});
+  EXPECT_EQ(ran.code, kBadInput);
+  EXPECT_EQ(ran.err, "job.xml:3:5: error: found image 'x'\njob.xml:9:1: error: found no room\n");
+}
+
+TEST_F(Wire, LogsAreFollowedAcrossARestartOfTheServer) {
+  add_job();
+  broker.add_log("1", {"cell[0]", "node-0", "out", 0, "one\n"});
+  const std::uint16_t port = server->port();
+  std::thread restarts([&] {
+    while (broker.waiting() == 0) std::this_thread::yield();  // the long poll is under way
+    up = false;
+    server->stop();
+    server.reset();
+    broker.add_log("1", {"cell[0]", "node-0", "out", 0, "two\n"});
+    start(port);
+    broker.set_state("1", "DONE");
+  });
+  const Ran ran = run({"job", "logs", "-f", "1", "--retry-for", "1m"});
+  restarts.join();
+  EXPECT_EQ(ran.code, kDone) << ran.err;
+  EXPECT_EQ(ran.out, "cell[0]| one\ncell[0]| two\n");
+}
+
+TEST_F(Wire, NobodyThereIs6AndAnUnknownTokenIs7) {
+  ASSERT_TRUE(soap::create_token_file(folder / "other", {"eve", "user", ""}));
+  EXPECT_EQ(run({"whoami", "--token-file", (folder / "other").string()}).code, kRefusedByPolicy);
+  server->stop();
+  server.reset();
+  const Ran ran = run({"whoami"});
+  EXPECT_EQ(ran.code, kNoBroker);
+  EXPECT_THAT(ran.err, HasSubstr("try: mvm doctor"));
+}
+
+TEST_F(Wire, PlainHttpBeyondThisMachineIsRefused) {
+  const Ran ran = run({"whoami", "--broker", "http://192.0.2.7:7780/"});
+  EXPECT_EQ(ran.code, kRefusedByPolicy);
+}
+
+}  // namespace
+}  // namespace mvm::cli
