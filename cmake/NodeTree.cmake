@@ -35,12 +35,29 @@ foreach(folder programs componentvm policies)
         install(TARGETS ${target} LIBRARY DESTINATION lib/mvm/plugins COMPONENT node)
         list(APPEND node_targets ${target})
       elseif(target STREQUAL "mvm-kernel" OR name STREQUAL "mvm-kernel")
+        # RPATH, not RUNPATH: it also serves the libraries of libraries and of plug-ins.
+        target_link_options(${target} PRIVATE LINKER:--disable-new-dtags)
+        set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/runtime")
         install(TARGETS ${target} RUNTIME DESTINATION bin COMPONENT node)
         list(APPEND node_targets ${target})
       endif()
     endforeach()
   endif()
 endforeach()
+
+# Their libraries, so that an image need not hold them: all but libc's own.
+install(CODE [[
+  set(tree "${CMAKE_INSTALL_PREFIX}")
+  file(GLOB programs "${tree}/bin/*")
+  file(GLOB plugins "${tree}/lib/mvm/plugins/*.so")
+  file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${programs} MODULES ${plugins}
+    RESOLVED_DEPENDENCIES_VAR libraries UNRESOLVED_DEPENDENCIES_VAR missing
+    POST_EXCLUDE_REGEXES "/lib/runtime/" "/ld-linux[^/]*$" "/lib(c|m|dl|rt|pthread|resolv)\\.so")
+  if(missing)
+    message(FATAL_ERROR "libraries of the node tree are not found: ${missing}")
+  endif()
+  file(INSTALL ${libraries} DESTINATION "${tree}/lib/runtime" FOLLOW_SYMLINK_CHAIN)
+]] COMPONENT node)
 
 set(tree ${CMAKE_BINARY_DIR}/stage/opt/mvm)
 add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/stage/made
