@@ -79,5 +79,31 @@ TEST_P(QemuDriver, TheChannelCarriesBytesBothWays) {
   EXPECT_EQ(std::string(answer.data()), "heard ping\n");
 }
 
+TEST_P(QemuDriver, BootsFromADiskAndLeavesItAsItWas) {
+  const auto tree = folder_ / "tree";
+  for (const char* folder : {"bin", "etc"}) std::filesystem::create_directories(tree / folder);
+  for (const char* name : {"busybox", "sh"}) std::filesystem::copy_file("/bin/busybox", tree / "bin" / name);
+  std::ofstream(tree / "etc/passwd") << "root:x:0:0::/:/bin/sh\n";
+  std::ofstream(tree / "etc/marker") << "from the disk\n";
+  const auto disk = folder_ / "disk.ext4";
+  SpawnOptions options;
+  options.argv = {"mke2fs", "-q", "-t", "ext4", "-d", tree.string(), disk.string(), "16M"};
+  const auto formatted = run_captured(std::move(options), 30s);
+  ASSERT_TRUE(formatted && formatted->status.success()) << "mke2fs (package e2fsprogs)";
+  const auto before = sha256_of_file(disk);
+  VmSpec vm = spec("disk");
+  vm.image.kind = ImageKind::kDisk;
+  vm.image.disk = disk;
+  vm.argv = {"/bin/busybox", "sh", "-c",
+             "busybox cat /etc/marker /etc/hostname; echo x >/written && echo wrote; busybox sync; "
+             "exec /opt/mvm/test-init idle"};
+  MVM_CREATED(made, vm);
+  ASSERT_TRUE(says(vm.id, "idle in pid"));
+  EXPECT_NE(console(vm.id).find("from the disk\ndisk\nwrote\n"), std::string::npos) << console(vm.id);
+  ASSERT_TRUE(hypervisor_->destroy(vm.id));
+  EXPECT_EQ(*sha256_of_file(disk), *before);
+  EXPECT_FALSE(std::filesystem::exists(vm.folder / "disk.qcow2")) << "the overlay goes with the VM";
+}
+
 }  // namespace
 }  // namespace mvm::osvm::contract

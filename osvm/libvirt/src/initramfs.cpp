@@ -71,6 +71,20 @@ std::string lines(const std::vector<std::string>& items) {
   return text;
 }
 
+/// The root skeleton; of it, a disk that has a root of its own gets only what names the node.
+Status add_root(Archive& archive, const VmSpec& spec, const fs::path& alternatives) {
+  const fs::path root = spec.folder / "root";
+  if (spec.image.kind != ImageKind::kDisk) {
+    MVM_TRY(add_tree(archive, root, "mvm/root"));
+    return add_tree(archive, alternatives, "mvm/root/etc/alternatives");
+  }
+  archive.add("mvm/root", S_IFDIR | 0755, "");
+  archive.add("mvm/root/etc", S_IFDIR | 0755, "");
+  for (const std::string name : {"etc/hosts", "etc/hostname"})
+    MVM_TRY(add_tree(archive, root / name, "mvm/root/" + name));
+  return ok();
+}
+
 /// "TAG MODE FOLDER" per shared folder, in the order in which they are mounted.
 Result<std::string> mounts(const VmSpec& spec) {
   std::string text;
@@ -110,8 +124,7 @@ Status write_initramfs(const VmSpec& spec, const fs::path& image, const fs::path
   MVM_ASSIGN(const std::string mount_lines, mounts(spec));
   Archive archive;
   archive.add("mvm", S_IFDIR | 0755, "");
-  MVM_TRY(add_tree(archive, spec.folder / "root", "mvm/root"));
-  MVM_TRY(add_tree(archive, alternatives, "mvm/root/etc/alternatives"));
+  MVM_TRY(add_root(archive, spec, alternatives));
   add_settings(archive, spec, mount_lines);
   bytes->append(archive.finish());
   MVM_TRY(remove_tree(target));
