@@ -183,10 +183,13 @@ Status make_shared_folders(const VmSpec& spec, unsigned owner) {
   return ok();
 }
 
-Status make_node_folder(const VmSpec& spec, unsigned owner) {
+Status make_node_folder(const VmSpec& spec, unsigned owner, unsigned group) {
   if (std::error_code none; !fs::is_directory(spec.image.root / "usr", none))
     return Error(ErrorCode::kNotFound, "image " + spec.image.root.string() + " has no folder usr");
   MVM_TRY(make_shared_folders(spec, owner));
+  if (::geteuid() == 0 &&
+      (::chown(spec.folder.c_str(), 0, group) != 0 || ::chmod(spec.folder.c_str(), 0710) != 0))
+    return failed("close", spec.folder);
   return make_root(spec, owner);
 }
 

@@ -370,6 +370,7 @@ TEST_P(HypervisorContract, ShowsTheGuestItsOwnWorld) {
     EXPECT_NE(text.find("port=there"), std::string::npos) << text;
     EXPECT_TRUE(std::filesystem::is_socket(channel_socket(vm.folder)));
   }
+  EXPECT_FALSE(std::filesystem::remove("/usr/mvm-test")) << "the guest wrote into the host's /usr";
   const auto inside = read_file(work_folder(vm.folder) / "made-inside", 100);
   ASSERT_TRUE(inside) << inside.error().describe();
   EXPECT_EQ(*inside, "inside");

@@ -136,7 +136,7 @@ class Folders : public testing::Test {
 TEST_F(Folders, EtcIsOurOwn) {
   VmSpec vm = spec();
   vm.hosts = {{"peer", "10.9.8.7"}};
-  const auto made = make_node_folder(vm, ::geteuid());
+  const auto made = make_node_folder(vm, ::geteuid(), ::getegid());
   ASSERT_TRUE(made) << made.error().describe();
   const auto root = vm.folder / "root";
   EXPECT_FALSE(std::filesystem::exists(root / "etc/shadow"));
@@ -167,14 +167,14 @@ TEST_F(Folders, AlternativesAreSharedAndLeadIntoUsr) {
 
 TEST_F(Folders, WhatAnEarlierGuestLeftIsNotFollowed) {
   const VmSpec vm = spec();
-  ASSERT_TRUE(make_node_folder(vm, ::geteuid()));
+  ASSERT_TRUE(make_node_folder(vm, ::geteuid(), ::getegid()));
   // The guest owns root/: it may replace anything in it by links out.
   const auto victim = folder_ / "victim";
   std::filesystem::create_directories(victim);
   std::ofstream(victim / "precious") << "1";
   ASSERT_TRUE(remove_tree(vm.folder / "root/etc"));
   std::filesystem::create_symlink(victim, vm.folder / "root/etc");
-  ASSERT_TRUE(make_node_folder(vm, ::geteuid()));
+  ASSERT_TRUE(make_node_folder(vm, ::geteuid(), ::getegid()));
   EXPECT_TRUE(std::filesystem::exists(victim / "precious"));
   EXPECT_FALSE(std::filesystem::exists(victim / "passwd"));
   ASSERT_TRUE(remove_root(vm.folder));

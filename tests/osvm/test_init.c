@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,6 +75,9 @@ static void look(void) {
   gethostname(host, sizeof host - 1);
   printf("uid=%d host=%s colour=%s\n", (int)getuid(), host, getenv("COLOUR") ? getenv("COLOUR") : "");
   printf("shadow=%s\n", access("/etc/shadow", R_OK) == 0 ? "readable" : "absent");
+  /* A hostile guest tries to get write access first. */
+  mount("", "/usr", NULL, MS_REMOUNT, NULL);
+  mount("", "/usr", NULL, MS_REMOUNT | MS_BIND, NULL);
   printf("usr=%s\n", open("/usr/mvm-test", O_CREAT | O_WRONLY, 0600) >= 0 ? "writable" : "read-only");
   int fd = open("/work/made-inside", O_CREAT | O_WRONLY, 0644);
   printf("work=%s\n", fd >= 0 && write(fd, "inside", 6) == 6 ? "writable" : strerror(errno));

@@ -150,12 +150,13 @@ void add_lxc_address(XMLElement* interface, const NetworkAttachment& network) {
 // --- QEMU
 // ----------------------------------------------------------------------------------------------------
 
-void add_virtiofs(XMLElement* devices, const std::filesystem::path& host, const std::string& tag) {
+void add_virtiofs(XMLElement* devices, const std::filesystem::path& host, const std::string& tag,
+                  const std::filesystem::path& daemon) {
   XMLElement* filesystem = add(devices, "filesystem");
   set(filesystem, "type", "mount");
   set(filesystem, "accessmode", "passthrough");
   set(add(filesystem, "driver"), "type", "virtiofs");
-  set(add(filesystem, "binary"), "path", "/usr/lib/qemu/virtiofsd");
+  set(add(filesystem, "binary"), "path", daemon.native());
   set(add(filesystem, "source"), "dir", host.native());
   set(add(filesystem, "target"), "dir", tag);
 }
@@ -198,13 +199,15 @@ void add_qemu_devices(XMLElement* domain, const VmSpec& spec, const QemuSettings
   set(add(devices, "controller"), "type", "usb");
   set(devices->LastChildElement(), "model", "none");
   if (settings.disk.empty()) {
-    add_virtiofs(devices, spec.image.root / "usr", "usr");
+    add_virtiofs(devices, spec.image.root / "usr", "usr", settings.virtiofs.read_only);
   } else {
     add_qemu_disk(devices, settings.disk);
   }
-  add_virtiofs(devices, spec.tools, "tools");
-  add_virtiofs(devices, work_folder(spec.folder), "work");
-  for (std::size_t i = 0; i < spec.binds.size(); ++i) add_virtiofs(devices, spec.binds[i].host, bind_tag(i));
+  add_virtiofs(devices, spec.tools, "tools", settings.virtiofs.read_only);
+  add_virtiofs(devices, work_folder(spec.folder), "work", settings.virtiofs.read_write);
+  for (std::size_t i = 0; i < spec.binds.size(); ++i)
+    add_virtiofs(devices, spec.binds[i].host, bind_tag(i),
+                 spec.binds[i].read_only ? settings.virtiofs.read_only : settings.virtiofs.read_write);
   if (spec.network) {
     add_interface(devices, spec);
     set(add(devices->LastChildElement(), "model"), "type", "virtio");

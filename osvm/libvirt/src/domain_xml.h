@@ -6,6 +6,7 @@
 #include <string>
 
 #include "mvm/osvm/hypervisor.h"
+#include "virtiofsd.h"
 
 namespace mvm::osvm::libvirt {
 
@@ -21,6 +22,7 @@ struct QemuSettings {
   std::filesystem::path kernel;
   std::filesystem::path initramfs;  ///< this VM's own: the image's plus its root skeleton
   std::filesystem::path disk;       ///< overlay for ImageKind::kDisk, else empty
+  VirtiofsDaemons virtiofs;
 };
 [[nodiscard]] std::string qemu_domain(const VmSpec& spec, const QemuSettings& settings);
 

@@ -1,4 +1,6 @@
-#include <sys/stat.h>
+#include <pwd.h>
+
+#include <array>
 
 #include "domain_xml.h"
 #include "initramfs.h"
@@ -20,6 +22,16 @@ bool offers_kvm(virConnectPtr connect) {
     return false;
   }
   return std::string_view(xml.get()).find("<domain type='kvm'") != std::string_view::npos;
+}
+
+/// The group that QEMU runs in under Debian's libvirt: it must reach the initramfs in the node's folder.
+unsigned emulator_group() {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 4096> text{};
+  if (::getpwnam_r("libvirt-qemu", &entry, text.data(), text.size(), &found) != 0 || found == nullptr)
+    return 0;
+  return found->pw_gid;
 }
 
 /// A guest writes on an overlay; the image stays as it is.
@@ -63,7 +75,8 @@ class QemuVms final : public LibvirtVms {
     if (std::error_code none; !std::filesystem::is_regular_file(settings.kernel, none))
       return Error(ErrorCode::kNotFound, "there is no guest kernel " + settings.kernel.native() +
                                              "; packaging/make-qemu-image makes it");
-    MVM_TRY(make_node_folder(spec, 0));
+    MVM_TRY(make_node_folder(spec, 0, emulator_group()));
+    MVM_ASSIGN(settings.virtiofs, write_virtiofs_daemons(options_.cache));
     settings.initramfs = spec.folder / "initramfs";
     MVM_ASSIGN(const auto alternatives, alternatives_folder(spec.image.root, options_.cache));
     MVM_TRY(write_initramfs(spec, initramfs, alternatives, settings.initramfs));

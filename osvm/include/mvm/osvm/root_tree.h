@@ -14,8 +14,10 @@ namespace mvm::osvm {
 /// usr/, empty folders to mount on, and /etc: passwd, group, hosts, hostname, nsswitch.conf, and from the
 /// image only what names libraries and tools (ld.so.*, alternatives). Nothing else of the host's /etc gets
 /// in. root/, run/ and work/ belong to host user and group `owner`; existing content of run/ and work/ stays.
+/// The node's folder itself can be entered by root and by group `group` only: a guest's root may leave files
+/// in work/ that no other user of the host should reach (set-user-id programs).
 /// Call only while no VM uses the folder.
-[[nodiscard]] Status make_node_folder(const VmSpec& spec, unsigned owner);
+[[nodiscard]] Status make_node_folder(const VmSpec& spec, unsigned owner, unsigned group);
 
 /// A folder of links as Debian's /etc/alternatives, which cc, c++, awk and others go through: those of the
 /// image that lead into its /usr, manual pages left out. Made once below `cache` and named by its content, so
