@@ -33,8 +33,8 @@ class KernelNode {
     EXPECT_TRUE(make_folders(folder_, 0711));
     channel::HostEnd::Options options{
         .way = channel::HostEnd::Way::kListen, .path = folder_ / "s", .node = "lab/" + name, .position = {}};
-    auto end =
-        channel::HostEnd::start(std::move(options), {.event = [](const channel::Event&) { return true; }});
+    auto end = channel::HostEnd::start(
+        std::move(options), {.event = [](const channel::Event&) { return ok(); }, .up = {}, .lost = {}});
     EXPECT_TRUE(end) << end.error().describe();
     host_ = std::move(*end);
     log_.reset(::open((folder_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
