@@ -54,8 +54,8 @@ class Node {
     start_kernel();
   }
   ~Node() {
-    host.reset();
     if (launcher) stop_kernel();
+    host.reset();
     (void)remove_tree(folder);
   }
 
@@ -76,7 +76,9 @@ class Node {
     launcher.emplace(std::move(*child));
   }
   ExitStatus stop_kernel() {
-    const ExitStatus status = launcher->stop(10s);
+    // `unshare` does not pass signals on; its child may be the first process of a name space.
+    if (const pid_t pid = find_process("--work", "--control"); pid > 0) ::kill(pid, SIGTERM);
+    const ExitStatus status = launcher->wait_for(10s).value_or(ExitStatus{255, SIGKILL});
     launcher.reset();
     return status;
   }
@@ -146,12 +148,14 @@ class Node {
     return wait([&] { return seen[name].output["out"].find(text) != std::string::npos; });
   }
   /// The process id of the threaded kernel, as we see it.
-  pid_t kernel_pid() {
+  pid_t kernel_pid() { return find_process("--control", "unshare"); }
+  /// One of ours whose command line holds the first text, and not the second.
+  pid_t find_process(const std::string& with, const std::string& without) {
     auto children = run_captured({.argv = {"ps", "-eo", "pid=,args="}}, 10s);
-    std::string line;
     std::istringstream lines(children->output);
-    while (std::getline(lines, line))
-      if (line.find(folder.string()) != std::string::npos && line.find("--control") != std::string::npos)
+    for (std::string line; std::getline(lines, line);)
+      if (line.find(folder.string()) != std::string::npos && line.find(with) != std::string::npos &&
+          line.find(without) == std::string::npos && line.find("unshare") == std::string::npos)
         return static_cast<pid_t>(std::stol(line));
     return -1;
   }
