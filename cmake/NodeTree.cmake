@@ -63,10 +63,8 @@ set(tree ${CMAKE_BINARY_DIR}/stage/opt/mvm)
 add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/stage/made
   COMMAND ${CMAKE_COMMAND} --install ${CMAKE_BINARY_DIR} --component libmvm --prefix ${tree} > ${CMAKE_BINARY_DIR}/stage/log
   COMMAND ${CMAKE_COMMAND} --install ${CMAKE_BINARY_DIR} --component node --prefix ${tree} >> ${CMAKE_BINARY_DIR}/stage/log
-  COMMAND ${CMAKE_COMMAND} -DTREE=${tree} -P ${CMAKE_SOURCE_DIR}/cmake/BundleLibraries.cmake >> ${CMAKE_BINARY_DIR}/stage/log
   COMMAND ${CMAKE_COMMAND} -E touch ${CMAKE_BINARY_DIR}/stage/made
   DEPENDS ${node_targets} ${CMAKE_SOURCE_DIR}/queuevm/libmvm/include/mvm.h ${CMAKE_SOURCE_DIR}/queuevm/libmvm/include/mvm.hpp
-    ${CMAKE_SOURCE_DIR}/cmake/BundleLibraries.cmake
   COMMENT "The tree that nodes see as /opt/mvm" VERBATIM)
 add_custom_target(node_tree ALL DEPENDS ${CMAKE_BINARY_DIR}/stage/made)
 add_custom_target(lab DEPENDS node_tree ${lab_targets})
