@@ -1,10 +1,12 @@
 // mvm lab ...
 
+#include <map>
 #include <ostream>
 
 #include "common.h"
 #include "format.h"
 #include "mvm/base/digest.h"
+#include "offline_plan.h"
 #include "profile_file.h"
 #include "vm_listing.h"
 
@@ -81,18 +83,38 @@ Result<std::optional<soap::LabView>> find_lab(Session& session, const std::strin
   return std::optional<soap::LabView>();
 }
 
+/// How a lab's VMs differ from what a file asks for: "new node-2", "removed node-0", "changed node-1".
+std::vector<std::string> differences(const topologies::Profile& profile,
+                                     const std::vector<soap::VmView>& vms) {
+  std::map<std::string, const soap::VmView*> there;
+  for (const soap::VmView& vm : vms) there[vm.node] = &vm;
+  std::vector<std::string> changes;
+  for (const OfflinePlan::Node& node : plan_offline(profile).nodes) {
+    const auto found = there.find(node.name);
+    if (found == there.end()) {
+      changes.push_back("new " + node.name);
+      continue;
+    }
+    const topologies::Machines& want = profile.machines[node.machines];
+    const soap::VmView& vm = *found->second;
+    if (vm.driver != want.driver || vm.image != want.image || vm.vcpus != want.vcpus ||
+        vm.memory != want.memory) {
+      changes.push_back("changed " + node.name);
+    }
+    there.erase(found);
+  }
+  for (const auto& [name, vm] : there) changes.push_back("removed " + name);
+  return changes;
+}
+
 /// Creates the lab unless it is there already just as the file says.
 Result<int> apply(Session& session, const CreateOptions& options) {
-  MVM_ASSIGN(Prepared prepared, Prepared::prepare(session, *options.file));
-  MVM_ASSIGN(auto api, session.api());
-  MVM_ASSIGN(const auto lab, find_lab(session, prepared.profile.name));
+  MVM_ASSIGN(const auto profile, read_profile(*options.file));
+  MVM_ASSIGN(const auto lab, find_lab(session, profile.name));
   if (!lab) return create(session, options);
-  prepared.request.lab = lab->id;
-  MVM_ASSIGN(const auto view, api.jobs.plan(session.caller(), prepared.request));
-  std::vector<std::string> changes;
-  for (const soap::PlannedNode& node : view.nodes) {
-    if (node.state != "kept") changes.push_back(node.state + " " + node.node);
-  }
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto vms, api.labs.vms(session.caller(), lab->id));
+  const auto changes = differences(profile, vms);
   if (!changes.empty()) {
     session.hint("mvm lab destroy " + lab->id);
     return Error(ErrorCode::kConflict, "found lab " + lab->id + " with other nodes (" + join(changes, ", ") +

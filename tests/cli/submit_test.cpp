@@ -417,14 +417,19 @@ TEST_F(Submit, LabFromAFile) {
 </lab>
 )xml");
   EXPECT_EQ(run({"lab", "create", lab}).out, "lab lab-1 created\n");
-  // Applying finds it, asks what would change, and makes nothing twice.
-  broker.planned = {.name = "lab",
-                    .nodes = {{.node = "node-0", .state = "kept"}, {.node = "node-1", .state = "kept"}}};
+  // Applying finds it, compares its VMs, and makes nothing twice.
+  const auto vm = [](const std::string& node, std::uint64_t memory) {
+    return soap::VmView{
+        .lab = "lab-1", .node = node, .driver = "lxc", .image = "host", .vcpus = 1, .memory = memory};
+  };
+  broker.vm_list = {vm("node-0", 256 << 20), vm("node-1", 256 << 20)};
   EXPECT_EQ(run({"lab", "apply", lab, "--parsable"}).out, "lab-1\n");
-  broker.planned.nodes[1].state = "new";
+  EXPECT_EQ(run({"lab", "apply", lab}).out, "lab lab-1 is as the file says\n");
+  broker.vm_list = {vm("node-0", 512 << 20), vm("node-7", 256 << 20)};
   const Ran differs = run({"lab", "apply", lab});
   EXPECT_EQ(differs.code, kOperationFailed);
-  EXPECT_THAT(differs.err, HasSubstr("found lab lab-1 with other nodes (new node-1)"));
+  EXPECT_THAT(differs.err,
+              HasSubstr("found lab lab-1 with other nodes (changed node-0, new node-1, removed node-7)"));
   EXPECT_EQ(broker.labs({})->size(), 1U);
   const Ran no_job = run({"submit", lab});
   EXPECT_EQ(no_job.code, kBadInput);
