@@ -43,7 +43,16 @@ bool named(const CLI::Option& option, const std::vector<std::string>& args) {
 
 }  // namespace
 
-CLI::Validator one_of(const std::vector<std::string>& words) { return CLI::IsMember(words).description(""); }
+CLI::Validator one_of(const std::vector<std::string>& words) {
+  return CLI::Validator(
+      [words](std::string& word) {
+        if (std::find(words.begin(), words.end(), word) != words.end()) return std::string();
+        const std::string near = topologies::near_miss(word, words);
+        return "found '" + cut(word, 60) + "', expected one of " + join(words, ", ") +
+               (near.empty() ? "" : "; did you mean " + near + "?");
+      },
+      "");
+}
 
 Result<std::chrono::milliseconds> parse_time(const std::string& text) {
   const bool plain = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
@@ -246,6 +255,10 @@ Grammar::Outcome Grammar::wrong_arguments(const Walk& walked, const CLI::ParseEr
     for (const std::string& flag : flags_of(root_)) flags.push_back(flag);
     const std::string near = topologies::near_miss(found, flags);
     if (found.starts_with("-") && !near.empty()) message += "; did you mean " + near + "?";
+  }
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    const std::string name = message.substr(0, message.find(' '));
+    message = "found no " + name + ", expected " + (name == "ARGV" ? "a program behind --" : "one");
   }
   return complaint(*walked.app, message);
 }

@@ -34,8 +34,11 @@ OfflinePlan plan_offline(const topologies::Profile& profile) {
       // Blocks whose sizes differ by one at most.
       const std::uint32_t node = nodes[i * used / processes.size()];
       plan.node_of[processes[i]] = node;
-      plan.nodes[node].processes.push_back(processes[i]);
     }
+  }
+  for (topologies::ProcessId process = 0; process < plan.node_of.size(); ++process) {
+    const std::uint32_t node = plan.node_of[process];
+    if (node != topologies::Drawing::kNowhere) plan.nodes[node].processes.push_back(process);
   }
   return plan;
 }

@@ -17,6 +17,7 @@
 
 #include "fakes/fake_broker_api.h"
 #include "mvm/base/file.h"
+#include "mvm/build/archive.h"
 #include "mvm/cli/run.h"
 #include "mvm/soap/identity.h"
 
@@ -105,16 +106,17 @@ class UnreliableJobs final : public soap::JobApi {
   int polls_ = 0;
 };
 
-/// An archive that is good enough to be compared: every file's name and content, sorted.
-inline Status pack_plainly(const std::filesystem::path& folder, const std::filesystem::path& archive) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (!entry.is_regular_file()) continue;
-    MVM_ASSIGN(files[entry.path().lexically_relative(folder).string()], read_file(entry.path(), 1 << 20));
-  }
-  std::string all;
-  for (const auto& [name, content] : files) all += name + '\0' + content + '\0';
-  return write_file_durably(archive, all);
+/// As the program does it.
+inline Status pack_for_real(const std::filesystem::path& folder, const std::filesystem::path& archive) {
+  std::ofstream out(archive, std::ios::binary);
+  const auto packed = build::pack_directory(folder, [&](std::string_view bytes) -> Status {
+    out << bytes;
+    return ok();
+  });
+  if (!packed) return packed.error();
+  out.close();
+  if (!out) return Error(ErrorCode::kIo, "cannot write " + archive.string());
+  return ok();
 }
 
 struct Ran {
@@ -165,7 +167,7 @@ class CliTest : public testing::Test {
                           if (on_sleep) on_sleep();
                         },
                     .interrupts = interrupts,
-                    .pack = pack_plainly,
+                    .pack = pack_for_real,
                     .checks = checks,
                     .version = "9.8.7",
                     .directory = folder};

@@ -1,5 +1,7 @@
 // From a file to a job and back: reading, packing, uploading, submitting, waiting, fetching.
 
+#include <fcntl.h>
+
 #include "cli/cli_fixture.h"
 #include "mvm/base/digest.h"
 
@@ -174,6 +176,20 @@ TEST_F(Submit, SendsTheBundleAndOnlyWhatTheStoreLacks) {
   write("src/heat.cpp", "int main() { return 0; }\n");
   EXPECT_EQ(run({"submit", file}).code, kDone);
   EXPECT_GT(broker.blob_bytes(), archive);
+}
+
+TEST_F(Submit, WhatIsSentIsTheFolder) {
+  write("src/deep/er/util.h", "#pragma once\n");
+  ASSERT_EQ(run({"submit", file}).code, kDone);
+  const std::string profile = broker.last_request().profile;
+  const std::size_t at = profile.find("<source");
+  const std::size_t digest = profile.find("digest=\"", at) + 8;
+  const std::string archive = write("archive", broker.blob(profile.substr(digest, 64)));
+  const UniqueFd fd(open(archive.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto unpacked = build::unpack(fd.get(), folder / "unpacked");
+  ASSERT_TRUE(unpacked) << unpacked.error().describe();
+  EXPECT_EQ(read(folder / "unpacked/heat.cpp"), "int main() {}\n");
+  EXPECT_EQ(read(folder / "unpacked/deep/er/util.h"), "#pragma once\n");
 }
 
 TEST_F(Submit, ParsableIsTheIdAlone) { EXPECT_EQ(run({"submit", file, "--parsable"}).out, "1\n"); }

@@ -25,8 +25,8 @@ TEST_F(Usage, WrongInputSaysWhatWasFoundAndWhatExpected) {
       {{"job", "lst"}, kBadInput, "did you mean list?"},
       {{"job"}, kBadInput, "mvm: error: found no verb after 'job'; expected one of list, status"},
       {{"job", "list", "--al"}, kBadInput, "did you mean --all?"},
-      {{"job", "list", "-o", "yaml"}, kBadInput, "yaml"},
-      {{"job", "status"}, kBadInput, "JOB is required"},
+      {{"job", "list", "-o", "yaml"}, kBadInput, "--output: found 'yaml', expected one of table, json, jsonl"},
+      {{"job", "status"}, kBadInput, "found no JOB, expected one"},
       {{"job", "status", "1", "2"}, kBadInput, "found '2'"},
       {{"job", "list", "--timeout", "soon"}, kBadInput, "--timeout"},
       {{"validate", "/nonexistent/job.xml"}, kBadInput, "/nonexistent/job.xml"},
@@ -36,9 +36,9 @@ TEST_F(Usage, WrongInputSaysWhatWasFoundAndWhatExpected) {
       {{"plan", "x.xml", "--set", "n=1", "--set", "n=2"}, kBadInput, "two values for 'n'"},
       {{"submit", "x.xml", "--wait=never"}, kBadInput, "--wait: found 'never', expected nothing or 'code'"},
       {{"queue", "top", "-n", "many"}, kBadInput, "many"},
-      {{"completion", "tcsh"}, kBadInput, "tcsh"},
+      {{"completion", "tcsh"}, kBadInput, "SHELL: found 'tcsh', expected one of bash, zsh, fish"},
       {{"whoami", "--token-file", "/nonexistent"}, kOperationFailed, "/nonexistent"},
-      {{"vm", "exec", "node-0"}, kBadInput, "ARGV is required"},
+      {{"vm", "exec", "node-0"}, kBadInput, "found no ARGV, expected a program behind --"},
       {{"reserve", "list"}, kBadInput, "found 'reserve'"},
   };
   for (const Wrong& wrong : cases) {
