@@ -247,6 +247,8 @@ GateResult check(std::string_view text, const std::string& file) {
   if (const std::string encoding = foreign_encoding(text); !encoding.empty()) {
     return refuse("found the encoding " + encoding + ", expected UTF-8");
   }
+  // libxml2 would take the first one for the end of the file.
+  if (text.find('\0') != std::string_view::npos) return refuse("found a NUL byte, expected UTF-8 text");
   schemas();  // initialises libxml2, once
   first_pass(text, file, result);
   // An unknown root is told by the structure check, in better words.
