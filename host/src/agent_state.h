@@ -30,8 +30,8 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   std::mutex mutex;  ///< guards labs
   std::map<std::string, std::shared_ptr<Lab>> labs;
 
-  std::thread watcher;       ///< notices the death of lab children
-  UniqueFd watch_changed;    ///< eventfd: the set of children changed, or stop
+  std::thread watcher;     ///< notices the death of lab children
+  UniqueFd watch_changed;  ///< eventfd: the set of children changed, or stop
   std::atomic<bool> stopping = false;
   std::mutex vm_events_mutex;
   std::vector<std::pair<std::string, osvm::VmEvent>> vm_events;  ///< driver and event, to be handled
@@ -51,6 +51,7 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] Status close_lab(const std::shared_ptr<Lab>& lab);
   /// The watcher's thread: events of VMs, deaths of lab children.
   void watch();
+  void await_hypervisors(const std::vector<std::shared_ptr<Lab>>& found);
   [[nodiscard]] Status reap_strangers();
 
   // nodes.cpp
@@ -68,9 +69,12 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   void mark_lost(const std::string& lab, Node& node, const std::string& why);
 
   // wiring.cpp
-  [[nodiscard]] Status wire_guest(const std::string& lab, const std::string& attempt, const DomainWiring& wiring);
+  [[nodiscard]] Status wire_guest(const std::string& lab, const std::string& attempt,
+                                  const DomainWiring& wiring);
   [[nodiscard]] Status wire_host(Lab& lab, const std::string& attempt, const nlohmann::json& steps);
-  [[nodiscard]] std::filesystem::path ring_folder(const Lab& lab) const { return config.shared_memory / lab.spec.lab; }
+  [[nodiscard]] std::filesystem::path ring_folder(const Lab& lab) const {
+    return config.shared_memory / lab.spec.lab;
+  }
 };
 
 }  // namespace mvm::host

@@ -15,7 +15,8 @@ Status LocalHostAgent::send_blob(const std::string& lab, const std::string& node
   return channel::send_blob(*channel, state_->blobs, digest, kPieceTimeout);
 }
 
-Status LocalHostAgent::fetch_blob(const std::string& lab, const std::string& node, const std::string& digest) {
+Status LocalHostAgent::fetch_blob(const std::string& lab, const std::string& node,
+                                  const std::string& digest) {
   MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, state_->channel_of(lab, node));
   return channel::fetch_blob(*channel, state_->blobs, digest, state_->blobs.limits().blob, kPieceTimeout);
 }

@@ -54,13 +54,17 @@ json to_json(const HostInfo& info) {
                       {"digest", image.digest},
                       {"toolchains", image.toolchains},
                       {"drivers", image.drivers}});
-  return {{"name", info.name},     {"architecture", info.architecture}, {"vcpus", info.vcpus},
-          {"memory", info.memory}, {"disk", info.disk},                 {"drivers", drivers},
+  return {{"name", info.name},   {"architecture", info.architecture},
+          {"vcpus", info.vcpus}, {"memory", info.memory},
+          {"disk", info.disk},   {"drivers", drivers},
           {"images", images}};
 }
 
 json to_json(const LabSpec& spec) {
-  return {{"lab", spec.lab}, {"owner", spec.owner}, {"secret", spec.secret}, {"subnet", spec.subnet},
+  return {{"lab", spec.lab},
+          {"owner", spec.owner},
+          {"secret", spec.secret},
+          {"subnet", spec.subnet},
           {"proxy", spec.proxy}};
 }
 
@@ -69,8 +73,8 @@ json to_json(const LabInfo& info) {
 }
 
 json to_json(const NodeSpec& spec) {
-  return {{"lab", spec.lab},       {"node", spec.node},     {"job", spec.job},       {"driver", spec.driver},
-          {"image", spec.image},   {"vcpus", spec.vcpus},   {"memory", spec.memory}, {"address", spec.address}};
+  return {{"lab", spec.lab},     {"node", spec.node},   {"job", spec.job},       {"driver", spec.driver},
+          {"image", spec.image}, {"vcpus", spec.vcpus}, {"memory", spec.memory}, {"address", spec.address}};
 }
 
 json to_json(const NodeInfo& info) {
@@ -85,6 +89,20 @@ json to_json(const Inventory& inventory) {
   json nodes = json::array();
   for (const NodeInfo& node : inventory.nodes) nodes.push_back(to_json(node));
   return {{"labs", inventory.labs}, {"nodes", nodes}};
+}
+
+json to_json(const HostEvents& page, std::string& blobs) {
+  json events = json::array();
+  for (const HostEvent& event : page.events) {
+    blobs += event.blob;
+    events.push_back({{"seq", event.seq},
+                      {"lab", event.lab},
+                      {"node", event.node},
+                      {"event", event.event},
+                      {"args", event.args},
+                      {"size", event.blob.size()}});
+  }
+  return {{"epoch", page.epoch}, {"events", events}};
 }
 
 Result<HostInfo> host_info_from(const json& j) {
@@ -111,9 +129,11 @@ Result<HostInfo> host_info_from(const json& j) {
 
 Result<LabSpec> lab_spec_from(const json& j) {
   return guarded("lab", [&] {
-    return LabSpec{
-        .lab = j.at("lab"), .owner = j.at("owner"), .secret = j.at("secret"), .subnet = j.at("subnet"),
-        .proxy = j.at("proxy")};
+    return LabSpec{.lab = j.at("lab"),
+                   .owner = j.at("owner"),
+                   .secret = j.at("secret"),
+                   .subnet = j.at("subnet"),
+                   .proxy = j.at("proxy")};
   });
 }
 
@@ -137,6 +157,24 @@ Result<Inventory> inventory_from(const json& j) {
     for (const json& node : j.at("nodes")) inventory.nodes.push_back(read_node_info(node));
     return inventory;
   });
+}
+
+Result<HostEvents> host_events_from(const json& j, std::string_view blobs) {
+  auto page = guarded("events of a host", [&] {
+    HostEvents found{.epoch = j.at("epoch"), .events = {}};
+    for (const json& e : j.at("events")) {
+      const std::size_t size = std::min(e.at("size").get<std::size_t>(), blobs.size());
+      found.events.push_back({.seq = e.at("seq"),
+                              .lab = e.at("lab"),
+                              .node = e.at("node"),
+                              .event = e.at("event"),
+                              .args = e.at("args"),
+                              .blob = std::string(blobs.substr(0, size))});
+      blobs.remove_prefix(size);
+    }
+    return found;
+  });
+  return page;
 }
 
 }  // namespace mvm::host

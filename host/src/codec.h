@@ -14,6 +14,8 @@ namespace mvm::host {
 [[nodiscard]] nlohmann::json to_json(const NodeSpec& spec);
 [[nodiscard]] nlohmann::json to_json(const NodeInfo& info);
 [[nodiscard]] nlohmann::json to_json(const Inventory& inventory);
+/// The events' blobs, one after the other, are appended to `blobs`.
+[[nodiscard]] nlohmann::json to_json(const HostEvents& page, std::string& blobs);
 
 /// kCorrupt where a field is missing or has another type.
 [[nodiscard]] Result<HostInfo> host_info_from(const nlohmann::json& json);
@@ -22,5 +24,6 @@ namespace mvm::host {
 [[nodiscard]] Result<NodeSpec> node_spec_from(const nlohmann::json& json);
 [[nodiscard]] Result<NodeInfo> node_info_from(const nlohmann::json& json);
 [[nodiscard]] Result<Inventory> inventory_from(const nlohmann::json& json);
+[[nodiscard]] Result<HostEvents> host_events_from(const nlohmann::json& json, std::string_view blobs);
 
 }  // namespace mvm::host

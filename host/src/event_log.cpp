@@ -1,5 +1,7 @@
 #include "event_log.h"
 
+#include <algorithm>
+
 #include "mvm/base/digest.h"
 
 namespace mvm::host {
@@ -39,8 +41,8 @@ HostEvents EventLog::after(const std::string& epoch, std::uint64_t seq, std::chr
   HostEvents page{.epoch = epoch_, .events = {}};
   std::size_t bytes = 0;
   for (const HostEvent& event : entries_) {
-    if (page.events.size() >= kMaxPage || bytes >= kMaxPageBytes) break;
     bytes += event.blob.size() + 256;
+    if (page.events.size() >= kMaxPage || (bytes > kMaxPageBytes && !page.events.empty())) break;
     page.events.push_back(event);
   }
   return page;

@@ -11,9 +11,9 @@
 
 namespace mvm::host {
 
-/// An ordered buffer of events with a long poll. Thread-safe. It stays small: each node has at most one event of
-/// its kernel in it. What comes from kernels is not lost when this process dies: a kernel sends again what was not
-/// acknowledged.
+/// An ordered buffer of events with a long poll. Thread-safe. It stays small: each node has at most one event
+/// of its kernel in it. What comes from kernels is not lost when this process dies: a kernel sends again what
+/// was not acknowledged.
 class EventLog {
  public:
   EventLog();
@@ -33,7 +33,7 @@ class EventLog {
 
  private:
   static constexpr std::size_t kMaxPage = 512;
-  static constexpr std::size_t kMaxPageBytes = 4U << 20;
+  static constexpr std::size_t kMaxPageBytes = 3U << 20;
 
   std::uint64_t append(HostEvent event);
 

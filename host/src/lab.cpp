@@ -16,7 +16,8 @@ Result<nlohmann::json> read_json(const std::filesystem::path& path) {
 std::vector<std::filesystem::path> folders_in(const std::filesystem::path& path) {
   std::vector<std::filesystem::path> found;
   std::error_code problem;
-  for (std::filesystem::directory_iterator item(path, problem), end; !problem && item != end; item.increment(problem))
+  for (std::filesystem::directory_iterator item(path, problem), end; !problem && item != end;
+       item.increment(problem))
     if (item->is_directory(problem)) found.push_back(item->path());
   return found;
 }

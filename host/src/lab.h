@@ -16,7 +16,8 @@
 
 namespace mvm::host {
 
-/// One node. `work` is held while it is made, wired or destroyed; `mutex` guards the fields below it, briefly.
+/// One node. `work` is held while it is made, wired or destroyed; `mutex` guards the fields below it,
+/// briefly.
 struct Node {
   explicit Node(NodeSpec node_spec, std::filesystem::path node_folder)
       : spec(std::move(node_spec)), folder(std::move(node_folder)) {}

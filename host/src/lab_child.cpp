@@ -42,8 +42,9 @@ class LabChild {
     child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
     MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain, .secret = std::move(secret)}));
-    const std::string address =
-        !options.advertise.empty() ? "0.0.0.0" : options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
+    const std::string address = !options.advertise.empty()       ? "0.0.0.0"
+                                : options.bridge_address.empty() ? "127.0.0.1"
+                                                                 : options.bridge_address;
     MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));
     MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
     return child;
@@ -109,8 +110,9 @@ class LabChild {
     if (result)
       reply = {{"ok", true}, {"result", std::move(*result)}};
     else
-      reply = {{"ok", false},
-               {"error", {{"code", to_string(result.error().code())}, {"message", result.error().describe()}}}};
+      reply = {
+          {"ok", false},
+          {"error", {{"code", to_string(result.error().code())}, {"message", result.error().describe()}}}};
     return send_frame(client.socket.get(), reply).has_value();
   }
 
@@ -135,7 +137,8 @@ class LabChild {
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
     const std::string attempt = args.at("attempt");
     for (const json& peer : args.at("peers"))
-      MVM_TRY(proxy_->add_peer(peer.at("name"), peer.value("address", ""), peer.value("port", std::uint16_t{0})));
+      MVM_TRY(
+          proxy_->add_peer(peer.at("name"), peer.value("address", ""), peer.value("port", std::uint16_t{0})));
     const json& links = args.at("links");
     if (links.size() != descriptors.size())
       return Error(ErrorCode::kCorrupt, "a descriptor for each link was expected");
@@ -199,7 +202,8 @@ class LabChild {
 /// Everything that needs privilege is open; from here on the process can do nothing but move messages.
 Status drop_privileges(unsigned user) {
   if (user != 0) {
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0)
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 ||
+        ::setresuid(user, user, user) != 0)
       return Error::from_errno(errno, "become user " + std::to_string(user));
   }
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return Error::from_errno(errno, "no_new_privs");

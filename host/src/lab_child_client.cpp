@@ -62,9 +62,17 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesys
   const UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!output) return Error::from_errno(errno, "open " + log.string());
   SpawnOptions spawn;
-  spawn.argv = {program.string(), "lab", options.lab, "--domain", options.domain, "--folder",
-                options.folder.string(), "--user", std::to_string(options.user)};
-  if (!options.bridge_address.empty()) spawn.argv.insert(spawn.argv.end(), {"--bridge", options.bridge_address});
+  spawn.argv = {program.string(),
+                "lab",
+                options.lab,
+                "--domain",
+                options.domain,
+                "--folder",
+                options.folder.string(),
+                "--user",
+                std::to_string(options.user)};
+  if (!options.bridge_address.empty())
+    spawn.argv.insert(spawn.argv.end(), {"--bridge", options.bridge_address});
   if (!options.advertise.empty()) spawn.argv.insert(spawn.argv.end(), {"--advertise", options.advertise});
   spawn.standard_output = output.get();
   spawn.standard_error = output.get();

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <future>
+#include <set>
 
 #include "agent_state.h"
 #include "mvm/base/file.h"
@@ -17,6 +18,7 @@ namespace {
 
 /// Unprivileged user of lab children where the daemon is root: nobody.
 constexpr unsigned kChildUser = 65534;
+constexpr std::chrono::seconds kHypervisorPatience{5};
 
 }  // namespace
 
@@ -162,8 +164,24 @@ void LocalHostAgent::State::watch() {
       }
       mvm::log::warning("lab.child_lost", {{"lab", owners[i]->spec.lab}});
       log.add({.lab = owners[i]->spec.lab,
-                     .event = "lab.child",
-                     .args = {{"lost", true}, {"reason", "the lab's proxy process ended unexpectedly"}}});
+               .event = "lab.child",
+               .args = {{"lost", true}, {"reason", "the lab's proxy process ended unexpectedly"}}});
+    }
+  }
+}
+
+/// A hypervisor that is still being connected cannot say whether its VMs live: give it a moment.
+void LocalHostAgent::State::await_hypervisors(const std::vector<std::shared_ptr<Lab>>& found) {
+  std::set<std::string> drivers;
+  for (const auto& lab : found)
+    for (const auto& [name, node] : lab->nodes) drivers.insert(node->spec.driver);
+  const auto deadline = clock.now() + kHypervisorPatience;
+  for (const std::string& driver : drivers) {
+    osvm::Hypervisor* wanted = hypervisor(driver);
+    while (wanted != nullptr && clock.now() < deadline) {
+      auto listed = wanted->list();
+      if (listed || listed.error().code() != ErrorCode::kUnavailable) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
 }
@@ -175,6 +193,7 @@ Status LocalHostAgent::recover() {
     mvm::log::warning("host.broken_record", {{"path", path.string()}});
     MVM_TRY(remove_tree(path));
   }
+  state_->await_hypervisors(found);
   for (const std::shared_ptr<Lab>& lab : found) {
     {
       const std::lock_guard lock(state_->mutex);
@@ -185,8 +204,9 @@ Status LocalHostAgent::recover() {
       mvm::log::warning("lab.network", {{"lab", lab->spec.lab}, {"why", opened.error().describe()}});
     for (const auto& [name, node] : lab->nodes) {
       osvm::Hypervisor* driver = state_->hypervisor(node->spec.driver);
-      auto vm = driver != nullptr ? driver->find(vm_id(lab->spec.lab, name))
-                                  : Result<osvm::VmInfo>(Error(ErrorCode::kNotFound, "its driver is not configured"));
+      auto vm = driver != nullptr
+                    ? driver->find(vm_id(lab->spec.lab, name))
+                    : Result<osvm::VmInfo>(Error(ErrorCode::kNotFound, "its driver is not configured"));
       if (!vm && vm.error().code() == ErrorCode::kNotFound) {
         state_->mark_lost(lab->spec.lab, *node, "it was gone when the host daemon came back");
         continue;
@@ -199,8 +219,8 @@ Status LocalHostAgent::recover() {
   return state_->reap_strangers();
 }
 
-/// VMs in folders of ours that are on no record. Networks and rings need no such search: their lab's record is
-/// written before they are made and removed after they are gone.
+/// VMs in folders of ours that are on no record. Networks and rings need no such search: their lab's record
+/// is written before they are made and removed after they are gone.
 Status LocalHostAgent::State::reap_strangers() {
   const std::string ours = (config.state / "labs").string() + "/";
   for (const auto& hypervisor : hypervisors) {

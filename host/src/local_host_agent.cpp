@@ -18,7 +18,8 @@ namespace {
 constexpr std::uint64_t kReserved = 1ULL << 30;  // memory left to the host itself
 
 std::uint64_t machine_memory() {
-  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 std::string machine_architecture() {
@@ -58,7 +59,8 @@ LocalHostAgent::LocalHostAgent(std::shared_ptr<State> state) : state_(std::move(
 Result<std::unique_ptr<LocalHostAgent>> LocalHostAgent::create(
     HostConfig config, std::vector<std::unique_ptr<osvm::Hypervisor>> hypervisors, BlobStore& blobs,
     const Clock& clock) {
-  if (config.vcpus == 0) config.vcpus = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  if (config.vcpus == 0)
+    config.vcpus = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   if (config.memory == 0) config.memory = std::max(machine_memory(), 2 * kReserved) - kReserved;
   // Containers' users must reach what is bound from below; they cannot list it.
   MVM_TRY(make_folders(config.state / "labs", 0711));
@@ -75,6 +77,8 @@ Result<std::unique_ptr<LocalHostAgent>> LocalHostAgent::create(
   state->watcher = std::thread([self = state.get()] { self->watch(); });
   return std::unique_ptr<LocalHostAgent>(new LocalHostAgent(std::move(state)));
 }
+
+void LocalHostAgent::stop() { state_->log.close(); }
 
 LocalHostAgent::~LocalHostAgent() {
   for (const auto& hypervisor : state_->hypervisors) hypervisor->on_event({});
@@ -172,11 +176,9 @@ void LocalHostAgent::State::look_for_lost(const std::string& driver) {
     }
   }
   for (const auto& [lab, node] : nodes) {
-    {
-      // One that is being booted has no VM yet; whoever boots it will see its fate.
-      const std::lock_guard lock(node->mutex);
-      if (node->state == NodeState::kBooting) continue;
-    }
+    // One that is being booted has no VM yet; whoever boots it will see its fate.
+    const std::unique_lock work(node->work, std::try_to_lock);
+    if (!work) continue;
     auto vm = reached->find(vm_id(lab, node->spec.node));
     if (!vm && vm.error().code() == ErrorCode::kNotFound)
       mark_lost(lab, *node, "its VM went while the hypervisor's daemon was away");

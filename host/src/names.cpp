@@ -47,8 +47,6 @@ Result<std::string> bridge_address(const std::string& subnet) {
   return text;
 }
 
-std::string node_token(const LabSpec& lab, const std::string& node) {
-  return sha256_hex("node-soap/" + lab.secret + "/" + node);
-}
+std::string node_token(const LabSpec& lab) { return sha256_hex("node-soap/" + lab.secret); }
 
 }  // namespace mvm::host

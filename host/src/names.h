@@ -10,7 +10,8 @@
 
 namespace mvm::host {
 
-/// Port of the SOAP service inside every node; process nodes, which share the host's address, count up from it.
+/// Port of the SOAP service inside every node; process nodes, which share the host's address, count up from
+/// it.
 inline constexpr std::uint16_t kNodeSoapPort = 7790;
 
 /// kInvalid unless `id` is [a-z0-9-], begins with a letter or digit, and has 1..`longest` characters.
@@ -24,7 +25,7 @@ inline constexpr std::uint16_t kNodeSoapPort = 7790;
 [[nodiscard]] std::string network_name(const std::string& lab);
 /// The host's own address on a lab's subnet: the first one.
 [[nodiscard]] Result<std::string> bridge_address(const std::string& subnet);
-/// The secret token of a node's SOAP service, known to the host and that node.
-[[nodiscard]] std::string node_token(const LabSpec& lab, const std::string& node);
+/// The token of the SOAP services inside a lab's nodes, known to the host and those nodes: they call each other.
+[[nodiscard]] std::string node_token(const LabSpec& lab);
 
 }  // namespace mvm::host

@@ -41,7 +41,8 @@ std::string tail_of_console(osvm::Hypervisor& driver, const std::string& vm) {
 
 }  // namespace
 
-Result<std::shared_ptr<Node>> LocalHostAgent::State::find_node(const std::string& lab, const std::string& node) {
+Result<std::shared_ptr<Node>> LocalHostAgent::State::find_node(const std::string& lab,
+                                                               const std::string& node) {
   MVM_ASSIGN(const std::shared_ptr<Lab> owner, find_lab(lab));
   const std::lock_guard lock(owner->mutex);
   const auto found = owner->nodes.find(node);
@@ -78,8 +79,15 @@ Result<osvm::VmSpec> LocalHostAgent::State::vm_spec(const Lab& lab, const Node& 
   const std::string work = plain ? osvm::work_folder(node.folder).string() : "/work";
   const std::string channel =
       wanted.driver == "qemu" ? "virtio:" + std::string(osvm::kControlPort) : "unix:" + run + "/channel.sock";
-  spec.argv = {"/opt/mvm/bin/mvm-kernel", "--node", wanted.lab + "/" + wanted.node, "--channel", channel,
-               "--work", work, "--run", run};
+  spec.argv = {"/opt/mvm/bin/mvm-kernel",
+               "--node",
+               wanted.lab + "/" + wanted.node,
+               "--channel",
+               channel,
+               "--work",
+               work,
+               "--run",
+               run};
   if (!wanted.address.empty() && !plain && !lab.spec.subnet.empty()) {
     MVM_ASSIGN(const osvm::Subnet net, osvm::parse_subnet(lab.spec.subnet));
     MVM_ASSIGN(const std::string gateway, bridge_address(lab.spec.subnet));
@@ -117,7 +125,8 @@ void LocalHostAgent::State::on_boot(const std::string& lab, Node& node, const st
   mark_lost(lab, node, "its guest was booted again by itself");
 }
 
-Status LocalHostAgent::State::open_channel(const std::shared_ptr<Lab>& lab, const std::shared_ptr<Node>& node) {
+Status LocalHostAgent::State::open_channel(const std::shared_ptr<Lab>& lab,
+                                           const std::shared_ptr<Node>& node) {
   MVM_TRY(make_folders(osvm::run_folder(node->folder)));
   channel::HostEnd::Options options;
   options.path = osvm::channel_socket(node->folder);
@@ -186,14 +195,17 @@ Status LocalHostAgent::State::introduce(Lab& lab, Node& node) {
                           {"soap",
                            {{"address", address},
                             {"port", plain ? 0 : kNodeSoapPort},
-                            {"token", node_token(lab.spec, node.spec.node)}}}};
-  MVM_ASSIGN(const channel::Reply configured,
-             node.channel->call("node.configure", configure, kIntroduceTimeout));
+                            {"token", node_token(lab.spec)}}}};
+  auto configured = node.channel->call("node.configure", configure, kIntroduceTimeout);
+  // A node whose SOAP plug-in did not load still runs jobs.
+  if (!configured && configured.error().code() != ErrorCode::kUnsupported)
+    return std::move(configured).error();
   MVM_ASSIGN(channel::Reply info, node.channel->call("node.info", json::object(), kIntroduceTimeout));
   const std::lock_guard lock(node.mutex);
   node.known_hosts = hosts_text;
   node.details = std::move(info.result);
-  if (const json soap = configured.result.value("soap", json::object()); soap.contains("port"))
+  const json soap = configured ? configured->result.value("soap", json::object()) : json::object();
+  if (soap.contains("port"))
     node.wsdl = "http://" + address + ":" + std::to_string(soap.value("port", 0)) + "/?wsdl";
   return ok();
 }
@@ -202,7 +214,8 @@ namespace {
 
 NodeInfo info_of(Node& node) {
   const std::lock_guard lock(node.mutex);
-  return {.spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = node.wsdl, .details = node.details};
+  return {
+      .spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = node.wsdl, .details = node.details};
 }
 
 bool same(const NodeSpec& a, const NodeSpec& b) { return to_json(a) == to_json(b); }
@@ -221,7 +234,8 @@ Result<NodeInfo> LocalHostAgent::ensure_node(const NodeSpec& spec, std::chrono::
     node = entry;
   }
   if (!same(node->spec, spec))
-    return Error(ErrorCode::kConflict, "node " + spec.node + " of lab " + spec.lab + " exists as something else");
+    return Error(ErrorCode::kConflict,
+                 "node " + spec.node + " of lab " + spec.lab + " exists as something else");
   const std::lock_guard work(node->work);
   NodeState state = NodeState::kBooting;
   {
@@ -279,7 +293,8 @@ Status LocalHostAgent::suspend_node(const std::string& lab, const std::string& n
 }
 
 Result<CallReply> LocalHostAgent::call(const std::string& lab, const std::string& node, const std::string& op,
-                                       const json& args, std::string blob, std::chrono::milliseconds timeout) {
+                                       const json& args, std::string blob,
+                                       std::chrono::milliseconds timeout) {
   MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, state_->channel_of(lab, node));
   MVM_ASSIGN(channel::Reply reply, channel->call(op, args, timeout, std::move(blob)));
   return CallReply{std::move(reply.result), std::move(reply.blob)};
@@ -304,11 +319,13 @@ Result<Inventory> LocalHostAgent::inventory() {
   return found;
 }
 
-Result<std::string> LocalHostAgent::console(const std::string& lab, const std::string& name, std::uint64_t offset) {
+Result<std::string> LocalHostAgent::console(const std::string& lab, const std::string& name,
+                                            std::uint64_t offset) {
   MVM_ASSIGN(const std::shared_ptr<Node> node, state_->find_node(lab, name));
   osvm::Hypervisor* driver = state_->hypervisor(node->spec.driver);
   if (driver == nullptr)
-    return Error(ErrorCode::kUnsupported, "host " + state_->config.name + " has no driver " + node->spec.driver);
+    return Error(ErrorCode::kUnsupported,
+                 "host " + state_->config.name + " has no driver " + node->spec.driver);
   MVM_ASSIGN(osvm::ConsolePiece piece, driver->console(vm_id(lab, name), offset, 65536));
   return std::move(piece.bytes);
 }

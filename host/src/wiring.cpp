@@ -69,7 +69,9 @@ class Rings {
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  [[nodiscard]] std::filesystem::path path(const std::string& id) const { return folder_ / sha256_hex(id).substr(0, 16); }
+  [[nodiscard]] std::filesystem::path path(const std::string& id) const {
+    return folder_ / sha256_hex(id).substr(0, 16);
+  }
   std::filesystem::path folder_;
 };
 
@@ -81,8 +83,8 @@ std::vector<std::string> queues_of(const json& process) {
 }
 
 /// Gives `proc` (or, where empty, the kernel) its descriptors, as many in a frame as fit.
-Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::string& attempt, const std::string& proc,
-                 const std::vector<std::string>& ids) {
+Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::string& attempt,
+                 const std::string& proc, const std::vector<std::string>& ids) {
   for (std::size_t first = 0; first < ids.size(); first += kDescriptorsPerFrame) {
     json part = json::array();
     std::vector<UniqueFd> descriptors;
@@ -93,8 +95,8 @@ Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::strin
       descriptors.push_back(std::move(descriptor));
       part.push_back(ids[i]);
     }
-    MVM_TRY(channel.call("wire.queues", {{"attempt", attempt}, {"proc", proc}, {"ids", part}}, kWireTimeout, {},
-                         numbers));
+    MVM_TRY(channel.call("wire.queues", {{"attempt", attempt}, {"proc", proc}, {"ids", part}}, kWireTimeout,
+                         {}, numbers));
   }
   return ok();
 }
@@ -111,7 +113,8 @@ Status carry(LabChildClient& child, const Rings& rings, const std::string& attem
       owned.push_back(std::move(descriptor));
       links.push_back(proxies[i]);
     }
-    MVM_TRY(child.call("proxy.carry", {{"attempt", attempt}, {"peers", peers}, {"links", links}}, descriptors));
+    MVM_TRY(
+        child.call("proxy.carry", {{"attempt", attempt}, {"peers", peers}, {"links", links}}, descriptors));
   }
   return ok();
 }
@@ -137,7 +140,8 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
 
   std::map<std::string, json> by_node;
   for (const json& process : steps.at("processes"))
-    by_node.try_emplace(process.at("node").get<std::string>(), json::array()).first->second.push_back(process);
+    by_node.try_emplace(process.at("node").get<std::string>(), json::array())
+        .first->second.push_back(process);
   for (const auto& [node, processes] : by_node) {
     MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab.spec.lab, node));
     std::set<std::string> all;
@@ -149,10 +153,14 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
     MVM_TRY(hand_over(*channel, rings, attempt, "", {all.begin(), all.end()}));
     json queues = json::array();
     for (const std::string& id : all) queues.push_back({{"id", id}});
-    const json apply = {{"attempt", attempt},       {"generation", steps.at("generation")},
-                        {"domain", steps.value("domain", "")}, {"secret", ""},
-                        {"queues", queues},         {"processes", processes},
-                        {"peers", json::array()},   {"proxies", json::array()}};
+    const json apply = {{"attempt", attempt},
+                        {"generation", steps.at("generation")},
+                        {"domain", steps.value("domain", "")},
+                        {"secret", ""},
+                        {"queues", queues},
+                        {"processes", processes},
+                        {"peers", json::array()},
+                        {"proxies", json::array()}};
     MVM_TRY(channel->call("wire.apply", apply, kWireTimeout));
   }
 
@@ -165,7 +173,8 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
     child = lab.child;
   }
   if (!child)
-    return Error(ErrorCode::kConflict, "lab " + lab.spec.lab + " was made without a proxy, but a link needs one");
+    return Error(ErrorCode::kConflict,
+                 "lab " + lab.spec.lab + " was made without a proxy, but a link needs one");
   return carry(*child, rings, attempt, steps.value("peers", json::array()), proxies);
 }
 

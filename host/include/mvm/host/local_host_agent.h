@@ -21,14 +21,14 @@ struct HostImage {
 
 /// What a host daemon is configured with. Frozen after start.
 struct HostConfig {
-  std::string name;                  ///< unique among hosts
-  std::filesystem::path state;       ///< labs/ lives here
+  std::string name;                                      ///< unique among hosts
+  std::filesystem::path state;                           ///< labs/ lives here
   std::filesystem::path shared_memory = "/dev/shm/mvm";  ///< rings: <shared_memory>/LAB
-  std::filesystem::path node_tree;   ///< the tree that nodes see as /opt/mvm
-  std::filesystem::path program;     ///< mvmd itself, to start lab children
-  std::string advertise;             ///< address where other hosts reach lab proxies; empty: only this host
-  std::uint32_t vcpus = 0;           ///< for labs; 0: all of the machine's
-  std::uint64_t memory = 0;          ///< bytes for labs; 0: the machine's less 1 GiB
+  std::filesystem::path node_tree;                       ///< the tree that nodes see as /opt/mvm
+  std::filesystem::path program;                         ///< mvmd itself, to start lab children
+  std::string advertise;     ///< address where other hosts reach lab proxies; empty: only this host
+  std::uint32_t vcpus = 0;   ///< for labs; 0: all of the machine's
+  std::uint64_t memory = 0;  ///< bytes for labs; 0: the machine's less 1 GiB
   std::vector<HostImage> images;
 };
 
@@ -40,6 +40,8 @@ class LocalHostAgent final : public HostAgent {
   [[nodiscard]] static Result<std::unique_ptr<LocalHostAgent>> create(
       HostConfig config, std::vector<std::unique_ptr<osvm::Hypervisor>> hypervisors, BlobStore& blobs,
       const Clock& clock);
+  /// Wakes whoever waits for events; no event follows. Before the destructor.
+  void stop();
   /// Lets go: nodes and lab children live on, to be adopted by the next daemon.
   ~LocalHostAgent() override;
 
@@ -50,7 +52,8 @@ class LocalHostAgent final : public HostAgent {
   [[nodiscard]] Result<HostInfo> describe() override;
   [[nodiscard]] Result<LabInfo> ensure_lab(const LabSpec& spec) override;
   [[nodiscard]] Status destroy_lab(const std::string& lab) override;
-  [[nodiscard]] Result<NodeInfo> ensure_node(const NodeSpec& spec, std::chrono::milliseconds timeout) override;
+  [[nodiscard]] Result<NodeInfo> ensure_node(const NodeSpec& spec,
+                                             std::chrono::milliseconds timeout) override;
   [[nodiscard]] Status destroy_node(const std::string& lab, const std::string& node) override;
   [[nodiscard]] Status suspend_node(const std::string& lab, const std::string& node, bool suspend) override;
   [[nodiscard]] Result<CallReply> call(const std::string& lab, const std::string& node, const std::string& op,

@@ -138,7 +138,8 @@ class HostAgent {
                                                      std::chrono::milliseconds timeout) = 0;
   [[nodiscard]] virtual Status destroy_node(const std::string& lab, const std::string& node) = 0;
   /// True: suspend; false: resume. kUnsupported where the driver cannot.
-  [[nodiscard]] virtual Status suspend_node(const std::string& lab, const std::string& node, bool suspend) = 0;
+  [[nodiscard]] virtual Status suspend_node(const std::string& lab, const std::string& node,
+                                            bool suspend) = 0;
 
   /// One operation of the node's kernel (docs/formats/guest-channel.md). `blob` goes with the request.
   [[nodiscard]] virtual Result<CallReply> call(const std::string& lab, const std::string& node,

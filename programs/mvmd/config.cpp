@@ -1,0 +1,161 @@
+#include "config.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <charconv>
+#include <iostream>
+#include <map>
+
+namespace mvm::programs {
+namespace {
+
+std::string host_name() {
+  std::array<char, 65> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "localhost";
+  std::string plain;
+  for (const char c : std::string_view(name.data()))
+    plain += (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ? c
+             : (c >= 'A' && c <= 'Z')                                     ? static_cast<char>(c + 32)
+                                                                          : '-';
+  return plain.substr(0, 63);
+}
+
+/// "127.0.0.1:7780" in its parts.
+std::string take_listen(const std::string& text, DaemonConfig& config) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return "found \"" + text + "\", expected ADDRESS:PORT";
+  unsigned port = 0;
+  const std::string digits = text.substr(colon + 1);
+  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (problem != std::errc{} || end != digits.data() + digits.size() || port > 65535)
+    return "found port \"" + digits + "\", expected 0 to 65535";
+  config.address = text.substr(0, colon);
+  config.port = static_cast<std::uint16_t>(port);
+  return "";
+}
+
+/// "NAME=https://ADDRESS:PORT" in its parts.
+std::string take_host(const std::string& text, DaemonConfig& config) {
+  const std::size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos || text.compare(equals + 1, 8, "https://") != 0)
+    return "found \"" + text + "\", expected NAME=https://ADDRESS:PORT";
+  config.hosts.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  return "";
+}
+
+}  // namespace
+
+DaemonCommand read_command(int argc, char** argv) {
+  DaemonCommand command;
+  DaemonConfig& config = command.config;
+  std::error_code ignored;
+  config.program = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  config.name = host_name();
+  if (argc > 1 && std::string_view(argv[1]) == "lab") {
+    command.verb = DaemonCommand::Verb::kLabChild;
+    return command;
+  }
+  if (argc > 1 && std::string_view(argv[1]) == "policy") {
+    command.verb = DaemonCommand::Verb::kPolicyChild;
+    return command;
+  }
+
+  CLI::App app("mvmd: the host daemon of MVM. With no configuration it is host and broker on one machine.");
+  app.set_config("--config", "", "Read flags from this file (lines of name=value)");
+  bool stop = false;
+  bool list = false;
+  bool foreground = false;
+  std::string listen = "127.0.0.1:7780";
+  std::string level = "info";
+  std::vector<std::string> hosts;
+  app.add_option("--state", config.state, "Folder of the daemon's state")
+      ->envname("MVM_STATE")
+      ->capture_default_str();
+  app.add_option("--shared-memory", config.shared_memory, "Folder of the labs' rings, on a tmpfs")
+      ->envname("MVM_SHARED_MEMORY")
+      ->capture_default_str();
+  app.add_option("--listen", listen, "ADDRESS:PORT of the services; plain HTTP, so loopback only")
+      ->envname("MVM_LISTEN")
+      ->capture_default_str();
+  app.add_option("--name", config.name, "Name of this host")->envname("MVM_HOST_NAME")->capture_default_str();
+  app.add_option("--node-tree", config.node_tree, "The tree that nodes see as /opt/mvm")
+      ->envname("MVM_NODE_TREE")
+      ->capture_default_str();
+  app.add_option("--images", config.images, "Folder of further image descriptions (*.xml)")
+      ->envname("MVM_IMAGES");
+  app.add_option("--qemu-image", config.qemu_image, "Folder with kernel and initramfs for QEMU guests")
+      ->envname("MVM_QEMU_IMAGE");
+  app.add_option("--drivers", config.drivers, "Drivers to offer: lxc, qemu, process (no isolation)")
+      ->envname("MVM_DRIVERS")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"lxc", "qemu", "process"}))
+      ->capture_default_str();
+  app.add_option("--libvirt-lxc", config.lxc_uri, "libvirt URI of the LXC driver [lxc:///]")
+      ->envname("MVM_LIBVIRT_LXC");
+  app.add_option("--libvirt-qemu", config.qemu_uri, "libvirt URI of the QEMU driver [qemu:///system]")
+      ->envname("MVM_LIBVIRT_QEMU");
+  app.add_option("--advertise", config.advertise, "Address where other hosts reach this one")
+      ->envname("MVM_ADVERTISE");
+  app.add_option("--vcpus", config.vcpus, "Processors that labs may use [all]")->envname("MVM_VCPUS");
+  app.add_option("--memory", config.memory, "Memory that labs may use, in bytes or such as 8G [all but 1G]")
+      ->envname("MVM_MEMORY")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--subnets", config.subnets, "Address pool of the labs' networks")
+      ->envname("MVM_SUBNETS")
+      ->capture_default_str();
+  app.add_option("--placement", config.placement, "Policy component that places nodes on hosts")
+      ->envname("MVM_PLACEMENT")
+      ->capture_default_str();
+  app.add_option("--order", config.order, "Policy component that orders waiting jobs")
+      ->envname("MVM_ORDER")
+      ->capture_default_str();
+  app.add_option("--log-level", level, "debug, info, warning or error")
+      ->envname("MVM_LOG_LEVEL")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_option("--log-file", config.log_file, "Log here instead of standard error")
+      ->envname("MVM_LOG_FILE");
+  app.add_option("--host", hosts, "A further host of this broker: NAME=https://ADDRESS:PORT (repeatable)");
+  app.add_option("--host-of", config.host_of,
+                 "Be a host of the broker that issued the certificate in this folder, and no broker")
+      ->envname("MVM_HOST_OF");
+  app.add_option("--issue-host", command.issue_name, "Issue a host's certificate into --out, and exit");
+  app.add_option("--address", command.issue_addresses, "With --issue-host: where the broker will reach it");
+  app.add_option("--out", command.issue_folder, "With --issue-host: the folder to give to that host");
+  app.add_option("--crash-at", config.crash_at, "For tests: die at this crash point")
+      ->envname("MVM_CRASH_AT");
+  app.add_flag("--detach", command.detach, "Go to the background once ready");
+  app.add_flag("--foreground", foreground, "Stay in the foreground (the default)");
+  app.add_flag("--stop", stop, "Stop the daemon that uses this --state; its labs live on");
+  app.add_flag("--list-crash-points", list, "Print the crash points, one a line");
+  try {
+    app.parse(argc, argv);
+    if (const std::string problem = take_listen(listen, config); !problem.empty())
+      throw CLI::ValidationError("--listen", problem);
+    for (const std::string& host : hosts)
+      if (const std::string problem = take_host(host, config); !problem.empty())
+        throw CLI::ValidationError("--host", problem);
+    if (!command.issue_name.empty() && (command.issue_addresses.empty() || command.issue_folder.empty()))
+      throw CLI::ValidationError("--issue-host", "needs --address ADDRESS and --out FOLDER");
+  } catch (const CLI::ParseError& problem) {
+    command.verb = DaemonCommand::Verb::kExit;
+    command.exit_code = app.exit(problem, std::cout, std::cerr) == 0 ? 0 : 2;
+    return command;
+  }
+  static const std::map<std::string, log::Level> kLevels{{"debug", log::Level::kDebug},
+                                                         {"info", log::Level::kInfo},
+                                                         {"warning", log::Level::kWarning},
+                                                         {"error", log::Level::kError}};
+  config.log_level = kLevels.at(level);
+  for (std::filesystem::path* path : {&config.state, &config.shared_memory, &config.node_tree, &config.images,
+                                      &config.qemu_image, &config.host_of})
+    if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal();
+  if (!command.issue_name.empty()) command.verb = DaemonCommand::Verb::kIssueHost;
+  if (stop) command.verb = DaemonCommand::Verb::kStop;
+  if (list) command.verb = DaemonCommand::Verb::kListCrashPoints;
+  return command;
+}
+
+}  // namespace mvm::programs

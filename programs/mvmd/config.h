@@ -1,0 +1,59 @@
+#pragma once
+// What mvmd is configured with: command line over environment over file; validated whole, then frozen.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mvm/base/log.h"
+#include "mvm/base/result.h"
+
+namespace mvm::programs {
+
+struct DaemonConfig {
+  std::string name;  ///< of this host
+  std::filesystem::path state = "/var/lib/mvm";
+  std::filesystem::path shared_memory = "/dev/shm/mvm";
+  std::filesystem::path node_tree = "/opt/mvm";
+  std::filesystem::path images;      ///< folder of image descriptions (*.xml); empty: shipped only
+  std::filesystem::path qemu_image;  ///< folder made by packaging/make-qemu-image; empty: none
+  std::filesystem::path program;     ///< mvmd itself
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 7780;
+  std::string advertise;
+  std::vector<std::string> drivers = {"lxc", "qemu"};
+  std::string lxc_uri;
+  std::string qemu_uri;
+  std::uint32_t vcpus = 0;
+  std::uint64_t memory = 0;
+  std::string subnets = "10.181.0.0/16";
+  std::string placement = "placement-pack";
+  std::string order = "order-fifo";
+  log::Level log_level = log::Level::kInfo;
+  std::filesystem::path log_file;
+  /// Further hosts of this broker, "NAME=https://ADDRESS:PORT".
+  std::vector<std::pair<std::string, std::string>> hosts;
+  /// Folder with host.crt, host.key and ca.crt: this daemon is a host of the broker that issued them, and no
+  /// broker itself. Empty: host and broker.
+  std::filesystem::path host_of;
+  std::string crash_at;  ///< for tests: die at this crash point
+};
+
+/// What the command line asks for.
+struct DaemonCommand {
+  enum class Verb { kServe, kStop, kListCrashPoints, kIssueHost, kLabChild, kPolicyChild, kExit };
+  Verb verb = Verb::kServe;
+  bool detach = false;                       ///< kServe: go to the background once ready
+  int exit_code = 0;                         ///< kExit: help was shown, or the usage was wrong
+  std::string issue_name;                    ///< kIssueHost: the new host's name
+  std::vector<std::string> issue_addresses;  ///< and where the broker will reach it
+  std::filesystem::path issue_folder;        ///< and where its certificate goes
+  DaemonConfig config;
+};
+
+/// Reads the command line, the MVM_* environment and the configuration file it names.
+[[nodiscard]] DaemonCommand read_command(int argc, char** argv);
+
+}  // namespace mvm::programs
