@@ -109,7 +109,7 @@ class Node {
     const std::filesystem::path tree = folder / ("tree" + std::to_string(++trees_));
     for (const auto& [name, text] : files) {
       EXPECT_TRUE(make_folders((tree / name).parent_path()));
-      EXPECT_TRUE(write_file_durably(tree / name, text, text.starts_with("#!") ? 0755 : 0644));
+      EXPECT_TRUE(write_file_durably(tree / name, text, text.starts_with("#!") || text.starts_with("\x7f" "ELF") ? 0755 : 0644));
     }
     const std::string digest = *build::pack_directory(tree, *store);
     const Status sent = channel::send_blob(*host, *store, digest, 30s);

@@ -1,0 +1,269 @@
+#include "attempt.h"
+
+#include <algorithm>
+
+#include "mvm/base/json.h"
+#include "mvm/base/log.h"
+
+namespace mvm::plugins::queue {
+namespace {
+
+using queuevm::EndState;
+using queuevm::Queue;
+
+constexpr std::size_t kDescriptorsPerEntry = 60;
+
+std::vector<kernel::Kept> kept_or_none(kernel::ProcessManager& keeper, const std::string& prefix) {
+  auto kept = keeper.kept(prefix);
+  return kept ? std::move(*kept) : std::vector<kernel::Kept>();
+}
+
+}  // namespace
+
+Attempt::~Attempt() {
+  for (const auto& [name, process] : processes_) loop_.remove(name_ + " " + name);
+}
+
+// ---- making ----------------------------------------------------------------------------------------------
+
+Status Attempt::give(const std::string& process, const std::vector<std::string>& ids,
+                     std::vector<UniqueFd> descriptors) {
+  if (ids.size() != descriptors.size())
+    return Error(ErrorCode::kInvalid, "wire.queues: found " + std::to_string(descriptors.size()) +
+                                          " descriptors, expected " + std::to_string(ids.size()));
+  if (ids.empty()) return ok();
+  // With the launcher first: a kernel that dies from here on leaves nothing half given.
+  std::vector<int> numbers;
+  for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
+  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + ids.front()), {{"process", process}, {"ids", ids}}, numbers));
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (process.empty()) {
+      if (queues_.contains(ids[i])) continue;
+      MVM_ASSIGN(Queue queue, Queue::adopt(std::move(descriptors[i])));
+      queues_.emplace(ids[i], std::move(queue));
+    } else {
+      given_[process][ids[i]] = std::move(descriptors[i]);
+    }
+  }
+  return ok();
+}
+
+Status Attempt::make_queues(const std::vector<QueueStep>& queues) {
+  for (const QueueStep& step : queues) {
+    if (queues_.contains(step.id)) continue;
+    if (!step.create)
+      return Error(ErrorCode::kConflict, "queue " + step.id + " is to come by wire.queues and has not");
+    MVM_ASSIGN(Queue queue, Queue::create_in_memory(*step.create, step.id));
+    MVM_ASSIGN(const UniqueFd descriptor, queue.open_descriptor());
+    MVM_TRY(keeper_.keep(kept_name("made/" + step.id), {{"ids", {step.id}}}, {descriptor.get()}));
+    queues_.emplace(step.id, std::move(queue));
+  }
+  return ok();
+}
+
+Status Attempt::wire_processes(std::vector<ProcessStep> steps) {
+  for (ProcessStep& step : steps) {
+    for (const std::string& id : step.queues)
+      if (!queues_.contains(id))
+        return Error(ErrorCode::kInvalid, "process " + step.process + " is wired to queue " + id + ", which is not here");
+    Process& process = processes_[step.process];
+    if (process.table) {
+      MVM_TRY(process.table->update(step.wiring));
+    } else {
+      MVM_ASSIGN(process.table, queuevm::WiringTable::create(step.wiring));
+    }
+    process.step = std::move(step);
+  }
+  return ok();
+}
+
+Status Attempt::start_proxy(const Steps& steps) {
+  if (steps.carried.empty()) return ok();
+  if (!proxy_) {
+    queuevm::Proxy::Options options;
+    options.domain = steps.domain;
+    options.secret = steps.secret;
+    MVM_ASSIGN(proxy_, queuevm::Proxy::start(std::move(options)));
+  }
+  for (const PeerStep& peer : steps.peers) MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port));
+  for (const CarriedStep& carried : steps.carried) {
+    const auto queue = queues_.find(carried.queue);
+    if (queue == queues_.end())
+      return Error(ErrorCode::kInvalid, "link " + std::to_string(carried.link) + " is carried from queue " +
+                                            carried.queue + ", which is not here");
+    queuevm::LinkHalf half;
+    half.link = carried.link;
+    half.flow = carried.flow;
+    half.peer = carried.peer;
+    half.slot = carried.slot;
+    MVM_ASSIGN(half.descriptor, queue->second.open_descriptor());
+    const Status added = proxy_->add_link(std::move(half));
+    if (!added && added.error().code() != ErrorCode::kExists) return added.error();
+  }
+  return ok();
+}
+
+Status Attempt::apply(Steps steps, const nlohmann::json& args) {
+  const std::lock_guard lock(mutex_);
+  if (generation_ >= steps.generation && generation_ > 0) return ok();
+  MVM_TRY(make_queues(steps.queues));
+  MVM_TRY(wire_processes(steps.processes));
+  MVM_TRY(start_proxy(steps));
+  MVM_TRY(keeper_.keep(kept_name("steps"), args, {}));
+  generation_ = steps.generation;
+  return ok();
+}
+
+// ---- attaching -------------------------------------------------------------------------------------------
+
+Result<UniqueFd> Attempt::attach(const std::string& process) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!processes_.contains(process)) return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
+  }
+  MVM_ASSIGN(auto sockets, queuevm::AttachServer::make_sockets());
+  MVM_TRY(keeper_.keep(kept_name("socket/" + process), {{"process", process}}, {sockets.first.get()}));
+  MVM_TRY(serve(process, std::move(sockets.first)));
+  return std::move(sockets.second);
+}
+
+Status Attempt::serve(const std::string& process, UniqueFd socket) {
+  std::unique_ptr<queuevm::AttachServer> server;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = processes_.find(process);
+    if (found == processes_.end() || !found->second.table)
+      return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
+    server = std::make_unique<queuevm::AttachServer>(
+        std::move(socket), *found->second.table,
+        [this, process](std::uint32_t descriptor) { return open_queue(process, descriptor); });
+  }
+  // Without our mutex: the loop holds its own when it asks us to open a queue.
+  loop_.add(name_ + " " + process, std::move(server), [this, process] { attached(process); });
+  return ok();
+}
+
+Result<UniqueFd> Attempt::open_queue(const std::string& process, std::uint32_t descriptor) {
+  const std::lock_guard lock(mutex_);
+  const auto found = processes_.find(process);
+  if (found == processes_.end() || descriptor >= found->second.step.queues.size())
+    return Error(ErrorCode::kNotFound, "no such queue");
+  const std::string& id = found->second.step.queues[descriptor];
+  auto& given = given_[process];
+  if (const auto own = given.find(id); own != given.end()) {
+    UniqueFd fd = std::move(own->second);
+    given.erase(own);
+    return fd;
+  }
+  const auto queue = queues_.find(id);
+  if (queue == queues_.end()) return Error(ErrorCode::kNotFound, "queue " + id + " is not here");
+  return queue->second.open_descriptor();
+}
+
+/// The launcher's copies must go: as long as one is open, the process seems to live.
+void Attempt::attached(const std::string& process) {
+  for (const std::string& prefix : {"given/" + process + "/", "socket/" + process})
+    for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(prefix)))
+      if (text_or(one.note, "process") == process) (void)keeper_.drop(one.name);
+}
+
+// ---- ending ----------------------------------------------------------------------------------------------
+
+/// Called with the mutex held.
+void Attempt::close_ends(const Process& process, EndState how) {
+  for (const EndStep& end : process.step.ends) {
+    const auto queue = queues_.find(end.queue);
+    if (queue == queues_.end()) continue;
+    if (Status closed = queue->second.close_end(end.end, how); !closed)
+      log::warning("queue.end-not-closed", {{"process", process.step.process},
+                                            {"queue", end.queue},
+                                            {"reason", closed.error().describe()}});
+  }
+}
+
+Status Attempt::ended(const std::string& process, bool well) {
+  loop_.remove(name_ + " " + process);
+  attached(process);  // it may have ended without attaching
+  const std::lock_guard lock(mutex_);
+  given_.erase(process);
+  const auto found = processes_.find(process);
+  if (found == processes_.end()) return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
+  close_ends(found->second, well ? EndState::kDone : EndState::kDead);
+  found->second.ended = true;
+  return ok();
+}
+
+void Attempt::close() {
+  std::vector<std::string> names;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, process] : processes_) names.push_back(name);
+  }
+  for (const std::string& name : names) loop_.remove(name_ + " " + name);
+  std::unique_ptr<queuevm::Proxy> proxy;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [name, process] : processes_)
+      if (!std::exchange(process.ended, true)) close_ends(process, EndState::kDead);
+    given_.clear();
+    proxy = std::move(proxy_);
+  }
+  proxy.reset();  // joins its thread, which may be waiting for a queue
+  for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(""))) (void)keeper_.drop(one.name);
+}
+
+nlohmann::json Attempt::stats() const {
+  nlohmann::json list = nlohmann::json::array();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, queue] : queues_) {
+    const queuevm::QueueStats stats = queue.stats();
+    const auto attached = [&](queuevm::Side side) {
+      const auto states = queue.end_states(side);
+      return std::count(states.begin(), states.end(), EndState::kAttached);
+    };
+    list.push_back({{"id", id},
+                    {"depth", stats.depth},
+                    {"bytes", stats.bytes},
+                    {"enqueued", stats.enqueued},
+                    {"dequeued", stats.dequeued},
+                    {"dropped", stats.dropped_oldest + stats.dropped_newest},
+                    {"producers", attached(queuevm::Side::kProducer)},
+                    {"consumers", attached(queuevm::Side::kConsumer)},
+                    {"waiting", stats.waiting_producers + stats.waiting_consumers}});
+  }
+  return list;
+}
+
+// ---- a new kernel ----------------------------------------------------------------------------------------
+
+Status Attempt::recover(std::vector<kernel::Kept> kept) {
+  nlohmann::json args;
+  std::vector<std::pair<std::string, UniqueFd>> sockets;
+  for (kernel::Kept& one : kept) {
+    const std::string rest = one.name.substr(std::min(one.name.size(), kept_name("").size()));
+    const std::string process = text_or(one.note, "process");
+    if (rest == "steps") args = std::move(one.note);
+    else if (rest.starts_with("socket/") && one.descriptors.size() == 1)
+      sockets.emplace_back(process, std::move(one.descriptors[0]));
+    else if (rest.starts_with("made/") || rest.starts_with("given/")) {
+      MVM_ASSIGN(const std::vector<std::string> ids, texts_of(one.note, "ids", kDescriptorsPerEntry + 4));
+      const std::lock_guard lock(mutex_);
+      for (std::size_t i = 0; i < std::min(ids.size(), one.descriptors.size()); ++i) {
+        if (!process.empty()) {
+          given_[process][ids[i]] = std::move(one.descriptors[i]);
+          continue;
+        }
+        MVM_ASSIGN(Queue queue, Queue::adopt(std::move(one.descriptors[i])));
+        queues_.insert_or_assign(ids[i], std::move(queue));
+      }
+    }
+  }
+  if (args.is_null()) return ok();
+  MVM_ASSIGN(Steps steps, steps_from(args));
+  MVM_TRY(apply(std::move(steps), args));
+  for (auto& [process, socket] : sockets) MVM_TRY(serve(process, std::move(socket)));
+  return ok();
+}
+
+}  // namespace mvm::plugins::queue

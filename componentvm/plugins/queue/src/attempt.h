@@ -1,0 +1,71 @@
+#pragma once
+// The queues and wiring tables of one attempt on this node.
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attach_loop.h"
+#include "mvm/kernel/process.h"
+#include "mvm/queuevm/proxy.h"
+#include "mvm/queuevm/queue.h"
+#include "mvm/queuevm/wiring.h"
+#include "steps.h"
+
+namespace mvm::plugins::queue {
+
+/// Thread-safe. What a restarted kernel needs is kept with the launcher under "queue/ATTEMPT/...".
+class Attempt {
+ public:
+  Attempt(std::string name, kernel::ProcessManager& keeper, AttachLoop& loop)
+      : name_(std::move(name)), keeper_(keeper), loop_(loop) {}
+  ~Attempt();
+  Attempt(const Attempt&) = delete;
+  Attempt& operator=(const Attempt&) = delete;
+
+  /// Queues that others made: for one process, or, where `process` is empty, our own way to them.
+  [[nodiscard]] Status give(const std::string& process, const std::vector<std::string>& ids,
+                            std::vector<UniqueFd> descriptors);
+  /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps` were read
+  /// from, to be kept.
+  [[nodiscard]] Status apply(Steps steps, const nlohmann::json& args);
+  /// The socket that a process attaches by; kNotFound where no wiring names it.
+  [[nodiscard]] Result<UniqueFd> attach(const std::string& process);
+  /// Closes a process's ends: it ended, well or not. kNotFound where no wiring names it.
+  [[nodiscard]] Status ended(const std::string& process, bool well);
+  [[nodiscard]] nlohmann::json stats() const;
+  /// Closes all ends that are open as dead, and forgets what is kept.
+  void close();
+  /// Takes up what a former kernel kept.
+  [[nodiscard]] Status recover(std::vector<kernel::Kept> kept);
+
+ private:
+  struct Process {
+    ProcessStep step;
+    std::optional<queuevm::WiringTable> table;
+    bool ended = false;
+  };
+  [[nodiscard]] std::string kept_name(const std::string& rest) const { return "queue/" + name_ + "/" + rest; }
+  Status make_queues(const std::vector<QueueStep>& queues);
+  Status wire_processes(std::vector<ProcessStep> steps);
+  Status start_proxy(const Steps& steps);
+  Status serve(const std::string& process, UniqueFd socket);
+  Result<UniqueFd> open_queue(const std::string& process, std::uint32_t descriptor);
+  void attached(const std::string& process);
+  void close_ends(const Process& process, queuevm::EndState how);
+
+  const std::string name_;
+  kernel::ProcessManager& keeper_;
+  AttachLoop& loop_;
+  mutable std::mutex mutex_;
+  std::uint64_t generation_ = 0;
+  std::map<std::string, queuevm::Queue> queues_;
+  std::map<std::string, Process> processes_;
+  std::map<std::string, std::map<std::string, UniqueFd>> given_;  // by process, by queue; until handed on
+  std::unique_ptr<queuevm::Proxy> proxy_;
+};
+
+}  // namespace mvm::plugins::queue

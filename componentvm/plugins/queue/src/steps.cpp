@@ -1,0 +1,157 @@
+#include "steps.h"
+
+#include <algorithm>
+
+#include "mvm/base/json.h"
+
+namespace mvm::plugins::queue {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxQueues = 4096;
+constexpr std::size_t kMaxProcesses = 4096;
+constexpr std::size_t kMaxName = 256;
+
+Error unknown(const char* field, const std::string& found) {
+  return Error(ErrorCode::kInvalid, "field \"" + std::string(field) + "\": found \"" + found.substr(0, 80) + "\"");
+}
+
+Result<queuevm::QueueSpec> queue_spec(const json& create) {
+  queuevm::QueueSpec spec;
+  const std::string kind_name = text_or(create, "kind", "fifo");
+  const std::string rule_name = text_or(create, "when_full", "block");
+  const std::string deliver_name = text_or(create, "deliver", "one-of");
+  const auto kind = queuevm::queue_kind_from(kind_name);
+  const auto rule = queuevm::when_full_from(rule_name);
+  const auto deliver = queuevm::deliver_from(deliver_name);
+  if (!kind) return unknown("kind", kind_name);
+  if (!rule) return unknown("when_full", rule_name);
+  if (!deliver) return unknown("deliver", deliver_name);
+  spec.kind = *kind;
+  spec.when_full = *rule;
+  spec.deliver = *deliver;
+  MVM_ASSIGN(spec.capacity, need_number(create, "capacity"));
+  MVM_ASSIGN(spec.bytes, need_number(create, "bytes"));
+  MVM_ASSIGN(const std::uint64_t producers, need_number(create, "producers", 4096));
+  MVM_ASSIGN(const std::uint64_t consumers, need_number(create, "consumers", 4096));
+  spec.producers = static_cast<std::uint32_t>(producers);
+  spec.consumers = static_cast<std::uint32_t>(consumers);
+  spec.id = number_or(create, "link");
+  if (const auto timeout = create.find("timeout_ms"); timeout != create.end() && !timeout->is_null()) {
+    MVM_ASSIGN(const std::uint64_t ms, need_number(create, "timeout_ms", 1ULL << 40));
+    spec.timeout = std::chrono::milliseconds(ms);
+  }
+  MVM_TRY(queuevm::validate(spec));
+  return spec;
+}
+
+Result<QueueStep> queue_step(const json& item) {
+  QueueStep step;
+  MVM_ASSIGN(step.id, need_text(item, "id", kMaxName));
+  if (!object_or_empty(item, "create").empty()) {
+    auto spec = queue_spec(object_or_empty(item, "create"));
+    if (!spec) return std::move(spec).error().wrap("queue " + step.id);
+    step.create = *spec;
+  }
+  return step;
+}
+
+/// The number under which a process knows a queue.
+std::uint32_t descriptor_of(ProcessStep& step, const std::string& queue) {
+  const auto found = std::find(step.queues.begin(), step.queues.end(), queue);
+  if (found == step.queues.end()) step.queues.push_back(queue);
+  return static_cast<std::uint32_t>(std::find(step.queues.begin(), step.queues.end(), queue) - step.queues.begin());
+}
+
+Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
+  queuevm::WiringPort port;
+  MVM_ASSIGN(port.name, need_text(item, "name", kMaxName));
+  MVM_ASSIGN(const std::uint64_t index, need_number(item, "index", 1 << 20));
+  port.index = static_cast<std::uint32_t>(index);
+  const std::string direction = text_or(item, "direction");
+  if (direction != "in" && direction != "out") return unknown("direction", direction);
+  port.direction = direction == "in" ? queuevm::Direction::kIn : queuevm::Direction::kOut;
+  const std::string deliver_name = text_or(item, "deliver", "one-of");
+  const auto deliver = queuevm::deliver_from(deliver_name);
+  if (!deliver) return unknown("deliver", deliver_name);
+  port.deliver = *deliver;
+  for (const json& end : array_or_empty(item, "ends")) {
+    MVM_ASSIGN(const std::string queue, need_text(end, "queue", kMaxName));
+    MVM_ASSIGN(const std::uint64_t slot, need_number(end, "slot", 4095));
+    const auto side = port.direction == queuevm::Direction::kOut ? queuevm::Side::kProducer : queuevm::Side::kConsumer;
+    step.ends.push_back({queue, {side, static_cast<std::uint32_t>(slot)}});
+    port.links.push_back({number_or(end, "link"), descriptor_of(step, queue), static_cast<std::uint32_t>(slot)});
+  }
+  return port;
+}
+
+Result<ProcessStep> process_step(const json& item) {
+  ProcessStep step;
+  MVM_ASSIGN(step.process, need_text(item, "proc", 190));
+  step.wiring.job = text_or(item, "job");
+  step.wiring.role = text_or(item, "role");
+  MVM_ASSIGN(const std::uint64_t index, need_number(item, "index", 1 << 24));
+  MVM_ASSIGN(const std::uint64_t count, need_number(item, "count", 1 << 24));
+  step.wiring.index = static_cast<std::uint32_t>(index);
+  step.wiring.count = static_cast<std::uint32_t>(count);
+  MVM_ASSIGN(step.wiring.parameters, text_map_of(item, "parameters", 1000, queuevm::kMaxWiringText));
+  for (const json& port : array_or_empty(item, "ports")) {
+    auto one = port_from(port, step);
+    if (!one) return std::move(one).error().wrap("process " + step.process);
+    step.wiring.ports.push_back(std::move(*one));
+  }
+  step.wiring.descriptors = static_cast<std::uint32_t>(step.queues.size());
+  return step;
+}
+
+Result<PeerStep> peer_step(const json& item) {
+  PeerStep step;
+  MVM_ASSIGN(step.name, need_text(item, "name", 255));
+  step.address = text_or(item, "address");
+  MVM_ASSIGN(const std::uint64_t port, need_number(item, "port", 65535));
+  step.port = static_cast<std::uint16_t>(port);
+  return step;
+}
+
+Result<CarriedStep> carried_step(const json& item) {
+  CarriedStep step;
+  MVM_ASSIGN(step.link, need_number(item, "link"));
+  const std::string flow = text_or(item, "flow");
+  if (flow != "in" && flow != "out") return unknown("flow", flow);
+  step.flow = flow == "out" ? queuevm::LinkHalf::Flow::kOutgoing : queuevm::LinkHalf::Flow::kIncoming;
+  MVM_ASSIGN(step.peer, need_text(item, "peer", 255));
+  MVM_ASSIGN(step.queue, need_text(item, "queue", kMaxName));
+  MVM_ASSIGN(const std::uint64_t slot, need_number(item, "slot", 4095));
+  step.slot = static_cast<std::uint32_t>(slot);
+  return step;
+}
+
+template <class T, class Parse>
+Status parse_all(const json& args, const char* field, std::size_t most, std::vector<T>& into, Parse parse) {
+  const json& list = array_or_empty(args, field);
+  if (list.size() > most)
+    return Error(ErrorCode::kExhausted, "field \"" + std::string(field) + "\": more than " + std::to_string(most));
+  for (const json& item : list) {
+    MVM_ASSIGN(T one, parse(item));
+    into.push_back(std::move(one));
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<Steps> steps_from(const json& args) {
+  Steps steps;
+  MVM_ASSIGN(steps.attempt, need_text(args, "attempt", 190));
+  MVM_ASSIGN(steps.generation, need_number(args, "generation"));
+  steps.domain = text_or(args, "domain");
+  steps.secret = text_or(args, "secret");
+  MVM_TRY(parse_all(args, "queues", kMaxQueues, steps.queues, queue_step));
+  MVM_TRY(parse_all(args, "processes", kMaxProcesses, steps.processes, process_step));
+  MVM_TRY(parse_all(args, "peers", 1024, steps.peers, peer_step));
+  MVM_TRY(parse_all(args, "proxies", kMaxQueues, steps.carried, carried_step));
+  return steps;
+}
+
+}  // namespace mvm::plugins::queue

@@ -1,0 +1,152 @@
+// Wiring carried out by a real kernel between real processes that use libmvm.
+#include "componentvm/kernel/node.h"
+#include "mvm/queuevm/queue.h"
+
+namespace mvm::kernel {
+namespace {
+
+nlohmann::json queue_to_make(const std::string& id) {
+  return {{"id", id},
+          {"create",
+           {{"link", 7}, {"kind", "fifo"}, {"capacity", 64}, {"bytes", 65536}, {"when_full", "block"},
+            {"deliver", "one-of"}, {"producers", 1}, {"consumers", 1}}}};
+}
+
+nlohmann::json process(const std::string& role, const std::string& port, const std::string& direction,
+                       const std::string& queue) {
+  return {{"proc", "j.1/" + role},
+          {"role", role},
+          {"index", 0},
+          {"count", 1},
+          {"job", "j"},
+          {"parameters", {{"color", "red"}}},
+          {"ports",
+           {{{"name", port},
+             {"index", 0},
+             {"direction", direction},
+             {"deliver", "one-of"},
+             {"ends", {{{"queue", queue}, {"link", 7}, {"slot", 0}}}}}}}};
+}
+
+class QueueTest : public testing::Test {
+ protected:
+  nlohmann::json steps(nlohmann::json queues) {
+    return {{"attempt", "j.1"},
+            {"generation", 1},
+            {"queues", std::move(queues)},
+            {"processes", {process("sender", "out", "out", "q"), process("receiver", "in", "in", "q")}},
+            {"peers", nlohmann::json::array()},
+            {"proxies", nlohmann::json::array()}};
+  }
+  void start(const std::string& role, const std::vector<std::string>& arguments) {
+    if (tree_.empty()) tree_ = node_.send_tree({{"job", *read_file(MVM_BINARY_DIR "/tests/port_job", 64 << 20)}});
+    std::vector<std::string> argv{"./job"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    node_.must("proc.start", {{"proc", "j.1/" + role}, {"attempt", "j.1"}, {"job", "j"}, {"role", role},
+                              {"argv", argv}, {"tree", tree_}});
+  }
+  /// The rings as a host makes them, handed over as a host does.
+  void hand_over_ring() {
+    queuevm::QueueSpec spec;
+    spec.bytes = 65536;
+    auto queue = queuevm::Queue::create(node_.folder / "ring", spec);
+    ASSERT_TRUE(queue) << queue.error().describe();
+    for (const char* proc : {"j.1/sender", "j.1/receiver", ""}) {
+      auto fd = queue->open_descriptor();
+      ASSERT_TRUE(fd);
+      auto given = node_.host->call("wire.queues", {{"attempt", "j.1"}, {"proc", proc}, {"ids", {"q"}}}, 30s, {}, {fd->get()});
+      ASSERT_TRUE(given) << given.error().describe();
+    }
+  }
+  void expect_all(int count) {
+    const Seen received = node_.wait_end("j.1/receiver");
+    std::string expected = "j receiver[0] of 1, color red\n";
+    for (int i = 0; i < count; ++i) expected += "message " + std::to_string(i) + "\n";
+    EXPECT_EQ(received.output.at("out"), expected + "end\n");
+    EXPECT_EQ(received.end->at("code"), 0);
+  }
+  Node node_;
+  std::string tree_;
+};
+
+TEST_F(QueueTest, ProcessesTalkOverAQueueThatTheKernelMade) {
+  node_.must("wire.apply", steps({queue_to_make("q")}));
+  node_.must("wire.apply", steps({queue_to_make("q")}));  // may be repeated
+  start("receiver", {"receive"});
+  start("sender", {"send", "500"});
+  expect_all(500);
+  const nlohmann::json stats = node_.must("wire.stats", {{"attempt", "j.1"}});
+  ASSERT_EQ(stats.at("queues").size(), 1U);
+  EXPECT_EQ(stats.at("queues")[0].at("enqueued"), 500);
+  EXPECT_EQ(stats.at("queues")[0].at("depth"), 0);
+}
+
+TEST_F(QueueTest, ProcessesTalkOverARingOfTheHost) {
+  hand_over_ring();
+  node_.must("wire.apply", steps({{{"id", "q"}}}));
+  start("sender", {"send", "500"});
+  start("receiver", {"receive"});
+  expect_all(500);
+}
+
+TEST_F(QueueTest, ADeadProducerIsNoticedByItsConsumer) {
+  node_.must("wire.apply", steps({queue_to_make("q")}));
+  start("receiver", {"receive"});
+  start("sender", {"send", "100000", "5"});
+  ASSERT_TRUE(node_.wait_output("j.1/receiver", "message 2\n"));
+  node_.must("proc.signal", {{"proc", "j.1/sender"}, {"signal", SIGKILL}});
+  const Seen received = node_.wait_end("j.1/receiver");
+  EXPECT_THAT(received.output.at("out"), testing::EndsWith("peer dead\n"));
+  EXPECT_EQ(received.end->at("code"), 7);
+}
+
+TEST_F(QueueTest, AProcessThatNeverAttachedIsNoticedToo) {
+  node_.must("wire.apply", steps({queue_to_make("q")}));
+  start("receiver", {"receive"});
+  node_.start_script("sender", "exit 1");
+  EXPECT_THAT(node_.wait_end("j.1/receiver").output.at("out"), testing::EndsWith("peer dead\n"));
+}
+
+TEST_F(QueueTest, LinksSurviveTheDeathOfTheKernel) {
+  for (const bool of_host : {false, true}) {
+    SCOPED_TRACE(of_host ? "ring of the host" : "queue of the kernel");
+    if (of_host) hand_over_ring();
+    node_.must("wire.apply", steps({of_host ? nlohmann::json{{"id", "q"}} : queue_to_make("q")}));
+    ::kill(node_.kernel_pid(), SIGKILL);  // between the wiring and the first process
+    start("receiver", {"receive"});
+    start("sender", {"send", "100", "5"});
+    ASSERT_TRUE(node_.wait_output("j.1/receiver", "message 2\n"));
+    ::kill(node_.kernel_pid(), SIGKILL);  // while messages flow
+    expect_all(100);
+    EXPECT_EQ(node_.wait_end("j.1/sender").ends, 1);
+    node_.must("attempt.clean", {{"attempt", "j.1"}});
+    const std::lock_guard lock(node_.mutex);
+    node_.seen.clear();
+  }
+}
+
+TEST_F(QueueTest, CleaningEndsTheLinks) {
+  hand_over_ring();
+  node_.must("wire.apply", steps({{{"id", "q"}}}));
+  start("sender", {"send", "100000", "5"});
+  ASSERT_TRUE(node_.wait_output("j.1/sender", "color red"));
+  node_.must("attempt.clean", {{"attempt", "j.1"}});
+  auto ring = queuevm::Queue::open(node_.folder / "ring");
+  ASSERT_TRUE(ring);
+  EXPECT_EQ(ring->end_states(queuevm::Side::kProducer).at(0), queuevm::EndState::kDead);
+  EXPECT_TRUE(node_.must("wire.stats", {{"attempt", "j.1"}}).at("queues").empty());
+}
+
+TEST_F(QueueTest, WrongStepsAreRefusedWithTheirField) {
+  nlohmann::json wrong = steps({queue_to_make("q")});
+  wrong["queues"][0]["create"]["kind"] = "circle";
+  auto refused = node_.call("wire.apply", wrong);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), testing::HasSubstr("field \"kind\": found \"circle\""));
+  wrong = steps({queue_to_make("other")});
+  EXPECT_EQ(node_.call("wire.apply", wrong).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(node_.call("wire.apply", steps({{{"id", "q"}}})).error().code(), ErrorCode::kConflict);
+}
+
+}  // namespace
+}  // namespace mvm::kernel
