@@ -28,9 +28,10 @@ using Status = Result<void>;
 #define MVM_CONCAT_INNER(a, b) a##b
 #define MVM_CONCAT(a, b) MVM_CONCAT_INNER(a, b)
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses.
 /// Returns the error of a Result<> expression from the enclosing function.
-#define MVM_TRY(expression)                                                        \
-  do {                                                                             \
+#define MVM_TRY(expression)                                                                \
+  do {                                                                                     \
     if (auto mvm_status = (expression); !mvm_status) return std::move(mvm_status).error(); \
   } while (false)
 
@@ -41,3 +42,4 @@ using Status = Result<void>;
   auto result = (expression);                             \
   if (!result) return std::move(result).error();          \
   declaration = std::move(*result)
+// NOLINTEND(bugprone-macro-parentheses)
