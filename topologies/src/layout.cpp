@@ -138,7 +138,8 @@ class LayoutMaker {
       double width = 0;
       for (const std::size_t item : items) width = std::max(width, layout_.items[item].width);
       for (std::size_t k = 0; k < items.size(); ++k) {
-        const double column = static_cast<double>(k / tall);
+        const std::size_t whole_columns = k / tall;
+        const double column = static_cast<double>(whole_columns);
         const std::size_t in_column = std::min(tall, items.size() - k / tall * tall);
         const double row = static_cast<double>(k % tall) - (static_cast<double>(in_column) - 1) / 2;
         centre_at(items[k], x + width / 2 + column * (width + 26), row * 52);

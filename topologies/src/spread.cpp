@@ -92,7 +92,8 @@ std::vector<Point> grid(std::size_t n, std::size_t columns) {
   std::vector<Point> points;
   for (std::size_t i = 0; i < n; ++i) {
     const double x = static_cast<double>(i % columns);
-    const double y = static_cast<double>(i / columns);
+    const std::size_t row = i / columns;
+    const double y = static_cast<double>(row);
     points.push_back({x + 0.013 * y + 0.002 * x * y, y + 0.007 * x});
   }
   return points;

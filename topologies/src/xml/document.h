@@ -29,7 +29,7 @@ struct Element {
   std::string text;  ///< character data, comments left out
   SourcePosition where;
   std::size_t begin = 0, start_end = 0, end = 0;  ///< of <e ...>...</e> and of its start tag, in the text
-  bool has_cdata = false;       ///< holds a CDATA section, even a blank one
+  bool has_cdata = false;                         ///< holds a CDATA section, even a blank one
   bool has_characters = false;                    ///< holds any character data, even blanks
   bool faulty = false;                            ///< broke the structure: its content is not to be trusted
 

@@ -69,7 +69,8 @@ void on_start(void* user, const xmlChar* name, const xmlChar*, const xmlChar* ur
   if (++pass.depth > kMaxDepth) {
     pass.refuse("found elements nested more than " + std::to_string(kMaxDepth) + " deep");
   }
-  for (int i = 0; i < attribute_count; ++i) {
+  // Five pointers for each: name, prefix, namespace, begin and end of the value.
+  for (std::ptrdiff_t i = 0; i < attribute_count; ++i) {
     // A schema location would make the validator open what a stranger wrote there.
     const xmlChar* space = attributes[5 * i + 2];
     if (space != nullptr && std::strcmp(chars(space), "http://www.w3.org/2001/XMLSchema-instance") == 0) {
@@ -82,7 +83,8 @@ void on_start(void* user, const xmlChar* name, const xmlChar*, const xmlChar* ur
 void on_end(void* user, const xmlChar*, const xmlChar*, const xmlChar*) { --pass_of(user).depth; }
 
 void on_instruction(void* user, const xmlChar* target, const xmlChar*) {
-  pass_of(user).refuse("found the processing instruction <?" + std::string(chars(target)) + "?>, expected none");
+  pass_of(user).refuse("found the processing instruction <?" + std::string(chars(target)) +
+                       "?>, expected none");
 }
 
 void on_error(void* user, xmlErrorPtr error) {
