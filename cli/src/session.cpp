@@ -22,6 +22,7 @@ std::vector<std::filesystem::path> usual_places(const Context& context) {
   }
   places.emplace_back("/run/mvm/token");
   places.emplace_back("/var/lib/mvm/token");
+  places.emplace_back("/var/lib/mvm/state/token");  // of packaging/all-in-one
   return places;
 }
 

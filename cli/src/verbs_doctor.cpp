@@ -103,6 +103,17 @@ void print_check(Session& session, const Check& check) {
   session.out().flush();
 }
 
+/// Where packaging/all-in-one keeps the image, unless told.
+DoctorOptions completed(DoctorOptions what) {
+  std::error_code failure;
+  for (const std::filesystem::path& folder :
+       {what.state / "qemu-image", what.state.parent_path() / "qemu-image"}) {
+    if (what.qemu_image.empty() && std::filesystem::exists(folder / "kernel", failure))
+      what.qemu_image = folder;
+  }
+  return what;
+}
+
 Result<int> doctor(Session& session, const Options& options) {
   Listing listing("check", {{"CHECK", "name"}, {"STATE", "state"}, {"FOUND", "found"}, {"MEND", "mend"}});
   std::size_t count = 0, faults = 0, warnings = 0;
@@ -114,9 +125,10 @@ Result<int> doctor(Session& session, const Options& options) {
     if (session.as_table()) return print_check(session, check);
     listing.row({check.name, {word_of(check.level), word_of(check.level)}, check.found, check.mend});
   };
+  const DoctorOptions what = completed(options.what);
   // Told as they come: starting VMs to see them boot takes a while.
   for (const DoctorCheck& look : session.context().checks) {
-    for (const Check& check : look(options.what)) tell(check);
+    for (const Check& check : look(what)) tell(check);
   }
   tell(check_space());
   tell(check_token(session));

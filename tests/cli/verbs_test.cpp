@@ -553,6 +553,10 @@ TEST_F(Verbs, DoctorIsToldWhatToLookAt) {
   EXPECT_EQ(seen.libvirt_lxc, "lxc+unix:///");
   EXPECT_EQ(seen.state, "/srv/mvm");
   EXPECT_TRUE(seen.quick);
+  EXPECT_EQ(seen.qemu_image, "");
+  write("qemu-image/kernel", "");
+  run({"doctor", "--state", (folder / "state").string()});
+  EXPECT_EQ(seen.qemu_image, folder / "qemu-image");
 }
 
 TEST_F(Verbs, DoctorSeesATokenThatOthersCanRead) {
