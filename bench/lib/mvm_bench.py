@@ -11,14 +11,14 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
-def build_directory():
-    """The release build where there is one: only that one's figures mean something."""
+def build_directory(program="mvmd"):
+    """The build with this program; the release build where there is one: only its figures mean something."""
     for name in (os.environ.get("MVM_BUILD", ""), os.path.join(ROOT, "build", "release"), os.path.join(ROOT, "build", "dev")):
-        if name and os.access(os.path.join(name, "bin", "mvmd"), os.X_OK):
+        if name and os.access(os.path.join(name, "bin", program), os.X_OK):
             if not name.endswith("release"):
                 print(f"bench: measures {name}, which is no release build", file=sys.stderr)
             return name
-    sys.exit("bench: there is no mvmd; build it first: cmake --preset release && ninja -C build/release")
+    sys.exit(f"bench: there is no {program}; build it first: cmake --preset release && ninja -C build/release")
 
 
 def row(name, ours, peer, unit, bar):
