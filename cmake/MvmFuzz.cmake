@@ -4,11 +4,14 @@
 # libFuzzer program, which ./check --full runs; in every other build a test that feeds it the seeds and, for two
 # seconds, mutations of them. SEEDS are files or folders, relative to the source tree; put small ones there that
 # reach far into the parser.
+add_custom_target(fuzz_targets)
+
 function(mvm_add_fuzz name)
   cmake_parse_arguments(PARSE_ARGV 1 F "" "" "SOURCES;LAYERS;LIBS;SEEDS")
   list(TRANSFORM F_SOURCES PREPEND "${CMAKE_SOURCE_DIR}/tests/")
   list(TRANSFORM F_SEEDS PREPEND "${CMAKE_SOURCE_DIR}/")
   add_executable(${name} ${F_SOURCES})
+  add_dependencies(fuzz_targets ${name})
   target_link_libraries(${name} PRIVATE mvm_warnings ${F_LIBS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   foreach(layer IN LISTS F_LAYERS)
@@ -18,7 +21,8 @@ function(mvm_add_fuzz name)
   if(MVM_FUZZ)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/fuzz)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-    file(WRITE ${CMAKE_BINARY_DIR}/tests/fuzz/${name}.seeds "${F_SEEDS}")
+    list(JOIN F_SEEDS "\n" lines)
+    file(WRITE ${CMAKE_BINARY_DIR}/tests/fuzz/${name}.seeds "${lines}\n")
   else()
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cpp)

@@ -1,16 +1,20 @@
-# mvm_add_test(<name> SOURCES <file>... [LAYERS <layer>...] [LIBS <target>...] [LABELS <label>...] [TIMEOUT <s>])
+# mvm_add_test(<name> SOURCES <file>... [LAYERS <layer>...] [LIBS <target>...] [LABELS <label>...] [TIMEOUT <s>] [UNSANITIZED])
 #
 # One GoogleTest binary and one CTest entry per test program. Sources are
 # relative to tests/. Labels: "real" needs libvirt and root; "long" runs only
-# under ./check --full.
+# under ./check --full. UNSANITIZED: left out of builds with sanitizers.
 set(MVM_TEST_SOURCES "" CACHE INTERNAL "test sources that belong to a target")
 
 function(mvm_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 T "" "TIMEOUT" "SOURCES;LAYERS;LIBS;LABELS;ENVIRONMENT")
+  cmake_parse_arguments(PARSE_ARGV 1 T "UNSANITIZED" "TIMEOUT" "SOURCES;LAYERS;LIBS;LABELS;ENVIRONMENT")
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
   list(TRANSFORM T_SOURCES PREPEND "${CMAKE_SOURCE_DIR}/tests/")
+  set(MVM_TEST_SOURCES "${MVM_TEST_SOURCES};${T_SOURCES}" CACHE INTERNAL "")
+  if(T_UNSANITIZED AND MVM_SANITIZE)
+    return()
+  endif()
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE mvm_warnings GTest::gmock GTest::gtest_main ${T_LIBS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
@@ -27,7 +31,6 @@ function(mvm_add_test name)
   if("real" IN_LIST T_LABELS)
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
   endif()
-  set(MVM_TEST_SOURCES "${MVM_TEST_SOURCES};${T_SOURCES}" CACHE INTERNAL "")
 endfunction()
 
 # Stops configuration when a *_test.cpp belongs to no target.
