@@ -120,8 +120,10 @@ class SvgWriter {
     const Rectangle& place = layout_.boxes[i];
     rectangle(place, one.host ? 14 : 9, one.host ? "#f1f5f9" : "#ffffff", one.host ? "#94a3b8" : "#cbd5e1",
               1.2);
-    text(place.x + 14, place.y + 18, one.host ? 13 : 12, "#334155", one.label, "start", "600");
-    text(place.x + 14, place.y + 32, 10, "#64748b", one.detail, "start");
+    above_lines([&] {
+      text(place.x + 14, place.y + 18, one.host ? 13 : 12, "#334155", one.label, "start", "600");
+      text(place.x + 14, place.y + 32, 10, "#64748b", one.detail, "start");
+    });
   }
 
   void item(std::size_t i) {
@@ -231,10 +233,16 @@ class SvgWriter {
 
   void label(Point at, const std::string& what) {
     if (what.empty()) return;
+    above_lines([&] { text(at.x, at.y + 3, 9.5, "#334155", what); });
+  }
+
+  /// Text that is written after all lines, with a rim that keeps them off.
+  template <class Write>
+  void above_lines(const Write& write) {
     std::string kept;
     kept.swap(out_);
     out_ += "<g paint-order=\"stroke\" stroke=\"#ffffff\" stroke-width=\"3\" stroke-linejoin=\"round\">";
-    text(at.x, at.y + 3, 9.5, "#334155", what);
+    write();
     out_ += "</g>";
     labels_ += out_;
     out_.swap(kept);

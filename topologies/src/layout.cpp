@@ -13,7 +13,7 @@ constexpr double kTitle = 56;    ///< height of the heading
 constexpr double kLegend = 44;   ///< height of the legend below
 constexpr double kPad = 14;      ///< between a box and what stands in it
 constexpr double kHeading = 24;  ///< of a box
-constexpr double kGap = 18;      ///< between neighbours
+constexpr double kGap = 26;      ///< between neighbours
 
 double text_width(const std::string& text, double size) {
   double count = 0;
@@ -23,8 +23,9 @@ double text_width(const std::string& text, double size) {
 
 Rectangle size_of(const SceneItem& item) {
   const bool queue = item.kind == SceneItem::Kind::kQueue;
+  // Queues are labelled in bold.
   const double width =
-      std::max(text_width(item.label, queue ? 10 : 12), text_width(item.detail, 9)) + (queue ? 26 : 22);
+      std::max(text_width(item.label, queue ? 11.5 : 12), text_width(item.detail, 9)) + (queue ? 30 : 22);
   const bool two_lines = !item.detail.empty();
   return {0, 0, std::max(width, 58.0), queue ? 30.0 : two_lines ? 38.0 : 28.0};
 }
@@ -121,7 +122,6 @@ class LayoutMaker {
   }
 
   void place_columns() {
-    constexpr std::size_t kTall = 16;
     const std::vector<std::size_t> ranks = role_ranks();
     std::map<std::size_t, std::vector<std::size_t>> columns;
     for (std::size_t i = 0; i < scene_.items.size(); ++i) {
@@ -133,41 +133,86 @@ class LayoutMaker {
       if (is_queue(i)) queue_width = std::max(queue_width, layout_.items[i].width);
     }
     for (const auto& [rank, items] : columns) {
-      const std::size_t wide = (items.size() + kTall - 1) / kTall;
-      const std::size_t tall = (items.size() + wide - 1) / wide;
-      double width = 0;
-      for (const std::size_t item : items) width = std::max(width, layout_.items[item].width);
-      for (std::size_t k = 0; k < items.size(); ++k) {
-        const std::size_t whole_columns = k / tall;
-        const double column = static_cast<double>(whole_columns);
-        const std::size_t in_column = std::min(tall, items.size() - k / tall * tall);
-        const double row = static_cast<double>(k % tall) - (static_cast<double>(in_column) - 1) / 2;
-        centre_at(items[k], x + width / 2 + column * (width + 26), row * 52);
-      }
-      x += static_cast<double>(wide) * (width + 26) - 26 + queue_width + 150;
+      x += place_column(items, x) + queue_width + 150;
     }
     place_queues_between();
   }
 
+  /// Places the processes of one rank from `x` on, around y = 0; returns the width used.
+  double place_column(const std::vector<std::size_t>& items, double x) {
+    constexpr std::size_t kTall = 16;
+    double width = 0;
+    for (const std::size_t item : items) width = std::max(width, layout_.items[item].width);
+    if (const auto edges = edges_within(items); !edges.empty()) return place_block(items, edges, x, width);
+    const std::size_t wide = (items.size() + kTall - 1) / kTall;
+    const std::size_t tall = (items.size() + wide - 1) / wide;
+    for (std::size_t k = 0; k < items.size(); ++k) {
+      const std::size_t column = k / tall;
+      const std::size_t in_column = std::min(tall, items.size() - column * tall);
+      const double row = static_cast<double>(k % tall) - (static_cast<double>(in_column) - 1) / 2;
+      centre_at(items[k], x + width / 2 + static_cast<double>(column) * (width + 26), row * 52);
+    }
+    return static_cast<double>(wide) * (width + 26) - 26;
+  }
+
+  /// Edges among these items, as pairs of their places in the list.
+  std::vector<std::pair<std::size_t, std::size_t>> edges_within(const std::vector<std::size_t>& items) const {
+    std::map<std::size_t, std::size_t> number;
+    for (std::size_t k = 0; k < items.size(); ++k) number[items[k]] = k;
+    std::vector<std::pair<std::size_t, std::size_t>> edges;
+    for (const SceneEdge& edge : scene_.edges) {
+      if (edge.from == edge.to || !number.contains(edge.from) || !number.contains(edge.to)) continue;
+      edges.emplace_back(number[edge.from], number[edge.to]);
+    }
+    return edges;
+  }
+
+  /// Processes that are joined among themselves, as their links suggest.
+  double place_block(const std::vector<std::size_t>& items,
+                     const std::vector<std::pair<std::size_t, std::size_t>>& edges, double x, double width) {
+    const std::vector<Point> points = spread(items.size(), edges);
+    const double step = width + 44;
+    double left = 0, right = 0, top = 0, bottom = 0;
+    for (std::size_t k = 0; k < points.size(); ++k) {
+      left = k == 0 ? points[k].x : std::min(left, points[k].x);
+      right = k == 0 ? points[k].x : std::max(right, points[k].x);
+      top = k == 0 ? points[k].y : std::min(top, points[k].y);
+      bottom = k == 0 ? points[k].y : std::max(bottom, points[k].y);
+    }
+    const double height = std::max(72.0, step * 0.8);
+    for (std::size_t k = 0; k < points.size(); ++k) {
+      centre_at(items[k], x + width / 2 + (points[k].x - left) * step,
+                (points[k].y - (top + bottom) / 2) * height);
+    }
+    return (right - left) * step + width + 30;
+  }
+
   /// A queue stands between its producers and consumers; one that leads back stands below.
   void place_queues_between() {
-    std::map<std::size_t, std::pair<Point, Point>> sums;
-    std::map<std::size_t, std::pair<double, double>> counts;
+    /// The ends of one side of a queue.
+    struct Side {
+      double left = 1e9, right = -1e9, y = 0, count = 0;
+    };
+    std::map<std::size_t, std::pair<Side, Side>> sides;  // producers, consumers
     for (const SceneEdge& edge : scene_.edges) {
       const bool in = is_queue(edge.to);
       if (!in && !is_queue(edge.from)) continue;
-      const std::size_t queue = in ? edge.to : edge.from;
-      const Point at = layout_.items[in ? edge.from : edge.to].centre();
-      Point& sum = in ? sums[queue].first : sums[queue].second;
-      sum = {sum.x + at.x, sum.y + at.y};
-      ++(in ? counts[queue].first : counts[queue].second);
+      const Rectangle& item = layout_.items[in ? edge.from : edge.to];
+      Side& side = in ? sides[edge.to].first : sides[edge.from].second;
+      side.left = std::min(side.left, item.x);
+      side.right = std::max(side.right, item.x + item.width);
+      side.y += item.centre().y;
+      ++side.count;
     }
     std::map<long, std::vector<std::pair<double, std::size_t>>> lanes;  // by middle
-    for (const auto& [queue, sum] : sums) {
-      const double producers = std::max(1.0, counts[queue].first);
-      const double consumers = std::max(1.0, counts[queue].second);
-      const double x = (sum.first.x / producers + sum.second.x / consumers) / 2;
-      const double y = (sum.first.y / producers + sum.second.y / consumers) / 2;
+    for (const auto& [queue, side] : sides) {
+      const auto& [from, to] = side;
+      const bool forward = from.right <= to.left;
+      const bool back = to.right <= from.left;
+      const double x = forward ? (from.right + to.left) / 2
+                       : back  ? (to.right + from.left) / 2
+                               : (from.left + from.right + to.left + to.right) / 4;
+      const double y = (from.y / std::max(1.0, from.count) + to.y / std::max(1.0, to.count)) / 2;
       centre_at(queue, x, y);
       lanes[std::lround(x / 60)].emplace_back(y, queue);
     }
