@@ -36,6 +36,8 @@ void clear_screen(Session& session) {
 
 namespace {
 
+constexpr std::size_t kLongestReason = 80;  // `mvm job why` tells all
+
 struct StateWord {
   const char* state;
   const char* code;
@@ -128,7 +130,7 @@ Listing job_listing(const std::vector<soap::JobView>& jobs, std::int64_t now_ms)
                                {short_state(job.state), job.state, colour_of_state(job.state)},
                                {human_duration(elapsed_ms(job, now_ms)), json["time_ms"]},
                                job.nodes,
-                               {where_or_reason(job), job.where}};
+                               {cut(one_line(where_or_reason(job)), kLongestReason), job.where}};
     for (const char* key :
          {"reason", "submitted", "started", "ended", "attempt", "exit_code", "cancel_asked", "progress"}) {
       cells.emplace_back(std::string(), json[key]);

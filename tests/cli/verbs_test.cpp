@@ -100,6 +100,16 @@ TEST_F(Verbs, JobListIsTheTableOfTheContract) {
   EXPECT_EQ(ran.err, "");
 }
 
+TEST_F(Verbs, ALongReasonIsCutInTheTableOnly) {
+  const std::string reason = "build failed: " + std::string(300, 'x');
+  add_job("FAILED", reason);
+  const Ran table = run({"job", "list", "-a"});
+  EXPECT_THAT(table.out, HasSubstr("(build failed: xxx"));
+  EXPECT_THAT(table.out, testing::EndsWith("x…\n"));
+  EXPECT_LT(table.out.size(), 250U);
+  EXPECT_EQ(run({"job", "list", "-a", "-o", "json"}).json()["items"][0]["reason"], reason);
+}
+
 TEST_F(Verbs, JobListAsJson) {
   add_job();
   EXPECT_EQ(run({"job", "list", "-o", "json"}).out, R"({
