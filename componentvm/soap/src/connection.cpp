@@ -77,8 +77,7 @@ bool Connection::wait(Io wanted, Deadline deadline) const {
       .fd = fd_, .events = static_cast<short>(wanted == Io::kWantWrite ? POLLOUT : POLLIN), .revents = 0};
   for (;;) {
     const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
-            .count();
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0) return false;
     const int ready = ::poll(&poll, 1, static_cast<int>(std::min<long>(left, 60'000)));
     if (ready > 0) return true;

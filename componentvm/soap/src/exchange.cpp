@@ -67,6 +67,7 @@ std::string http_answer(int status, const std::string& type, std::size_t size, b
 struct soap* make_context() {
   struct soap* context = soap_new1(SOAP_C_UTFSTRING | SOAP_IO_KEEPALIVE | SOAP_XML_TREE);
   if (context == nullptr) return nullptr;
+  soap_set_namespaces(context, namespaces);  // named here, or a linker leaves the table out
   parse_http = context->fparse;
   context->fparse = on_parse;
   context->fpreparerecv = on_scan;
@@ -134,7 +135,7 @@ void Exchange::run(struct soap* context) {
     if (!streaming_ && !sound()) {
       context->error = result = SOAP_EOF;
     } else if (soap_begin_recv(context) || soap_envelope_begin_in(context) || soap_recv_header(context) ||
-        soap_body_begin_in(context)) {
+               soap_body_begin_in(context)) {
       result = context->error;
     } else {
       if (context->header != nullptr && context->header->t__token != nullptr)
@@ -185,10 +186,7 @@ void Exchange::settle(struct soap* context, int result) {
   write_fault(*fault_);
 }
 
-void Exchange::write_fault(const Error& error) {
-  const bool busy = error.code() == ErrorCode::kUnavailable && error.message().starts_with("busy");
-  out_ = fault_answer(busy ? 503 : 500, error, keep_);
-}
+void Exchange::write_fault(const Error& error) { out_ = fault_answer(busy_ ? 503 : 500, error, keep_); }
 
 Error Exchange::reason(struct soap* context) const {
   if (verdict_ != XmlGuard::Verdict::kGood) return Error(ErrorCode::kInvalid, to_string(verdict_));
@@ -220,8 +218,8 @@ int Exchange::fail(const Error& error) {
 
 Status Exchange::begin_wait() {
   if (place_ == Place::kPoll) return ok();
-  if (!places_.move(place_, Place::kPoll))
-    return Error(ErrorCode::kUnavailable, "busy: too many requests wait already; try again");
+  busy_ = !places_.move(place_, Place::kPoll);
+  if (busy_) return Error(ErrorCode::kUnavailable, "busy: too many requests wait already; try again");
   place_ = Place::kPoll;
   return ok();
 }
@@ -346,8 +344,8 @@ bool Exchange::chunk(std::string_view bytes) {
 int Exchange::stream_attachment(const char* space, const char* name,
                                 const std::function<Status(const PieceWriter&)>& source) {
   if (place_ != Place::kTransfer) {
-    if (!places_.move(place_, Place::kTransfer))
-      return fail(Error(ErrorCode::kUnavailable, "busy: too many transfers already; try again"));
+    busy_ = !places_.move(place_, Place::kTransfer);
+    if (busy_) return fail(Error(ErrorCode::kUnavailable, "busy: too many transfers already; try again"));
     place_ = Place::kTransfer;
   }
   // Nothing is written before the first piece is there: until then a plain fault can tell what is wrong.

@@ -113,6 +113,7 @@ class Exchange {
   std::string inline_;  ///< bytes that came in line, while they are read
   std::optional<Error> fault_;
   std::string out_;
+  bool busy_ = false;      ///< refused for want of a place
   bool answered_ = false;  ///< streamed already
   bool keep_ = false;
 };

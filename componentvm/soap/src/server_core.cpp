@@ -130,10 +130,21 @@ ServerStats SoapServer::Core::stats() const {
 
 // ---- places --------------------------------------------------------------------------------------------
 
+/// As many threads as workers, and one more for each request that waits or transfers: then a request whose
+/// thread is just about to be free waits that moment instead of making a new one.
+ThreadPoolLimits SoapServer::Core::pool_limits() const {
+  return {
+      .minimum = 1,
+      .maximum = most_[index(Place::kWorker)] + used_[index(Place::kPoll)] + used_[index(Place::kTransfer)],
+      .queue = most_[0] + most_[1] + most_[2],
+      .idle_timeout = milliseconds(10'000)};
+}
+
 bool SoapServer::Core::take(Place place) {
   const std::lock_guard lock(mutex_);
   if (used_[index(place)] >= most_[index(place)]) return false;
   ++used_[index(place)];
+  if (place != Place::kWorker && pool_) (void)pool_->adjust(pool_limits());
   return true;
 }
 
@@ -141,6 +152,7 @@ void SoapServer::Core::release(Place place) {
   {
     const std::lock_guard lock(mutex_);
     --used_[index(place)];
+    if (place != Place::kWorker && pool_) (void)pool_->adjust(pool_limits());
   }
   if (place != Place::kPoll) asio::post(io_, [this] { start_next(); });
 }
@@ -469,10 +481,7 @@ void SoapServer::Core::work(const SessionPtr& session, Place place, bool streami
           ? pool_->try_submit([this, session, place, streaming] { serve(session, place, streaming); })
           : Status(Error(ErrorCode::kCancelled, "the server stops"));
   if (started) return;
-  {
-    const std::lock_guard lock(mutex_);
-    --used_[index(place)];
-  }
+  release(place);
   refuse(session, 503, busy("the server is full"));
   advance(session);
 }

@@ -90,6 +90,7 @@ class SoapServer::Core final : public Places {
   [[nodiscard]] struct soap* take_context();
   void give_context(struct soap* context);
 
+  [[nodiscard]] ThreadPoolLimits pool_limits() const;
   [[nodiscard]] bool take(Place place);
   void release(Place place);
   [[nodiscard]] std::optional<std::string> document(const HttpHead& head, std::string& type) const;

@@ -110,6 +110,7 @@ struct WireClient::Line {
   std::string piece;  ///< read or received, not yet passed on
   std::size_t piece_at = 0;
   bool sending_attachment = false;
+  bool busy = false;  ///< the server said so (HTTP status 503)
 
   explicit Line(const WireClient& owner);
   ~Line();
@@ -192,6 +193,7 @@ void on_write_close(struct soap* context, void* /*handle*/) {
 
 WireClient::Line::Line(const WireClient& owner)
     : client(owner), context(soap_new1(SOAP_C_UTFSTRING | SOAP_IO_KEEPALIVE | SOAP_XML_TREE)) {
+  soap_set_namespaces(context, namespaces);  // named here, or a linker leaves the table out
   context->user = this;
   context->fopen = on_open;
   context->fclose = on_close;
@@ -418,10 +420,6 @@ Error error_of(struct soap* context, const std::string& url) {
                url + ": " + (words != nullptr && *words != nullptr ? *words : "unknown fault"));
 }
 
-bool says_busy(const Error& error) {
-  return error.code() == ErrorCode::kUnavailable && error.message().starts_with("busy");
-}
-
 }  // namespace
 
 Result<std::unique_ptr<WireClient>> WireClient::create(WireOptions options) {
@@ -469,6 +467,7 @@ Status WireClient::run(Line& line, const char* path,
   line.piece.clear();
   line.piece_at = 0;
   line.sending_attachment = false;
+  line.busy = false;
   if (line.link && steady_clock::now() - line.used > kIdleTime) {
     line.disconnect();
     context->socket = SOAP_INVALID_SOCKET;
@@ -485,6 +484,7 @@ Status WireClient::run(Line& line, const char* path,
   if (line.error) {
     status = *line.error;
   } else if (result != SOAP_OK) {
+    line.busy = context->error == 503 || context->status == 503;
     status = error_of(context, options_.url);
   }
   if (!status) {
@@ -505,9 +505,10 @@ Status WireClient::call(const char* path, milliseconds wait,
     line->silence = options_.timeout + wait;
     line->reader = nullptr;
     line->writer = nullptr;
-    const Status status = run(*line, path, call);
+    Status status = run(*line, path, call);
+    const bool busy = line->busy;
     give(std::move(line));
-    if (status || !says_busy(status.error()) || steady_clock::now() + pause > deadline) return status;
+    if (status || !busy || steady_clock::now() + pause > deadline) return status;
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, milliseconds(500));
   }
