@@ -20,14 +20,19 @@ void EventLog::add(HostEvent event) {
   if (!closed_) append(std::move(event));
 }
 
-Status EventLog::deliver(HostEvent event) {
+void EventLog::wake() {
+  const std::lock_guard lock(mutex_);
+  handled_.notify_all();
+}
+
+Status EventLog::deliver(HostEvent event, const std::atomic<bool>& gone) {
   std::unique_lock lock(mutex_);
   if (!closed_) {
     const std::uint64_t seq = append(std::move(event));
-    handled_.wait(lock, [&] { return closed_ || handled_up_to_ >= seq; });
+    handled_.wait(lock, [&] { return closed_ || gone || handled_up_to_ >= seq; });
     if (handled_up_to_ >= seq) return ok();
   }
-  return Error(ErrorCode::kCancelled, "the host daemon is stopping");
+  return Error(ErrorCode::kCancelled, "nobody is there to handle the event");
 }
 
 HostEvents EventLog::after(const std::string& epoch, std::uint64_t seq, std::chrono::milliseconds wait) {

@@ -1,6 +1,7 @@
 #pragma once
 // The host's events since its daemon started, until the broker has acknowledged them.
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -22,8 +23,12 @@ class EventLog {
   void add(HostEvent event);
 
   /// Adds an event of a kernel and waits until the reader has handled it; only then may the kernel forget it.
-  /// kCancelled once closed: the kernel will offer it again to whoever comes next.
-  [[nodiscard]] Status deliver(HostEvent event);
+  /// kCancelled once closed, or once the node is `gone` and wake() was called: the kernel will offer it again
+  /// to whoever comes next.
+  [[nodiscard]] Status deliver(HostEvent event, const std::atomic<bool>& gone);
+
+  /// Lets deliveries look again whether their node is gone.
+  void wake();
 
   /// As HostAgent::events().
   [[nodiscard]] HostEvents after(const std::string& epoch, std::uint64_t seq, std::chrono::milliseconds wait);

@@ -1,6 +1,7 @@
 #pragma once
 // A lab and its nodes as this host holds them, and their records on disk.
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <map>
@@ -25,10 +26,12 @@ struct Node {
   const std::filesystem::path folder;
 
   std::mutex work;
+  std::atomic<bool> gone = false;  ///< being destroyed: nobody waits for its events any more
 
   std::mutex mutex;
   std::condition_variable changed;
   NodeState state = NodeState::kBooting;
+  bool awaited = false;  ///< a call is booting it now, and will say itself if it is lost
   std::string boot;
   std::string lost_why;
   nlohmann::json details = nlohmann::json::object();

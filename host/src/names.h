@@ -25,7 +25,8 @@ inline constexpr std::uint16_t kNodeSoapPort = 7790;
 [[nodiscard]] std::string network_name(const std::string& lab);
 /// The host's own address on a lab's subnet: the first one.
 [[nodiscard]] Result<std::string> bridge_address(const std::string& subnet);
-/// The token of the SOAP services inside a lab's nodes, known to the host and those nodes: they call each other.
+/// The token of the SOAP services inside a lab's nodes, known to the host and those nodes: they call each
+/// other.
 [[nodiscard]] std::string node_token(const LabSpec& lab);
 
 }  // namespace mvm::host

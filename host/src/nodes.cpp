@@ -26,6 +26,22 @@ json hosts_of(Lab& lab) {
   return hosts;
 }
 
+/// Marks a node as being booted by a call while it lives.
+class Awaiting {
+ public:
+  explicit Awaiting(Node& node) : node_(node) { set(true); }
+  ~Awaiting() { set(false); }
+  Awaiting(const Awaiting&) = delete;
+  Awaiting& operator=(const Awaiting&) = delete;
+
+ private:
+  void set(bool awaited) {
+    const std::lock_guard lock(node_.mutex);
+    node_.awaited = awaited;
+  }
+  Node& node_;
+};
+
 std::string tail_of_console(osvm::Hypervisor& driver, const std::string& vm) {
   std::string tail;
   std::uint64_t cursor = 0;
@@ -106,6 +122,7 @@ void LocalHostAgent::State::mark_lost(const std::string& lab, Node& node, const 
     node.state = NodeState::kLost;
     node.lost_why = why;
     node.changed.notify_all();
+    if (node.awaited) return;
   }
   mvm::log::warning("node.lost", {{"lab", lab}, {"node", node.spec.node}, {"why", why}});
   log.add({.lab = lab, .node = node.spec.node, .event = "node.lost", .args = {{"reason", why}}});
@@ -143,7 +160,8 @@ Status LocalHostAgent::State::open_channel(const std::shared_ptr<Lab>& lab,
                         .node = target->spec.node,
                         .event = event.name,
                         .args = std::move(args),
-                        .blob = event.blob});
+                        .blob = event.blob},
+                       target->gone);
   };
   callbacks.up = [this, name = lab->spec.lab, target = node.get()](const std::string& boot) {
     on_boot(name, *target, boot);
@@ -162,6 +180,7 @@ Status LocalHostAgent::State::boot(const std::shared_ptr<Lab>& lab, const std::s
     return Error(ErrorCode::kUnsupported, "host " + config.name + " has no driver " + node->spec.driver);
   MVM_ASSIGN(const osvm::VmSpec spec, vm_spec(*lab, *node));
   MVM_TRY(write_record(*node));
+  const Awaiting awaiting(*node);
   if (!node->channel) MVM_TRY(open_channel(lab, node));
   MVM_ASSIGN(const osvm::VmInfo vm, driver->create(spec));
   std::unique_lock lock(node->mutex);
@@ -191,11 +210,9 @@ Status LocalHostAgent::State::introduce(Lab& lab, Node& node) {
   }
   const bool plain = node.spec.address.empty();
   const std::string address = plain ? "127.0.0.1" : node.spec.address;
-  const json configure = {{"hosts", hosts},
-                          {"soap",
-                           {{"address", address},
-                            {"port", plain ? 0 : kNodeSoapPort},
-                            {"token", node_token(lab.spec)}}}};
+  const json configure = {
+      {"hosts", hosts},
+      {"soap", {{"address", address}, {"port", plain ? 0 : kNodeSoapPort}, {"token", node_token(lab.spec)}}}};
   auto configured = node.channel->call("node.configure", configure, kIntroduceTimeout);
   // A node whose SOAP plug-in did not load still runs jobs.
   if (!configured && configured.error().code() != ErrorCode::kUnsupported)
@@ -262,6 +279,8 @@ Status LocalHostAgent::State::close_node(Lab& lab, Node& node) {
     node.lost_why = "it was destroyed";
     node.changed.notify_all();
   }
+  node.gone = true;
+  log.wake();
   channel.reset();  // whoever is calling holds it a little longer; its calls then end with the VM
   if (osvm::Hypervisor* driver = hypervisor(node.spec.driver))
     MVM_TRY(driver->destroy(vm_id(lab.spec.lab, node.spec.node)));

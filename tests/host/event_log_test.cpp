@@ -9,6 +9,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+const std::atomic<bool> gone = false;
+
 HostEvent named(const std::string& name) {
   return {.lab = "l", .node = "n", .event = name, .args = {}, .blob = {}};
 }
@@ -32,7 +34,7 @@ TEST(EventLogTest, AnotherEpochsCursorAcknowledgesNothing) {
 
 TEST(EventLogTest, AKernelsEventIsForgottenByItOnlyOnceHandled) {
   EventLog log;
-  auto delivered = std::async(std::launch::async, [&] { return log.deliver(named("proc.exit")); });
+  auto delivered = std::async(std::launch::async, [&] { return log.deliver(named("proc.exit"), gone); });
   HostEvents page = log.after("", 0, milliseconds(10'000));
   ASSERT_EQ(page.events.size(), 1U);
   EXPECT_EQ(delivered.wait_for(milliseconds(0)), std::future_status::timeout);
@@ -42,11 +44,21 @@ TEST(EventLogTest, AKernelsEventIsForgottenByItOnlyOnceHandled) {
 
 TEST(EventLogTest, ClosingSendsWaitingKernelsAway) {
   EventLog log;
-  auto delivered = std::async(std::launch::async, [&] { return log.deliver(named("proc.exit")); });
+  auto delivered = std::async(std::launch::async, [&] { return log.deliver(named("proc.exit"), gone); });
   static_cast<void>(log.after("", 0, milliseconds(10'000)));
   log.close();
   EXPECT_EQ(delivered.get().error().code(), ErrorCode::kCancelled);
-  EXPECT_EQ(log.deliver(named("late")).error().code(), ErrorCode::kCancelled);
+  EXPECT_EQ(log.deliver(named("late"), gone).error().code(), ErrorCode::kCancelled);
+}
+
+TEST(EventLogTest, ADestroyedNodeWaitsForNoReader) {
+  EventLog log;
+  std::atomic<bool> node_gone = false;
+  auto delivered = std::async(std::launch::async, [&] { return log.deliver(named("proc.exit"), node_gone); });
+  static_cast<void>(log.after("", 0, milliseconds(10'000)));
+  node_gone = true;
+  log.wake();
+  EXPECT_EQ(delivered.get().error().code(), ErrorCode::kCancelled);
 }
 
 TEST(EventLogTest, PagesStayWithinWhatOneAnswerMayCarry) {
