@@ -1,0 +1,58 @@
+// A plug-in for the loader's tests; compiled in several variants that do not fit.
+#include "base/plugins/sample.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "mvm/base/plugin_loader.h"
+
+#ifndef SAMPLE_KIND
+#define SAMPLE_KIND "sample"
+#endif
+#ifndef SAMPLE_API
+#define SAMPLE_API 3
+#endif
+#ifndef SAMPLE_ABI
+#define SAMPLE_ABI mvm::kPluginAbi
+#endif
+#ifndef SAMPLE_INIT
+#define SAMPLE_INIT 0
+#endif
+
+namespace {
+
+int* fini_counter = nullptr;
+
+class Good final : public mvm::tests::Sample {
+ public:
+  int answer() const override { return 42; }
+};
+
+/// A variant that must never get this far leaves a trace.
+[[maybe_unused]] int init() {
+#ifdef SAMPLE_TRAP
+  ::close(::open("/tmp/mvm-sample-plugin-ran", O_CREAT | O_WRONLY, 0600));
+#endif
+  return SAMPLE_INIT;
+}
+
+}  // namespace
+
+extern "C" void sample_count_fini(int* counter) { fini_counter = counter; }
+
+#ifndef SAMPLE_NO_DESCRIPTOR
+extern "C" const mvm::MvmPluginDescriptor mvm_plugin;
+extern "C" const mvm::MvmPluginDescriptor mvm_plugin = {
+    mvm::kPluginMagic,
+    SAMPLE_ABI,
+    SAMPLE_KIND,
+    SAMPLE_API,
+    "good",
+    "1.2.3",
+    &init,
+    [] {
+      if (fini_counter != nullptr) ++*fini_counter;
+    },
+    []() -> void* { return static_cast<mvm::tests::Sample*>(new Good()); },
+    [](void* object) { delete static_cast<mvm::tests::Sample*>(object); }};
+#endif
