@@ -24,28 +24,63 @@ struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
-/// Removes what the folder `fd` holds. Iterative descent is not needed: depth is bounded by PATH_MAX.
-Status empty_folder(UniqueFd fd, const std::filesystem::path& path, dev_t device) {
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return failed("stat", path);
-  if (info.st_dev != device)
-    return Error(ErrorCode::kConflict, "remove " + path.string() + ": a file system is mounted there");
-  std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd.get()));
-  if (!dir) return failed("open", path);
-  const int folder = fd.release();  // owned by dir now
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) continue;
-    if (errno != EISDIR && errno != EPERM) return failed("remove", path / name);
-    UniqueFd child(::openat(folder, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!child) return failed("open", path / name);
-    MVM_TRY(empty_folder(std::move(child), path / name, device));
-    if (::unlinkat(folder, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
-      return failed("remove", path / name);
+/// Removes what a folder holds. A hostile tree may be far deeper than a path or our descriptors reach: what lies too deep
+/// is moved up to the folder itself, and its turn comes in the next round.
+class Emptier {
+ public:
+  Emptier(int top, dev_t device) : top_(top), device_(device) {}
+
+  Status run(const std::filesystem::path& path) {
+    do {
+      moved_ = false;
+      UniqueFd again(::openat(top_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!again) return failed("open", path);
+      MVM_TRY(empty(std::move(again), path, 0));
+    } while (moved_);
+    return ok();
   }
-  return ok();
-}
+
+ private:
+  static constexpr int kDeepest = 64;
+
+  Status empty(UniqueFd fd, const std::filesystem::path& path, int depth) {
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return failed("stat", path);
+    if (info.st_dev != device_)
+      return Error(ErrorCode::kConflict, "remove " + path.string() + ": a file system is mounted there");
+    const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd.get()));
+    if (!dir) return failed("open", path);
+    const int folder = fd.release();  // owned by dir now
+    while (const dirent* entry = ::readdir(dir.get())) {
+      const std::string name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      if (::unlinkat(folder, name.c_str(), 0) == 0 || errno == ENOENT) continue;
+      if (errno != EISDIR && errno != EPERM) return failed("remove", path / name);
+      MVM_TRY(remove_folder(folder, name, path / name, depth));
+    }
+    return ok();
+  }
+
+  Status remove_folder(int parent, const std::string& name, const std::filesystem::path& path, int depth) {
+    if (depth >= kDeepest) {
+      const std::string up = ".deep-" + random_hex(8);
+      if (::renameat(parent, name.c_str(), top_, up.c_str()) != 0) return failed("move up", path);
+      moved_ = true;
+      return ok();
+    }
+    UniqueFd child(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!child && errno == EACCES && ::fchmodat(parent, name.c_str(), 0700, 0) == 0)  // ours, and closed to us
+      child.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!child) return failed("open", path);
+    MVM_TRY(empty(std::move(child), path, depth + 1));
+    if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) return failed("remove", path);
+    return ok();
+  }
+
+  int top_;
+  dev_t device_;
+  bool moved_ = false;
+};
 
 }  // namespace
 
@@ -121,7 +156,7 @@ Status remove_tree(const std::filesystem::path& path) {
   if (!fd) return errno == ENOENT ? ok() : Status(failed("open", path));
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return failed("stat", path);
-  MVM_TRY(empty_folder(std::move(fd), path, info.st_dev));
+  MVM_TRY(Emptier(fd.get(), info.st_dev).run(path));
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) return failed("remove", path);
   return ok();
 }

@@ -1,5 +1,6 @@
 #include "mvm/base/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
@@ -41,6 +42,23 @@ TEST_F(FileTest, RemovingATreeDoesNotFollowLinks) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "tree"));
   EXPECT_TRUE(std::filesystem::exists(folder_ / "outside/kept"));
   EXPECT_TRUE(remove_tree(folder_ / "tree")) << "removing what is gone is no error";
+}
+
+TEST_F(FileTest, RemovesATreeDeeperThanAnyPath) {
+  // As a hostile job makes one: 1,000 folders deep, each name 200 bytes.
+  const std::string name(200, 'd');
+  ASSERT_TRUE(make_folders(folder_ / "tree"));
+  UniqueFd at(::open((folder_ / "tree").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_EQ(::mkdirat(at.get(), name.c_str(), 0700), 0);
+    ASSERT_EQ(::mkdirat(at.get(), "side", 0), 0);
+    at.reset(::openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(at);
+  }
+  at.reset();
+  const Status removed = remove_tree(folder_ / "tree");
+  ASSERT_TRUE(removed) << removed.error().describe();
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "tree"));
 }
 
 TEST_F(FileTest, DigestOfAFileIsTheDigestOfItsBytes) {

@@ -38,7 +38,8 @@ nlohmann::json limits_to_json(const ProcessLimits& limits) {
           {"cpu_s", limits.cpu_s},
           {"memory", limits.memory},
           {"processes", limits.processes},
-          {"file_size", limits.file_size}};
+          {"file_size", limits.file_size},
+          {"open_files", limits.open_files}};
 }
 
 /// The spool part's name holds process and stream: neither has a space.

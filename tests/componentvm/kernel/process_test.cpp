@@ -122,6 +122,8 @@ TEST_F(ProcessTest, LimitsHold) {
   EXPECT_NE(node_.wait_end("j.1/size").end->at("code"), 0);
   EXPECT_EQ(node_.must("file.get", {{"proc", "j.1/size"}, {"name", "big"}}).at("size"), 1 << 20);
   EXPECT_EQ(node_.wait_end("j.1/cpu").end->at("signal"), SIGXCPU);
+  node_.start_script("files", "ulimit -n; ulimit -Hn", {{"limits", {{"open_files", 100}}}});
+  EXPECT_EQ(node_.wait_end("j.1/files").output.at("out"), "100\n100\n");
   EXPECT_THAT(node_.wait_end("j.1/memory").output.at("err"), testing::HasSubstr("MemoryError"));
 }
 
@@ -184,6 +186,10 @@ TEST_F(ProcessTest, CleaningLeavesNothingOfAnAttempt) {
 TEST_F(ProcessTest, ExecRunsOutsideAnyAttempt) {
   node_.must("proc.start", {{"proc", "exec/7"}, {"kind", "exec"}, {"argv", {"uname", "-s"}}});
   EXPECT_EQ(node_.wait_end("exec/7").output.at("out"), "Linux\n");
+  // Its input may be a whole frame.
+  node_.must("proc.start", {{"proc", "exec/8"}, {"kind", "exec"}, {"argv", {"wc", "-c"}}});
+  node_.must("proc.input", {{"proc", "exec/8"}, {"eof", true}}, std::string(1 << 20, 'x'));
+  EXPECT_EQ(node_.wait_end("exec/8").output.at("out"), "1048576\n");
   while (!std::filesystem::is_empty(node_.folder / "run/spool")) std::this_thread::yield();
   EXPECT_TRUE(std::filesystem::is_empty(node_.folder / "work/attempts"));
 }

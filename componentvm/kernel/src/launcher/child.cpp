@@ -19,7 +19,7 @@ namespace mvm::kernel {
 namespace {
 
 constexpr std::size_t kRead = 65536;
-constexpr std::size_t kMaxInput = 256 << 10;
+constexpr std::size_t kMaxInput = 2 << 20;  // a whole frame fits, even after another
 constexpr std::size_t kMaxArguments = 4096;
 constexpr std::size_t kDrainAtMost = 2 << 20;  // what a pipe may hold when its last reader of interest has ended
 
@@ -44,7 +44,8 @@ ProcessLimits limits_from(const nlohmann::json& object) {
           .cpu_s = number_or(object, "cpu_s"),
           .memory = number_or(object, "memory"),
           .processes = number_or(object, "processes"),
-          .file_size = number_or(object, "file_size")};
+          .file_size = number_or(object, "file_size"),
+          .open_files = number_or(object, "open_files")};
 }
 
 Result<std::vector<std::string>> environment_from(const nlohmann::json& args) {

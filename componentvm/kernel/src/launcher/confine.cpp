@@ -83,7 +83,9 @@ bool SyscallFilter::apply() const {
 
 const char* set_limits(const ProcessLimits& limits) {
   if (const char* step = limit(RLIMIT_CORE, 0, 0, "limit core files")) return step;
-  if (const char* step = limit(RLIMIT_NOFILE, 4096, 65536, "limit open files")) return step;
+  const rlim_t most_files = limits.open_files > 0 ? limits.open_files : 65536;
+  if (const char* step = limit(RLIMIT_NOFILE, std::min<rlim_t>(most_files, 4096), most_files, "limit open files"))
+    return step;
   if (limits.cpu_s > 0)
     if (const char* step = limit(RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 2, "limit processor time")) return step;
   if (limits.memory > 0)

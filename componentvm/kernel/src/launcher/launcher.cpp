@@ -61,6 +61,10 @@ Status Launcher::prepare() {
   raise_limits();
   MVM_TRY(make_folders(config_.run));
   MVM_TRY(make_folders(config_.work));
+  // The job's user must be able to pass through, whoever made the folder; what it may read is decided below.
+  struct stat work {};
+  if (drop_ && ::stat(config_.work.c_str(), &work) == 0 && (work.st_mode & S_IXOTH) == 0)
+    (void)::chmod(config_.work.c_str(), (work.st_mode & 07777U) | S_IXOTH);
   // What an earlier boot left: its processes are gone with its launcher.
   MVM_TRY(remove_tree(config_.run / "spool"));
   MVM_TRY(remove_tree(config_.run / "journal"));

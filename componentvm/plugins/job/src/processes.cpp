@@ -30,7 +30,8 @@ kernel::ProcessLimits limits_from(const nlohmann::json& object) {
           .cpu_s = number_or(object, "cpu_s"),
           .memory = number_or(object, "memory"),
           .processes = number_or(object, "processes"),
-          .file_size = number_or(object, "file_size")};
+          .file_size = number_or(object, "file_size"),
+          .open_files = number_or(object, "open_files")};
 }
 
 Result<std::vector<StagedFile>> staged_from(const nlohmann::json& args) {
@@ -94,7 +95,7 @@ Result<kernel::ProcessSpec> Processes::spec_from(const nlohmann::json& args) con
   if (spec.argv.empty()) return Error(ErrorCode::kInvalid, "process " + process + " has nothing to run");
   spec.folder = folders_.process(spec.group, process);
   spec.limits = limits_from(object_or_empty(args, "limits"));
-  spec.standard_input = flag_or(args, "stdin");
+  spec.standard_input = flag_or(args, "stdin", /*otherwise=*/text_or(args, "kind") == "exec");
   spec.output_event = "proc.output";
   spec.output_args = {{"proc", process}};
   spec.memo = {{"proc", process}, {"attempt", text_or(args, "attempt")}};

@@ -23,6 +23,7 @@ struct ProcessLimits {
   std::uint64_t memory = 0;     ///< bytes of address space, each process
   std::uint64_t processes = 0;  ///< processes and threads of the job's user (of its own where isolated)
   std::uint64_t file_size = 0;  ///< bytes of the largest file it may write
+  std::uint64_t open_files = 0;  ///< descriptors, each process
 };
 
 /// What to start.
