@@ -23,7 +23,7 @@ class LxcVms final : public LibvirtVms {
     if (virConnectGetLibVersion(connect, &version) != 0) virResetLastError();
     status.detail =
         "libvirt " + std::to_string(version / 1'000'000) + "." + std::to_string(version / 1000 % 1000);
-    if (auto booted = boot_probe("mvm-probe-lxc-", {}); !booted) {
+    if (auto booted = boot_probe("mvm-probe-lxc-", options_.boot_deadline); !booted) {
       status.detail += "; a container does not start: " + booted.error().describe();
       return;
     }

@@ -13,6 +13,7 @@ namespace mvm::osvm::libvirt {
 namespace {
 
 constexpr const char* kKvmProbe = "mvm-probe-kvm-";
+constexpr int kTcgPatience = 6;  // a guest under TCG on a busy machine is slow, not broken
 
 /// Does libvirt offer KVM at all? (That it does proves nothing yet.)
 bool offers_kvm(virConnectPtr connect) {
@@ -93,7 +94,7 @@ class QemuVms final : public LibvirtVms {
     const std::lock_guard lock(kvm_mutex_);
     if (!kvm_) {
       MVM_ASSIGN(const ConnectHandle connection, connect());
-      kvm_ = offers_kvm(connection.get()) && boot_probe(kKvmProbe, {}).has_value();
+      kvm_ = offers_kvm(connection.get()) && boot_probe(kKvmProbe, options_.boot_deadline).has_value();
     }
     return *kvm_;
   }
@@ -106,7 +107,7 @@ class QemuVms final : public LibvirtVms {
     const auto kvm = use_kvm({});
     status.accelerator = kvm && *kvm ? "kvm" : "tcg";
     if (status.accelerator == "tcg") {
-      if (auto booted = boot_probe("mvm-probe-tcg-", {}); !booted) {
+      if (auto booted = boot_probe("mvm-probe-tcg-", kTcgPatience * options_.boot_deadline); !booted) {
         status.detail += "; a machine does not boot: " + booted.error().describe();
         return;
       }

@@ -332,7 +332,7 @@ DriverStatus LibvirtVms::probe() {
   return status;
 }
 
-Status LibvirtVms::boot_probe(const std::string& id_prefix, const VmLimits& limits) {
+Status LibvirtVms::boot_probe(const std::string& id_prefix, std::chrono::milliseconds deadline) {
   constexpr std::string_view kWord = "mvm-probe-alive";
   MVM_ASSIGN(const std::filesystem::path folder,
              make_temporary_folder(std::filesystem::temp_directory_path(), "mvm-probe-"));
@@ -340,7 +340,6 @@ Status LibvirtVms::boot_probe(const std::string& id_prefix, const VmLimits& limi
   VmSpec spec;
   spec.id = id_prefix + random_hex(6);
   spec.labels = {"probe", "", "probe", 1};
-  spec.limits = limits;
   spec.argv = {"/bin/echo", std::string(kWord)};
   spec.folder = folder / "node";
   spec.tools = "/usr/share/doc";  // any folder: the probe runs nothing from it
@@ -348,16 +347,16 @@ Status LibvirtVms::boot_probe(const std::string& id_prefix, const VmLimits& limi
   if (auto created = create(spec); !created) {
     result = std::move(created).error();
   } else {
-    const auto deadline = std::chrono::steady_clock::now() + options_.boot_deadline;
+    const auto latest = std::chrono::steady_clock::now() + deadline;
     bool alive = false;
-    while (!alive && std::chrono::steady_clock::now() < deadline) {
+    while (!alive && std::chrono::steady_clock::now() < latest) {
       const auto said = read_console(console_log(spec.folder, driver_), 0, 1 << 20);
       alive = said && said->bytes.find(kWord) != std::string::npos;
       if (!alive) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     if (!alive)
-      result = Error(ErrorCode::kTimeout, "a probe VM did not boot within " +
-                                              std::to_string(options_.boot_deadline.count()) + " ms");
+      result = Error(ErrorCode::kTimeout,
+                     "a probe VM did not boot within " + std::to_string(deadline.count()) + " ms");
   }
   if (auto gone = destroy(spec.id); !gone && result) result = std::move(gone).error();
   if (auto removed = remove_tree(folder); !removed && result) result = std::move(removed).error();

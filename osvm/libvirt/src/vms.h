@@ -40,8 +40,8 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   virtual Result<std::string> prepare(const VmSpec& spec) = 0;
   /// Fills in what was found by trying; `connect` is open.
   virtual void try_out(virConnectPtr connect, DriverStatus& status) = 0;
-  /// Boots a tiny VM that prints a word and ends; true when the word came within the deadline.
-  Status boot_probe(const std::string& id_prefix, const VmLimits& limits);
+  /// Boots a tiny VM that prints a word and ends; kTimeout where the word did not come within the deadline.
+  Status boot_probe(const std::string& id_prefix, std::chrono::milliseconds deadline);
   Result<ConnectHandle> connect() { return connection_.get(); }
 
   const Options options_;

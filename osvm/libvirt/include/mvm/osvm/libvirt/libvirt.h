@@ -33,8 +33,8 @@ class EventLoop {
 /// How to reach libvirt.
 struct Options {
   std::string uri;  ///< empty: "lxc:///" or "qemu:///system"
-  std::chrono::milliseconds boot_deadline{
-      15'000};                      ///< QEMU: a probe VM that has not booted by then never will
+  /// A probe VM that has not booted by then never will (under TCG: six times as long).
+  std::chrono::milliseconds boot_deadline{15'000};
   std::filesystem::path kernel;     ///< QEMU: default guest kernel and initramfs, for the probe and for
   std::filesystem::path initramfs;  ///< images that name none
   /// What VMs share read-only (a few links); its parents must be searchable by all users.
