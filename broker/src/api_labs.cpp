@@ -5,6 +5,7 @@
 #include "execs.h"
 #include "hosts.h"
 #include "jobs.h"
+#include "json_fields.h"
 #include "labs.h"
 #include "logs.h"
 #include "mvm/topologies/drawing.h"
@@ -268,8 +269,7 @@ std::string waiting_text(std::uint64_t producers, std::uint64_t consumers) {
 std::uint64_t count_of(const json& queue, const char* name) {
   const auto found = queue.find(name);
   if (found == queue.end()) return 0;
-  if (found->is_number_unsigned()) return found->get<std::uint64_t>();
-  return found->is_array() ? found->size() : 0;
+  return found->is_array() ? found->size() : fields::number(queue, name);
 }
 
 void waiting_of(const json& queue, soap::QueueView& view) {
@@ -283,8 +283,9 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
   const auto reply = target.agent->call(target.lab, target.node, "wire.stats", {{"attempt", target.attempt}}, {},
                                         std::chrono::seconds(5));
   if (!reply || !reply->result.is_object()) return;
-  const auto queues = reply->result.value("queues", json::array());
-  if (!queues.is_array()) return;
+  const auto found = reply->result.find("queues");
+  if (found == reply->result.end() || !found->is_array()) return;
+  const auto& queues = *found;
   for (const auto& queue : queues) {
     if (!queue.is_object() || !queue.contains("id") || !queue["id"].is_string()) continue;
     const auto id = queue["id"].get<std::string>();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hosts.h"
+#include "json_fields.h"
 #include "jobs.h"
 #include "labs.h"
 #include "logs.h"
@@ -11,6 +12,8 @@
 
 namespace mvm::broker {
 namespace {
+
+constexpr std::size_t kLastWords = 2000;
 
 /// The order in which nodes are asked to compile: containers first, emulated guests last.
 int reluctance(const PlanNode& node) {
@@ -156,6 +159,7 @@ std::set<std::string> Builds::waiting(const std::string& key) const {
 }
 
 void Builds::forget(const std::string& key) {
+  words_.erase(key);
   records_.erase(key);
   core_.journal.erase("builds/" + key);
 }
@@ -188,6 +192,9 @@ void Builds::output(const std::string& key, const std::string& node, std::uint64
   const LogRecord piece{
       .process = found->second.role, .node = node, .stream = "build", .offset = offset, .at_ms = 0, .text = text};
   core_.logs->append("build/" + key, piece);
+  auto& words = words_[key];
+  words += text;
+  if (words.size() > kLastWords) words.erase(0, words.size() - kLastWords);
   for (const auto& job : waiting(key)) core_.logs->append("job/" + job, piece);
 }
 
@@ -196,25 +203,29 @@ void Builds::done(const std::string& key, const std::string& lab, const std::str
   if (found == records_.end() || found->second.state != "building") return;
   auto& record = found->second;
   if (record.lab != lab || record.node != node) return;  // of an attempt that counts no more
-  record.wall_ms = args.value("wall_ms", std::uint64_t{0});
+  record.wall_ms = fields::number(args, "wall_ms");
   record.at_ms = core_.clock.wall_ms();
-  const auto output = args.value("output", nlohmann::json::object());
-  if (args.value("ok", false) && output.is_object() && is_sha256(output.value("digest", std::string()))) {
+  const auto output = fields::object(args, "output");
+  if (fields::flag(args, "ok") && is_sha256(fields::text(output, "digest"))) {
+    words_.erase(key);
     record.state = "fetching";
-    record.digest = output.value("digest", std::string());
-    record.size = output.value("size", std::uint64_t{0});
+    record.digest = fields::text(output, "digest");
+    record.size = fields::number(output, "size");
     save(record);
     core_.journal.after_commit([this, key] { fetch(key); });
     return;
   }
   record.state = "failed";
-  std::string reason = args.value("reason", std::string());
+  std::string reason = fields::text(args, "reason");
   if (reason.empty())
-    reason = args.value("signal", 0) != 0 ? "ended by signal " + std::to_string(args.value("signal", 0))
-                                          : "exit code " + std::to_string(args.value("code", 0));
+    reason = fields::small(args, "signal") != 0 ? "ended by signal " + std::to_string(fields::small(args, "signal"))
+                                                : "exit code " + std::to_string(fields::small(args, "code"));
   record.reason = "build of role " + record.role + " failed: " + reason;
   save(record);
-  const auto words = core_.logs->tail("build/" + key, 2000);
+  // Its last words; after a restart those that are in the store.
+  auto words = std::move(words_[key]);
+  words_.erase(key);
+  if (words.empty()) words = core_.logs->tail("build/" + key, kLastWords);
   for (const auto& job : waiting(key))
     core_.jobs->build_failed(job, record.reason + (words.empty() ? "" : "\n" + words));
   waiters_.erase(key);

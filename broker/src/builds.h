@@ -83,6 +83,7 @@ class Builds {
 
   Core& core_;
   std::map<std::string, BuildRecord> records_;
+  std::map<std::string, std::string> words_;               ///< the compiler's last ones, by key
   std::map<std::string, std::set<std::string>> waiters_;  ///< jobs, by key
 };
 

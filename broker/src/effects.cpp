@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "jobs.h"
+#include "json_fields.h"
 #include "labs.h"
 #include "logs.h"
 #include "mvm/base/log.h"
@@ -540,10 +541,10 @@ void Jobs::collect(Job& job) {
                return Error(ErrorCode::kFailed, file->process + " left no file " + file->name);
              }
              if (!reply) return reply.error();
-             const auto digest = reply->result.value("digest", std::string());
+             const auto digest = fields::text(reply->result, "digest");
              MVM_TRY(agent.fetch_blob(lab, name, digest));
              file->digest = digest;
-             file->size = reply->result.value("size", std::uint64_t{0});
+             file->size = fields::number(reply->result, "size");
              return ok();
            },
            .done =

@@ -3,6 +3,7 @@
 #include "builds.h"
 #include "execs.h"
 #include "hosts.h"
+#include "json_fields.h"
 #include "jobs.h"
 #include "labs.h"
 #include "mvm/base/log.h"
@@ -13,23 +14,12 @@ namespace {
 
 using nlohmann::json;
 
-std::string text(const json& args, const char* name) {
-  const auto found = args.find(name);
-  return found != args.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::uint64_t number(const json& args, const char* name) {
-  const auto found = args.find(name);
-  return found != args.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
-}
-
-int small(const json& args, const char* name) {
-  const auto found = args.find(name);
-  return found != args.end() && found->is_number_integer() ? static_cast<int>(found->get<std::int64_t>() & 0xffff) : 0;
-}
+using fields::number;
+using fields::small;
+using fields::text;
 
 void process_exit(Core& core, const json& args) {
-  const auto usage = args.contains("usage") && args["usage"].is_object() ? args["usage"] : json::object();
+  const auto usage = fields::object(args, "usage");
   const EndRecord end{.code = small(args, "code"),
                       .signal = small(args, "signal"),
                       .user_ms = number(usage, "user_ms"),
@@ -77,7 +67,7 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
     core.builds->done(text(args, "key"), event.lab, event.node, args);
   } else if (event.event == "node.lost") {
     core.execs->node_lost(event.lab, event.node);
-    core.labs->node_lost(event.lab, event.node, text(args, "reason"));
+    core.labs->node_lost(event.lab, event.node, text(args, "reason"), text(args, "boot"));
   } else if (event.event == "lab.child") {
     tell(core, event, text(args, "reason"));
     core.jobs->proxy_lost(event.lab, host, text(args, "reason"));
@@ -87,7 +77,7 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
     tell(core, event, "its kernel was started again; jobs live on");
   } else if (event.event == "host.hypervisor") {
     tell(core, event, "host " + host + ": " + text(args, "driver") +
-                          (args.value("connected", json(false)) == json(true) ? " connected" : " disconnected"));
+                          (fields::flag(args, "connected") ? " connected" : " disconnected"));
     core.hosts->refresh(host);
   } else {
     log::debug("host.event-unknown", {{"event", event.event}, {"host", host}});

@@ -285,8 +285,12 @@ void Jobs::entered(Job& job) {
       watch_wall_time(job);
       break;
     case JobState::kSubmitted:
-      // The old attempt is dead: its nodes and subnets are free.
-      if (auto* lab = core_.labs->find(record.lab); lab != nullptr && lab->record.ephemeral) core_.labs->unassign(*lab);
+      // The old attempt is dead: its nodes and subnets are free. The next one gets a lab of another name, so that
+      // nothing that is still told of the old one's nodes can be taken for news of the new one's.
+      if (record.own_lab) {
+        core_.labs->remove(record.lab);
+        record.lab = core_.labs->add_for_job(record.id, record.number, record.user, record.name).record.id;
+      }
       job.plan.reset();
       job.layout.reset();
       job.lab_infos.clear();

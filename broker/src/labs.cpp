@@ -170,13 +170,6 @@ Status Labs::assign(Lab& lab, Plan& plan) {
   return ok();
 }
 
-void Labs::unassign(Lab& lab) {
-  lab.record.subnets.clear();
-  lab.record.proxies.clear();
-  set_plan(lab, {});
-  core_.journal.put("labs/" + lab.record.id, encode(lab.record));
-}
-
 void Labs::remove(const std::string& id) {
   core_.journal.group([&] {
     core_.journal.erase("labs/" + id);
@@ -436,9 +429,12 @@ void Labs::node_up(const std::string& id, const host::NodeInfo& info) {
   if (!lab->record.ephemeral) check_up(*lab);
 }
 
-void Labs::node_lost(const std::string& id, const std::string& node, const std::string& reason) {
+void Labs::node_lost(const std::string& id, const std::string& node, const std::string& reason,
+                     const std::string& boot) {
   auto* lab = find(id);
   if (lab == nullptr || !lab->index.contains(node)) return;
+  const auto& present = lab->status[node].boot;
+  if (!boot.empty() && !present.empty() && boot != present) return;  // an earlier one, replaced since
   lab->status[node] = {.state = host::NodeState::kLost, .boot = {}, .wsdl = {}, .why = reason};
   core_.journal.event({.event = "node.lost",
                        .lab = id,
@@ -452,7 +448,7 @@ void Labs::node_lost(const std::string& id, const std::string& node, const std::
   core_.journal.after_commit([this, id, node, token = lab->token] {
     auto* mine = find(id);
     if (mine != nullptr && mine->token == token && mine->index.contains(node))
-      boot(*mine, mine->plan.nodes[mine->index.at(node)], true);
+      this->boot(*mine, mine->plan.nodes[mine->index.at(node)], true);
   });
 }
 

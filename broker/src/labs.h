@@ -48,8 +48,6 @@ class Labs {
   Lab& add_for_job(const std::string& job, std::uint64_t number, const std::string& user, const std::string& name);
   /// Gives the plan its subnets and addresses and makes it the lab's. kExhausted where the pool or a subnet is full.
   [[nodiscard]] Status assign(Lab& lab, Plan& plan);
-  /// The nodes are gone: subnets and resources are free again.
-  void unassign(Lab& lab);
   void remove(const std::string& id);
 
   /// A standing lab: recorded and planned; its nodes come up in the background.
@@ -69,7 +67,9 @@ class Labs {
   [[nodiscard]] bool has_node(const std::string& lab, const std::string& node, const std::string& host) const;
   void compare(const std::string& host, const host::Inventory& inventory);
   void node_up(const std::string& lab, const host::NodeInfo& info);
-  void node_lost(const std::string& lab, const std::string& node, const std::string& reason);
+  /// `boot`: which boot of it was lost; empty: the present one.
+  void node_lost(const std::string& lab, const std::string& node, const std::string& reason,
+                 const std::string& boot = {});
   void add_usage(HostSnapshot& host) const;
 
  private:

@@ -13,6 +13,7 @@
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/subprocess.h"
+#include "json_fields.h"
 #include "policy_codec.h"
 
 namespace mvm::broker {
@@ -82,10 +83,10 @@ Status PolicyChild::begin() {
   process_.emplace(std::move(process));
   reader_.emplace(stream_.get());
   MVM_ASSIGN(const auto hello, reader_->read(static_cast<int>(deadline_.count())));
-  const auto kind = hello.head.value("t", "") == "hello" ? hello.head.value("kind", "") : std::string();
+  const auto kind = fields::text(hello.head, "t") == "hello" ? fields::text(hello.head, "kind") : std::string();
   if (kind == kind_) return ok();
   if (!kind.empty()) return Error(ErrorCode::kInvalid, "it is of kind " + kind + ", expected " + kind_);
-  return Error(ErrorCode::kInvalid, "it refuses: " + hello.head.value("reason", std::string("no hello")));
+  return Error(ErrorCode::kInvalid, "it refuses: " + fields::text(hello.head, "reason"));
 }
 
 /// The question's bytes where nobody can change them any more.
@@ -104,8 +105,8 @@ Result<std::string> PolicyChild::ask(std::string_view question) {
   const auto id = ++last_id_;
   MVM_TRY(send_frame(stream_.get(), {{"t", "decide"}, {"id", id}, {"size", question.size()}}, {}, {snapshot.get()}));
   MVM_ASSIGN(auto answer, reader_->read(static_cast<int>(deadline_.count())));
-  if (answer.head.value("id", std::uint64_t{0}) != id) return Error(ErrorCode::kCorrupt, "it answers out of turn");
-  if (answer.head.value("t", "") != "plan") return Error(ErrorCode::kUnavailable, "it has no answer");
+  if (fields::number(answer.head, "id") != id) return Error(ErrorCode::kCorrupt, "it answers out of turn");
+  if (fields::text(answer.head, "t") != "plan") return Error(ErrorCode::kUnavailable, "it has no answer");
   return std::move(answer.blob);
 }
 
