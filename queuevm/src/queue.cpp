@@ -10,6 +10,7 @@
 #include <climits>
 
 #include "impl.h"
+#include "ring/guard.h"
 
 namespace mvm::queuevm {
 namespace {
@@ -171,6 +172,7 @@ Result<Queue> Queue::open(const std::filesystem::path& path) {
 }
 
 Result<Queue> Queue::adopt(UniqueFd fd) {
+  ring::survive_cut_files();
   auto impl = std::make_unique<detail::QueueImpl>();
   std::string why;
   if (const int result = impl->region.open(fd.get(), why); result != MVM_OK) return refused(result, why);

@@ -99,6 +99,42 @@ TEST_F(LibmvmTest, OneOfFourConsumersGetsEachMessage) {
   EXPECT_EQ(node_.queue(queue).stats().dequeued, 8000U);
 }
 
+TEST_F(LibmvmTest, ProcessesOfDifferentContainersShareAQueue) {
+  // Each is process 1 of a pid and mount namespace of its own, as in containers. One is killed while it
+  // works.
+  const auto queue =
+      node_.add_queue({.kind = QueueKind::kPriority, .capacity = 50, .producers = 3, .consumers = 2});
+  const std::vector<std::string> apart = {"unshare", "--pid", "--mount", "--fork", "--kill-child", kWorker};
+  const auto start_apart = [&](std::vector<std::string> args, Wiring with) -> Node::Process& {
+    args.insert(args.begin(), apart.begin(), apart.end());
+    return node_.start(args, std::move(with));
+  };
+  if (!run_captured({.argv = {"unshare", "--pid", "--mount", "--fork", "true"}}, 10s)
+           .value()
+           .status.success()) {
+    GTEST_SKIP() << "no right to make namespaces";
+  }
+  auto& one = start_apart({"produce", "2000", "500"}, wiring("p", {out_port("out", {{queue, 0}})}, 0, 3));
+  auto& two = start_apart({"produce", "2000", "500"}, wiring("p", {out_port("out", {{queue, 1}})}, 1, 3));
+  auto& endless =
+      start_apart({"produce", "1000000000", "500"}, wiring("p", {out_port("out", {{queue, 2}})}, 2, 3));
+  auto& first = start_apart({"consume"}, wiring("c", {in_port("in", {{queue, 0}})}, 0, 2));
+  auto& second = start_apart({"consume"}, wiring("c", {in_port("in", {{queue, 1}})}, 1, 2));
+  expect_good(one);
+  expect_good(two);
+  endless.child.signal(SIGKILL);
+  EXPECT_EQ(node_.finish(endless).signal, SIGKILL);
+  std::set<std::string> seen;
+  for (auto* process : {&first, &second}) {
+    expect_good(*process);
+    for (const std::string& line : lines_of(process->text)) {
+      if (line.starts_with("0:") || line.starts_with("1:")) seen.insert(line);
+    }
+    EXPECT_EQ(lines_of(process->text)[0], "deaths 1");
+  }
+  EXPECT_EQ(seen.size(), 4000U);
+}
+
 TEST_F(LibmvmTest, EveryConsumerGetsEveryMessage) {
   std::vector<std::uint32_t> queues;
   for (int i = 0; i < 3; ++i)

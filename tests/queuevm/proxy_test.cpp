@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "mvm/base/log.h"
 #include "queuevm/content.h"
 #include "queuevm/node.h"
 
@@ -58,6 +59,7 @@ LinkHalf half(LinkHalf::Flow flow, std::uint64_t link, const std::string& peer, 
 
 class ProxyTest : public ::testing::Test {
  protected:
+  static void SetUpTestSuite() { log::start("proxy-test", log::Level::kError, ""); }
   void SetUp() override {
     a_ = start("a");
     b_ = start("b");

@@ -542,6 +542,35 @@ TEST(Hostile, ScribbledMemoryIsAnErrorNeverACrash) {
   EXPECT_GT(found, 20) << "the scribbling hit nothing that is checked";
 }
 
+TEST(Hostile, AFileCutShortCostsItsLinkOnly) {
+  const auto folder = make_temporary_folder("/dev/shm", "mvm-queue-test-").value();
+  for (const std::uint32_t consumers : {1U, 2U}) {
+    QueueSpec spec;
+    spec.consumers = consumers;
+    Queue queue = Queue::create(folder / "q", spec).value();
+    Queue other = make(spec);
+    Producer producer = queue.producer(0).value();
+    Consumer consumer = queue.consumer(0).value();
+    ASSERT_EQ(put(producer, "before"), Outcome::kDone);
+    MessageView held;
+    ASSERT_EQ(consumer.try_take(held).value(), Outcome::kDone);
+    ASSERT_EQ(::truncate((folder / "q").c_str(), 0), 0);
+    // Every answer will do, as long as there is one.
+    for (const std::byte byte : held.data) EXPECT_EQ(byte, std::byte{0});
+    static_cast<void>(consumer.release(held));
+    static_cast<void>(producer.try_put(bytes_of("after")));
+    MessageView message;
+    static_cast<void>(consumer.try_take(message));
+    static_cast<void>(queue.stats());
+    static_cast<void>(queue.close_all(EndState::kDead));
+    EXPECT_FALSE(queue.producer(0));
+    Producer elsewhere = other.producer(0).value();
+    EXPECT_EQ(put(elsewhere, "fine"), Outcome::kDone);
+    ASSERT_TRUE(remove_tree(folder / "q"));
+  }
+  EXPECT_TRUE(remove_tree(folder));
+}
+
 TEST(WaiterTest, TellsWhichOfSeveralIsReadyAndCanBeWoken) {
   Queue one = make({});
   Queue two = make({});

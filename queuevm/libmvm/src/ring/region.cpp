@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "guard.h"
 #include "mvm.h"
 
 namespace mvm::ring {
@@ -120,7 +121,10 @@ int format(int fd, const Spec& spec) {
 }
 
 Region::~Region() {
-  if (base_ != nullptr) ::munmap(base_, mapped_);
+  if (base_ != nullptr) {
+    guard_remove(base_);
+    ::munmap(base_, mapped_);
+  }
   if (fd_ >= 0) ::close(fd_);
 }
 
@@ -175,6 +179,7 @@ int Region::open(int fd, std::string& why) {
     return MVM_ESYS;
   }
   ::madvise(space, length, MADV_DONTFORK);  // a forked child is not this end
+  guard_add(space, length);
   base_ = base;
   mapped_ = length;
   fd_ = fd;
