@@ -11,7 +11,9 @@ constexpr std::chrono::seconds kPieceTimeout{60};
 }  // namespace
 
 Status LocalHostAgent::send_blob(const std::string& lab, const std::string& node, const std::string& digest) {
+  MVM_ASSIGN(const std::shared_ptr<Node> receiver, state_->find_node(lab, node));
   MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, state_->channel_of(lab, node));
+  const std::lock_guard one(receiver->transfer);
   return channel::send_blob(*channel, state_->blobs, digest, kPieceTimeout);
 }
 

@@ -26,6 +26,7 @@ struct Node {
   const std::filesystem::path folder;
 
   std::mutex work;
+  std::mutex transfer;             ///< held while a blob is sent: two builds may want the same one at once
   std::atomic<bool> gone = false;  ///< being destroyed: nobody waits for its events any more
 
   std::mutex mutex;

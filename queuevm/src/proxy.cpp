@@ -49,15 +49,13 @@ struct Peer {
 /// Attaches to a slot of the half's queue.
 Result<ring::End> attach(LinkHalf& half) {
   if (half.queue.empty() && !half.descriptor) return Error(ErrorCode::kInvalid, "a link half names no queue");
-  std::optional<Queue> opened;
-  if (half.queue.empty()) {
-    MVM_ASSIGN(Queue queue, Queue::adopt(std::move(half.descriptor)));
-    opened = std::move(queue);
-  } else {
-    MVM_ASSIGN(Queue queue, Queue::open(half.queue));
-    opened = std::move(queue);
+  // A descriptor is an open description of its own already; a proxy without privileges could not open it
+  // afresh.
+  UniqueFd fd = std::move(half.descriptor);
+  if (!half.queue.empty()) {
+    MVM_ASSIGN(const Queue queue, Queue::open(half.queue));
+    MVM_ASSIGN(fd, queue.open_descriptor());
   }
-  MVM_ASSIGN(UniqueFd fd, opened->open_descriptor());
   ring::Region region;
   std::string why;
   if (region.open(fd.get(), why) != MVM_OK) return Error(ErrorCode::kCorrupt, why);

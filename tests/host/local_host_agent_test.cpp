@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "mvm/base/digest.h"
@@ -200,6 +201,18 @@ TEST_F(LocalHostAgentTest, BlobsTravelBothWays) {
   const Status fetched = agent_->fetch_blob("l1", "n1", digest);
   ASSERT_TRUE(fetched) << fetched.error().describe();
   EXPECT_EQ(blobs_->read_whole(digest, bytes.size()).value(), bytes);
+}
+
+TEST_F(LocalHostAgentTest, TheSameBlobMayBeSentByManyAtOnce) {
+  make_node();
+  const std::string digest = blobs_->put(std::string(2'000'000, 's')).value();
+  std::vector<std::future<Status>> senders;
+  for (int i = 0; i < 6; ++i)
+    senders.push_back(std::async(std::launch::async, [&] { return agent_->send_blob("l1", "n1", digest); }));
+  for (auto& sender : senders) {
+    const Status sent = sender.get();
+    EXPECT_TRUE(sent) << sent.error().describe();
+  }
 }
 
 TEST_F(LocalHostAgentTest, WhatCannotBeIsRefusedAndLeavesNothing) {
