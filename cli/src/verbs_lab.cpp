@@ -23,8 +23,26 @@ std::shared_ptr<std::string> add_lab_id(Grammar& grammar, CLI::App& verb) {
 
 struct CreateOptions {
   std::shared_ptr<FileOptions> file;
-  bool parsable = false, dry_run = false;
+  bool parsable = false, dry_run = false, detach = false;
 };
+
+/// Waits until the lab's VMs are up; Ctrl-C ends the wait, not the lab. What keeps them is said as it
+/// changes.
+Status await_lab(Session& session, const std::string& id) {
+  Context& context = session.context();
+  const int pressed = context.interrupts.count();
+  std::string told;
+  for (;;) {
+    MVM_ASSIGN(auto api, session.api());
+    MVM_ASSIGN(const soap::LabView lab, patiently(session, std::chrono::seconds(60),
+                                                  [&] { return api.labs.lab(session.caller(), id); }));
+    if (!lab.state.starts_with("starting") || context.interrupts.count() != pressed) return ok();
+    if (lab.state != "starting" && lab.state != told)
+      context.err << "mvm: lab " << id << ": " << lab.state << '\n';
+    told = lab.state;
+    context.sleep(std::chrono::milliseconds(50));
+  }
+}
 
 Result<int> create(Session& session, const CreateOptions& options) {
   MVM_ASSIGN(Prepared prepared, Prepared::prepare(session, *options.file));
@@ -47,10 +65,11 @@ Result<int> create(Session& session, const CreateOptions& options) {
   MVM_ASSIGN(const std::string id, patiently(session, std::chrono::seconds(5), [&] {
                return api.labs.create_lab(session.caller(), prepared.request);
              }));
+  if (!options.detach) MVM_TRY(await_lab(session, id));
   if (options.parsable) {
     session.out() << id << '\n';
   } else if (session.as_table()) {
-    session.out() << "lab " << id << " created\n";
+    session.out() << "lab " << id << (options.detach ? " created\n" : " is up\n");
     session.hint("mvm vm list " + id);
   } else {
     Json json = schema_object("lab-creation");
@@ -62,12 +81,15 @@ Result<int> create(Session& session, const CreateOptions& options) {
 
 void add_create(Grammar& grammar, CLI::App& noun) {
   auto options = std::make_shared<CreateOptions>();
-  CLI::App& verb = grammar.verb(noun, "create", "makes a lab's VMs and network now; jobs come later",
-                                {"mvm lab create lab.xml", "lab=$(mvm lab create lab.xml --parsable)"},
-                                [options](Session& session) { return create(session, *options); });
+  CLI::App& verb =
+      grammar.verb(noun, "create", "makes a lab's VMs and network now, and waits for them; jobs come later",
+                   {"mvm lab create lab.xml", "mvm lab create lab.xml --detach",
+                    "lab=$(mvm lab create lab.xml --parsable)"},
+                   [options](Session& session) { return create(session, *options); });
   options->file = add_file(grammar, verb);
   verb.add_flag("--parsable", options->parsable, "print the lab's id alone");
   verb.add_flag("--dry-run", options->dry_run, "only say what would be done");
+  verb.add_flag("--detach", options->detach, "do not wait for the VMs");
 }
 
 // ---- apply

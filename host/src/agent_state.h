@@ -61,6 +61,7 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] Status boot(const std::shared_ptr<Lab>& lab, const std::shared_ptr<Node>& node,
                             std::chrono::milliseconds timeout);
   [[nodiscard]] Status introduce(Lab& lab, Node& node);
+  void introduce_all(Lab& lab);
   [[nodiscard]] Status close_node(Lab& lab, Node& node);
   void on_vm_event(const osvm::VmEvent& event, const std::string& driver);
   void handle_vm_events();

@@ -227,6 +227,22 @@ Status LocalHostAgent::State::introduce(Lab& lab, Node& node) {
   return ok();
 }
 
+/// The last node of a wave to come up tells all of them about each other.
+void LocalHostAgent::State::introduce_all(Lab& lab) {
+  std::vector<std::shared_ptr<Node>> up;
+  {
+    const std::lock_guard lock(lab.mutex);
+    for (const auto& [name, node] : lab.nodes) {
+      const std::lock_guard inner(node->mutex);
+      if (node->awaited) return;
+      if (node->state == NodeState::kUp && node->channel) up.push_back(node);
+    }
+  }
+  for (const auto& node : up)
+    if (auto told = introduce(lab, *node); !told)
+      mvm::log::warning("node.introduce", {{"node", node->spec.node}, {"why", told.error().describe()}});
+}
+
 namespace {
 
 NodeInfo info_of(Node& node) {
@@ -263,6 +279,7 @@ Result<NodeInfo> LocalHostAgent::ensure_node(const NodeSpec& spec, std::chrono::
   }
   if (state == NodeState::kBooting) MVM_TRY(state_->boot(lab, node, timeout));
   if (state != NodeState::kSuspended) MVM_TRY(state_->introduce(*lab, *node));
+  if (state == NodeState::kBooting) state_->introduce_all(*lab);
   if (state == NodeState::kBooting)
     state_->log.add({.lab = spec.lab, .node = spec.node, .event = "node.up", .args = {{"boot", node->boot}}});
   return info_of(*node);

@@ -181,18 +181,7 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
 Status LocalHostAgent::wire(const std::string& lab, const std::string& attempt, const DomainWiring& wiring) {
   MVM_ASSIGN(const std::shared_ptr<Lab> owner, state_->find_lab(lab));
   const std::lock_guard work(owner->work);
-  std::vector<std::shared_ptr<Node>> nodes;
-  {
-    const std::lock_guard lock(owner->mutex);
-    for (const auto& [name, node] : owner->nodes) nodes.push_back(node);
-  }
-  for (const auto& node : nodes) {
-    const bool up = [&] {
-      const std::lock_guard lock(node->mutex);
-      return node->state == NodeState::kUp && node->channel;
-    }();
-    if (up) MVM_TRY(state_->introduce(*owner, *node));
-  }
+  state_->introduce_all(*owner);
   try {
     return wiring.node.empty() ? state_->wire_host(*owner, attempt, wiring.steps)
                                : state_->wire_guest(lab, attempt, wiring);

@@ -80,7 +80,7 @@ _mvm() {
       'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'graph') words='--help --set --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'submit') words='--help --set --wait --detach --parsable --lab --out --retry-for --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
-      'lab create') words='--help --set --parsable --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'lab create') words='--help --set --parsable --dry-run --detach --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'lab apply') words='--help --set --parsable --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'lab list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'lab inspect') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;

@@ -39,7 +39,7 @@ complete -c mvm -n 'test -z (_mvm_path)' -a plan -d 'what would be made and wher
 complete -c mvm -n 'test -z (_mvm_path)' -a graph -d 'draws a file\'s topology; needs no daemon'
 complete -c mvm -n 'test -z (_mvm_path)' -a submit -d 'hands a job over; with --wait follows it and fetches its results'
 complete -c mvm -n 'test -z (_mvm_path)' -a lab -d 'labs: virtual clusters that hold jobs'
-complete -c mvm -n 'test (_mvm_path) = lab' -a create -d 'makes a lab\'s VMs and network now; jobs come later'
+complete -c mvm -n 'test (_mvm_path) = lab' -a create -d 'makes a lab\'s VMs and network now, and waits for them; jobs come later'
 complete -c mvm -n 'test (_mvm_path) = lab' -a apply -d 'creates the lab unless it is there as the file says'
 complete -c mvm -n 'test (_mvm_path) = lab' -a list -d 'the labs there are'
 complete -c mvm -n 'test (_mvm_path) = lab' -a inspect -d 'one lab with its VMs and links'
@@ -105,6 +105,7 @@ complete -c mvm -n "_mvm_at 'lab create'" -r -F
 complete -c mvm -n "_mvm_at 'lab create'" -l set -d 'gives a parameter a value; may be repeated'
 complete -c mvm -n "_mvm_at 'lab create'" -l parsable -d 'print the lab\'s id alone'
 complete -c mvm -n "_mvm_at 'lab create'" -l dry-run -d 'only say what would be done'
+complete -c mvm -n "_mvm_at 'lab create'" -l detach -d 'do not wait for the VMs'
 complete -c mvm -n "_mvm_at 'lab apply'" -r -F
 complete -c mvm -n "_mvm_at 'lab apply'" -l set -d 'gives a parameter a value; may be repeated'
 complete -c mvm -n "_mvm_at 'lab apply'" -l parsable -d 'print the lab\'s id alone'

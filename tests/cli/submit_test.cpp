@@ -432,7 +432,7 @@ TEST_F(Submit, LabFromAFile) {
   <machines name="node" driver="lxc" image="host" count="2" memory="256MiB"/>
 </lab>
 )xml");
-  EXPECT_EQ(run({"lab", "create", lab}).out, "lab lab-1 created\n");
+  EXPECT_EQ(run({"lab", "create", lab}).out, "lab lab-1 is up\n");
   // Applying finds it, compares its VMs, and makes nothing twice.
   const auto vm = [](const std::string& node, std::uint64_t memory) {
     return soap::VmView{
