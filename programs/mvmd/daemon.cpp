@@ -141,7 +141,12 @@ Status build_host(const DaemonConfig& config, Daemon& daemon) {
                                            .memory = config.memory,
                                            .images = std::move(images)},
                                           std::move(hypervisors.list), *daemon.blobs, daemon.clock));
-  return daemon.agent->recover();
+  MVM_TRY(daemon.agent->recover());
+  // Drivers are tried before anybody is told that we are ready: the first request finds a host.
+  MVM_ASSIGN(const host::HostInfo host, daemon.agent->describe());
+  for (const host::DriverInfo& driver : host.drivers)
+    if (!driver.usable) log::warning("driver.unusable", {{"driver", driver.driver}, {"why", driver.detail}});
+  return ok();
 }
 
 /// The broker's certificate: hosts serve whoever holds it.

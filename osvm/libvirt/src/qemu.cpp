@@ -99,6 +99,11 @@ class QemuVms final : public LibvirtVms {
     return *kvm_;
   }
 
+  void know(const DriverStatus& status) override {
+    const std::lock_guard lock(kvm_mutex_);
+    kvm_ = status.accelerator == "kvm";
+  }
+
   void try_out(virConnectPtr connect, DriverStatus& status) override {
     unsigned long version = 0;
     if (virConnectGetVersion(connect, &version) != 0) virResetLastError();

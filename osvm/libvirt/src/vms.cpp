@@ -9,6 +9,7 @@
 #include "leftovers.h"
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
+#include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/osvm/root_tree.h"
 
@@ -316,6 +317,58 @@ Status LibvirtVms::resume(const std::string& id) {
   return ok();
 }
 
+namespace {
+
+/// What booted once since this machine started boots again: where that is written down.
+std::filesystem::path probe_record(const Options& options, Driver driver, unsigned long version) {
+  auto boot = read_file("/proc/sys/kernel/random/boot_id", 64);
+  if (!boot || options.cache.empty()) return {};
+  const std::string key =
+      *boot + options.uri + options.kernel.string() + options.initramfs.string() + std::to_string(version);
+  return options.cache /
+         ("probe-" + std::string(to_string(driver)) + "-" + sha256_hex(key).substr(0, 16) + ".json");
+}
+
+std::optional<DriverStatus> recorded_probe(const std::filesystem::path& record, DriverStatus status) {
+  if (record.empty()) return std::nullopt;
+  auto text = read_file(record, 65536);
+  auto json = text ? parse_json(*text) : Result<nlohmann::json>(std::move(text).error());
+  if (!json || !json->is_object() || json->value("works", nlohmann::json()) != true) return std::nullopt;
+  status.works = true;
+  const auto word = [&](const char* name) {
+    const auto found = json->find(name);
+    return found != json->end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const auto flag = [&](const char* name) {
+    const auto found = json->find(name);
+    return found != json->end() && found->is_boolean() && found->get<bool>();
+  };
+  status.accelerator = word("accelerator");
+  status.detail = word("detail");
+  status.isolates = flag("isolates");
+  status.limits_memory = flag("limits_memory");
+  status.limits_cpu = flag("limits_cpu");
+  status.limits_pids = flag("limits_pids");
+  status.networks = flag("networks");
+  return status;
+}
+
+void record_probe(const std::filesystem::path& record, const DriverStatus& status) {
+  if (record.empty() || !status.works) return;
+  const nlohmann::json json = {{"works", true},
+                               {"accelerator", status.accelerator},
+                               {"detail", status.detail},
+                               {"isolates", status.isolates},
+                               {"limits_memory", status.limits_memory},
+                               {"limits_cpu", status.limits_cpu},
+                               {"limits_pids", status.limits_pids},
+                               {"networks", status.networks}};
+  // A probe that cannot be written down is only done again.
+  if (make_folders(record.parent_path())) static_cast<void>(write_file_durably(record, json.dump(), 0600));
+}
+
+}  // namespace
+
 DriverStatus LibvirtVms::probe() {
   const std::lock_guard lock(probe_mutex_);
   if (probed_) return *probed_;
@@ -327,7 +380,16 @@ DriverStatus LibvirtVms::probe() {
                     "; start libvirtd, or a private one: packaging/libvirtd-private start DIR";
     return status;  // not kept: it may be reachable the next time
   }
+  unsigned long version = 0;
+  if (virConnectGetVersion(connect->get(), &version) != 0) virResetLastError();
+  const std::filesystem::path record = probe_record(options_, driver_, version);
+  if (auto known = recorded_probe(record, status)) {
+    know(*known);
+    probed_ = *known;
+    return *known;
+  }
   try_out(connect->get(), status);
+  record_probe(record, status);
   probed_ = status;
   return status;
 }

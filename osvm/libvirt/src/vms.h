@@ -39,6 +39,8 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   /// Makes the node's folder and whatever the domain needs there; returns the domain's XML.
   virtual Result<std::string> prepare(const VmSpec& spec) = 0;
   /// Fills in what was found by trying; `connect` is open.
+  /// A probe of an earlier process is known to hold still.
+  virtual void know(const DriverStatus& /*status*/) {}
   virtual void try_out(virConnectPtr connect, DriverStatus& status) = 0;
   /// Boots a tiny VM that prints a word and ends; kTimeout where the word did not come within the deadline.
   Status boot_probe(const std::string& id_prefix, std::chrono::milliseconds deadline);

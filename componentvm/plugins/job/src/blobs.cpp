@@ -60,8 +60,8 @@ Result<Blobs::Upload*> Blobs::upload(const std::string& digest) {
 Result<Answer> Blobs::begin(const Call& call) {
   MVM_ASSIGN(const std::string digest, digest_of(call));
   MVM_ASSIGN(const std::uint64_t size, need_number(call.args, "size", store_.limits().blob));
-  if (store_.has(digest)) return Answer{{{"offset", size}}, {}, {}};
   const std::lock_guard lock(mutex_);
+  if (store_.has(digest)) return Answer{{{"offset", size}}, {}, {}};
   MVM_ASSIGN(const Upload* const upload, this->upload(digest));
   if (upload->writer.offset() <= size) return Answer{{{"offset", upload->writer.offset()}}, {}, {}};
   return Error(ErrorCode::kConflict, "more bytes of " + digest + " are here than it has");
@@ -70,8 +70,8 @@ Result<Answer> Blobs::begin(const Call& call) {
 Result<Answer> Blobs::data(const Call& call) {
   MVM_ASSIGN(const std::string digest, digest_of(call));
   MVM_ASSIGN(const std::uint64_t offset, need_number(call.args, "offset"));
-  if (store_.has(digest)) return Answer{{{"offset", offset + call.blob.size()}}, {}, {}};
   const std::lock_guard lock(mutex_);
+  if (store_.has(digest)) return Answer{{{"offset", offset + call.blob.size()}}, {}, {}};
   MVM_ASSIGN(Upload* const upload, this->upload(digest));
   const std::uint64_t here = upload->writer.offset();
   if (offset > here)
@@ -84,8 +84,8 @@ Result<Answer> Blobs::data(const Call& call) {
 
 Result<Answer> Blobs::end(const Call& call) {
   MVM_ASSIGN(const std::string digest, digest_of(call));
-  if (store_.has(digest)) return Answer{};
   const std::lock_guard lock(mutex_);
+  if (store_.has(digest)) return Answer{};
   MVM_ASSIGN(Upload* const upload, this->upload(digest));
   auto done = upload->writer.commit();
   uploads_.erase(digest);
