@@ -51,7 +51,7 @@ constexpr Row kRows[] = {
 
 [[noreturn]] void die(const char* what) {
   std::fprintf(stderr, "bench/queue: %s\n", what);
-  std::exit(1);
+  std::_Exit(1);
 }
 
 /// One side's way to send and receive whole messages.
@@ -198,6 +198,7 @@ double once(const Row& row, bool peer) {
   spec.bytes = 4 << 20;
   spec.capacity = 1 << 20;
   std::vector<Queue> queues;
+  queues.reserve(2);
   for (int i = 0; i < 2; ++i) queues.push_back(Queue::create_in_memory(spec, "bench").value());
   int pair[2];
   int output[2];
@@ -268,7 +269,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> wanted;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "--repetitions" && i + 1 < argc)
-      repetitions = std::max(1, std::atoi(argv[++i]));
+      repetitions = std::max(1, static_cast<int>(std::strtol(argv[++i], nullptr, 10)));
     else
       wanted.emplace_back(argv[i]);
   }

@@ -75,7 +75,7 @@ void append_hello(std::string& out, const Hello& hello) {
   wire::store16(at + 8, kVersion);
   wire::store16(at + 10, static_cast<std::uint16_t>(hello.domain.size()));
   std::memcpy(at + 12, hello.nonce.data(), kNonceSize);
-  std::memcpy(at + kHelloHead, hello.domain.data(), hello.domain.size());
+  std::copy(hello.domain.begin(), hello.domain.end(), at + kHelloHead);
 }
 
 Result<Hello> decode_hello(std::span<const std::byte> body) {

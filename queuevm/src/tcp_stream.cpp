@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "tcp.h"
 
@@ -24,7 +24,8 @@ class TcpStream : public ByteStream {
       if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the connection");
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-      return Error(ErrorCode::kUnavailable, std::string("reading from a peer: ") + std::strerror(errno));
+      return Error(ErrorCode::kUnavailable,
+                   std::string("reading from a peer: ") + std::system_category().message(errno));
     }
   }
 
@@ -34,7 +35,8 @@ class TcpStream : public ByteStream {
       if (put >= 0) return static_cast<std::size_t>(put);
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-      return Error(ErrorCode::kUnavailable, std::string("writing to a peer: ") + std::strerror(errno));
+      return Error(ErrorCode::kUnavailable,
+                   std::string("writing to a peer: ") + std::system_category().message(errno));
     }
   }
 

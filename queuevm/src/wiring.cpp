@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <climits>
@@ -131,7 +132,7 @@ struct WiringTable::State {
     const std::uint64_t next = generation + 1;
     unsigned char* copy = memory + wire::kTableHeader + (next & 1) * room;
     wire::store32(copy, static_cast<std::uint32_t>(bytes.size()));
-    std::memcpy(copy + 4, bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), copy + 4);
     // The upper half first: readers look at the lower one.
     wire::store32(memory + wire::kGenerationAt + 4, static_cast<std::uint32_t>(next >> 32));
     unsigned char low[4];

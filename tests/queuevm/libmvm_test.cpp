@@ -76,6 +76,7 @@ TEST_F(LibmvmTest, APipelineKeepsEveryMessageInOrder) {
 TEST_F(LibmvmTest, OneOfFourConsumersGetsEachMessage) {
   const auto queue = node_.add_queue({.capacity = 50, .producers = 2, .consumers = 4});
   std::vector<Node::Process*> consumers;
+  consumers.reserve(4);
   for (std::uint32_t i = 0; i < 4; ++i) {
     consumers.push_back(
         &start({"consume", i % 2 == 0 ? "copy" : "place"}, wiring("c", {in_port("in", {{queue, i}})}, i, 4)));
@@ -137,9 +138,11 @@ TEST_F(LibmvmTest, ProcessesOfDifferentContainersShareAQueue) {
 
 TEST_F(LibmvmTest, EveryConsumerGetsEveryMessage) {
   std::vector<std::uint32_t> queues;
+  queues.reserve(3);
   for (int i = 0; i < 3; ++i)
     queues.push_back(node_.add_queue({.capacity = 4, .deliver = Deliver::kEveryOne, .producers = 2}));
   std::vector<Node::Process*> consumers;
+  consumers.reserve(4);
   for (std::uint32_t i = 0; i < 3; ++i)
     consumers.push_back(&start({"consume"}, wiring("c", {in_port("in", {{queues[i], 0}})}, i, 3)));
   std::vector<Node::Process*> producers;
@@ -159,8 +162,10 @@ TEST_F(LibmvmTest, EveryConsumerGetsEveryMessage) {
 
 TEST_F(LibmvmTest, EqualKeysReachTheSameConsumer) {
   std::vector<std::uint32_t> queues;
+  queues.reserve(3);
   for (int i = 0; i < 3; ++i) queues.push_back(node_.add_queue({.deliver = Deliver::kByKey}));
   std::vector<Node::Process*> consumers;
+  consumers.reserve(4);
   for (std::uint32_t i = 0; i < 3; ++i)
     consumers.push_back(&start({"consume"}, wiring("c", {in_port("in", {{queues[i], 0}})})));
   auto& producer = start(

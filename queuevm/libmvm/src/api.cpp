@@ -83,7 +83,8 @@ const char* mvm_error(void) { return last_error.c_str(); }
 
 int mvm_attach(void) {
   if (current != nullptr) return MVM_OK;
-  const char* text = std::getenv("MVM_FD");
+  const char* text =
+      std::getenv("MVM_FD");  // NOLINT(concurrency-mt-unsafe): before any thread, as mvm.h asks
   if (text == nullptr || *text == '\0') {
     return static_cast<int>(failed(MVM_ENOTMVM, "not started by MVM: run it with mvm submit"));
   }

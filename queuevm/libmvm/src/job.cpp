@@ -10,13 +10,16 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <system_error>
 
 namespace mvm::lib {
 namespace {
 
 constexpr time_t kAnswerSeconds = 30;
 
-std::string system_error(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
+std::string system_error(const char* what) {
+  return std::string(what) + ": " + std::system_category().message(errno);
+}
 
 void close_all(std::vector<int>& descriptors) {
   for (int& fd : descriptors) {

@@ -141,6 +141,7 @@ int mvm_unpack_bool(mvm_unpacker* unpacker, int* value) {
   return result;
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a type cannot be put in parentheses
 #define MVM_PACK_NUMBER(name, type, tag)                                                                  \
   int mvm_pack_##name(mvm_packer* packer, type value) { return pack(packer, tag, &value, 1); }            \
   int mvm_pack_##name##s(mvm_packer* packer, const type* values, size_t count) {                          \
@@ -150,6 +151,7 @@ int mvm_unpack_bool(mvm_unpacker* unpacker, int* value) {
   int64_t mvm_unpack_##name##s(mvm_unpacker* unpacker, type* values, size_t capacity) {                   \
     return unpack(unpacker, tag | kMany, values, capacity);                                               \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 MVM_PACK_NUMBER(i8, int8_t, kI8)
 MVM_PACK_NUMBER(i16, int16_t, kI16)

@@ -28,6 +28,7 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
   for (const Guarded* entry = guarded_first.load(); entry != nullptr; entry = entry->next) {
     const std::uintptr_t begin = entry->begin.load();
     if (begin == 0 || at < begin || at - begin >= entry->size.load()) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address from the system is all there is
     void* page = reinterpret_cast<void*>(at & ~(page_size - 1));
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
     if (::mmap(page, page_size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED) return;

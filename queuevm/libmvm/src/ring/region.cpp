@@ -9,7 +9,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "guard.h"
@@ -140,7 +140,7 @@ int Region::open(int fd, std::string& why) {
   struct stat info {};
   Header header{};
   if (::fstat(fd, &info) != 0) {
-    why = std::string("fstat of a queue: ") + std::strerror(errno);
+    why = std::string("fstat of a queue: ") + std::system_category().message(errno);
     return MVM_ESYS;
   }
   if (::pread(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header) ||
@@ -174,7 +174,7 @@ int Region::open(int fd, std::string& why) {
                   static_cast<off_t>(at.data_at)) != MAP_FAILED;
   }
   if (!good) {
-    why = std::string("mapping a queue: ") + std::strerror(errno);
+    why = std::string("mapping a queue: ") + std::system_category().message(errno);
     if (space != MAP_FAILED) ::munmap(space, length);
     return MVM_ESYS;
   }

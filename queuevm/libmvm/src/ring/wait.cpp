@@ -53,17 +53,21 @@ bool spin_for(End* const* ends, unsigned count, bool (*test)(End&), Spin& spin) 
 }
 
 // False where the time passed.
-bool sleep_on(WaitWord* words, unsigned ends, unsigned count, std::int64_t wait) {
+bool sleep_on(WaitWord* words, std::atomic<std::uint32_t>* first, unsigned ends, unsigned count,
+              std::int64_t wait) {
+  if (count == 0) {  // nothing but the time
+    const timespec nap = to_timespec(wait);
+    ::nanosleep(&nap, nullptr);
+    return false;
+  }
   if (count == 1) {
-    auto* word = reinterpret_cast<std::atomic<std::uint32_t>*>(words[0].address);
-    return futex_wait(*word, static_cast<std::uint32_t>(words[0].value), wait);
+    return futex_wait(*first, static_cast<std::uint32_t>(words[0].value), wait);
   }
   const timespec until = to_timespec(now_ns() + wait);
   if (::syscall(SYS_futex_waitv, words, count, 0, &until, CLOCK_MONOTONIC) >= 0) return true;
   if (errno == ENOSYS || errno == EPERM) {
     if (ends == 1) {  // the interrupt's word is looked at between two sleeps
-      auto* word = reinterpret_cast<std::atomic<std::uint32_t>*>(words[0].address);
-      return futex_wait(*word, static_cast<std::uint32_t>(words[0].value), wait);
+      return futex_wait(*first, static_cast<std::uint32_t>(words[0].value), wait);
     }
     const timespec nap = to_timespec(std::min(wait, kPollWithoutWaitv));
     ::nanosleep(&nap, nullptr);
@@ -103,7 +107,7 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
       for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(1, std::memory_order_relaxed);
       const std::int64_t now = now_ns();
       const std::int64_t wait = std::min(deadline - now, check_at - now);
-      if (wait > 0) sleep_on(words, count, used, wait);
+      if (wait > 0) sleep_on(words, count > 0 ? &ends[0]->event().step : interrupt.word, count, used, wait);
       for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(0, std::memory_order_relaxed);
       if (now_ns() >= check_at) {
         for (unsigned i = 0; i < count; ++i) ends[i]->check_peers();
@@ -125,7 +129,8 @@ void sleep_until_changed(const WordValue* words, std::size_t count) {
   for (std::size_t i = 0; i < count && used <= kMostEnds; ++i) {
     waits[used++] = {words[i].value, reinterpret_cast<std::uint64_t>(words[i].word), kSize32Shared, 0};
   }
-  if (::syscall(SYS_futex_waitv, waits, used, 0, nullptr, CLOCK_MONOTONIC) >= 0 || (errno != ENOSYS && errno != EPERM)) {
+  if (::syscall(SYS_futex_waitv, waits, used, 0, nullptr, CLOCK_MONOTONIC) >= 0 ||
+      (errno != ENOSYS && errno != EPERM)) {
     return;
   }
   for (;;) {
