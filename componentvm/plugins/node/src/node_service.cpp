@@ -162,7 +162,10 @@ Status NodeService::resume() {
 Status NodeService::write_hosts(const Settings& settings) const {
   std::string text = "127.0.0.1 localhost\n::1 localhost\n";
   for (const auto& [name, place] : settings.peers) text += place.address + " " + name + "\n";
-  return write_file_durably(kernel_.config().run / "hosts", text, 0644);
+  MVM_TRY(write_file_durably(kernel_.config().run / "hosts", text, 0644));
+  // In a VM of its own the node has an /etc of its own; a plain process shares the host's, which is not ours.
+  if (kernel_.config().run != "/run/mvm") return ok();
+  return write_file_durably("/etc/hosts", text, 0644);
 }
 
 // ---- serving -------------------------------------------------------------------------------------------
