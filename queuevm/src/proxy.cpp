@@ -15,6 +15,7 @@
 #include "mvm/base/log.h"
 #include "proxy_connection.h"
 #include "proxy_link.h"
+#include "ring/guard.h"
 #include "tcp.h"
 #include "watcher.h"
 
@@ -49,6 +50,7 @@ struct Peer {
 /// Attaches to a slot of the half's queue.
 Result<ring::End> attach(LinkHalf& half) {
   if (half.queue.empty() && !half.descriptor) return Error(ErrorCode::kInvalid, "a link half names no queue");
+  ring::survive_cut_files();
   // A descriptor is an open description of its own already; a proxy without privileges could not open it
   // afresh.
   UniqueFd fd = std::move(half.descriptor);

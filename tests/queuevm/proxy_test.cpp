@@ -205,29 +205,39 @@ TEST_F(ProxyTest, AProxyThatIsReplacedGoesOnWhereTheOldOneWas) {
   join(from, to);
   Producer producer = from.producer(0).value();
   Consumer consumer = to.consumer(0).value();
-  std::thread writer([&] { produce(producer, 20000, 4000); });
+  std::atomic<bool> replaced{false};
+  std::atomic<std::uint64_t> sent{0};
+  std::thread writer([&] {
+    while (!replaced) {
+      const auto message = test::make_message(0, sent, 16 + sent % 3000);
+      ASSERT_EQ(producer.put(std::as_bytes(std::span(message)), 30s).value(), Outcome::kDone);
+      ++sent;
+    }
+    ASSERT_TRUE(producer.close(EndState::kDone));
+  });
   std::thread replacer([&] {
-    for (int i = 0; i < 6; ++i) {
+    for (int i = 0; i < 20; ++i) {
       const std::uint64_t before = to.stats().enqueued;
-      if (!eventually([&] { return to.stats().enqueued > before + 500 || to.stats().enqueued == 20000; }))
-        return;
+      EXPECT_TRUE(eventually([&] { return to.stats().enqueued > before + 500; }));
       if (i % 2 == 0) {
         a_ = start("a");
-        ASSERT_TRUE(a_->add_peer("b", "127.0.0.1", port_));
-        ASSERT_TRUE(a_->add_link(half(LinkHalf::Flow::kOutgoing, 1, "b", from)));
+        EXPECT_TRUE(a_->add_peer("b", "127.0.0.1", port_));
+        EXPECT_TRUE(a_->add_link(half(LinkHalf::Flow::kOutgoing, 1, "b", from)));
       } else {
         b_.reset();
         b_ = start("b");
-        ASSERT_EQ(b_->listen("127.0.0.1", port_).value(), port_);
-        ASSERT_TRUE(b_->add_peer("a"));
-        ASSERT_TRUE(b_->add_link(half(LinkHalf::Flow::kIncoming, 1, "a", to)));
+        EXPECT_EQ(b_->listen("127.0.0.1", port_).value(), port_);
+        EXPECT_TRUE(b_->add_peer("a"));
+        EXPECT_TRUE(b_->add_link(half(LinkHalf::Flow::kIncoming, 1, "a", to)));
       }
     }
+    replaced = true;
   });
-  EXPECT_EQ(consume(consumer), 20000U);
+  const std::uint64_t received = consume(consumer);
   writer.join();
   replacer.join();
-  EXPECT_EQ(to.stats().enqueued, 20000U);
+  EXPECT_EQ(received, sent);
+  EXPECT_EQ(to.stats().enqueued, sent);
 }
 
 TEST_F(ProxyTest, AFullQueueThereHoldsTheProducerHere) {
