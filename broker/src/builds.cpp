@@ -9,6 +9,7 @@
 #include "logs.h"
 #include "mvm/base/digest.h"
 #include "mvm/base/log.h"
+#include "mvm/build/build_key.h"
 
 namespace mvm::broker {
 namespace {
@@ -39,16 +40,6 @@ std::string image_of(const PlanNode& node) {
 
 }  // namespace
 
-std::string build_key(const std::string& source, const topologies::Build& build, const std::string& image,
-                      const std::string& architecture, const std::string& version) {
-  return sha256_hex(dump({{"source", source},
-                          {"command", build.command},
-                          {"params", build.params},
-                          {"image", image},
-                          {"architecture", architecture},
-                          {"version", version}}));
-}
-
 Result<std::vector<BuildNeed>> build_needs(const topologies::Profile& profile, const Plan& plan,
                                            const std::vector<std::string>& sources, const std::string& attempt,
                                            const std::string& version) {
@@ -67,7 +58,12 @@ Result<std::vector<BuildNeed>> build_needs(const topologies::Profile& profile, c
       if (!builder || plan.nodes[*builder].toolchain.empty())
         return Error(ErrorCode::kInvalid, "role " + program.role + ": no node of architecture " + node.architecture +
                                               " has a toolchain to compile it");
-      auto key = build_key(sources[p], *program.build, image_of(plan.nodes[*builder]), node.architecture, version);
+      auto key = build::build_key({.source = sources[p],
+                                   .command = program.build->command,
+                                   .parameters = program.build->params,
+                                   .image = image_of(plan.nodes[*builder]),
+                                   .libmvm = version,
+                                   .architecture = node.architecture});
       if (program.build->on_self) key = sha256_hex(key + "\n" + attempt + "\n" + node.node);
       auto& need = by_key.try_emplace(key, BuildNeed{.key = key, .program = p, .source = sources[p], .builder = *builder, .nodes = {}}).first->second;
       need.nodes.push_back(n);

@@ -30,11 +30,6 @@ struct BuildNeed {
                                                          const std::vector<std::string>& sources,
                                                          const std::string& attempt, const std::string& version);
 
-/// The name of a build: everything that decides what comes out.
-[[nodiscard]] std::string build_key(const std::string& source, const topologies::Build& build,
-                                    const std::string& image, const std::string& architecture,
-                                    const std::string& version);
-
 class Builds {
  public:
   explicit Builds(Core& core) : core_(core) {}

@@ -8,7 +8,6 @@
 #include "logs.h"
 #include "mvm/base/log.h"
 #include "scheduler.h"
-#include "sources.h"
 
 namespace mvm::broker {
 namespace {
@@ -265,14 +264,9 @@ void Jobs::boot_nodes(Job& job) {
 
 Status Jobs::know_needs(Job& job) {
   if (job.needs_known) return ok();
-  if (job.sources.size() != job.profile->programs.size()) {
-    job.sources.clear();
-    for (const auto& program : job.profile->programs) {
-      MVM_ASSIGN(auto tree, source_tree(core_.blobs, program));
-      job.sources.push_back(std::move(tree));
-    }
-  }
-  MVM_ASSIGN(job.needs, build_needs(*job.profile, *job.plan, job.sources, attempt(job), core_.config.version));
+  if (job.record.sources.size() != job.profile->programs.size())
+    return Error(ErrorCode::kInvalid, "its profile means something else than when it was submitted");
+  MVM_ASSIGN(job.needs, build_needs(*job.profile, *job.plan, job.record.sources, attempt(job), core_.config.version));
   job.needs_known = true;
   return ok();
 }
@@ -382,7 +376,7 @@ std::string Jobs::tree_of(const Job& job, ProcessId process) const {
     const auto* built = core_.builds->find(need.key);
     return built == nullptr ? std::string() : built->digest;
   }
-  return job.sources.at(program);
+  return job.record.sources.at(program);
 }
 
 void Jobs::deliver(Job& job) {

@@ -167,6 +167,7 @@ Result<std::string> Jobs::submit(Submission s) {
                             .own_lab = lab->record.ephemeral,
                             .profile = s.profile_digest,
                             .settings = std::move(s.settings),
+                            .sources = std::move(s.sources),
                             .request = s.request};
     job->record.submitted_ms = core_.clock.wall_ms();
     job->record.core.retries_left = std::min(s.profile->limits.retries, core_.config.limits.retries);
@@ -181,7 +182,6 @@ Result<std::string> Jobs::submit(Submission s) {
                          .user = s.user});
   });
   job->profile = std::move(s.profile);
-  job->sources = std::move(s.sources);
   if (!s.request.empty()) requests_[s.user + "/" + s.request] = id;
   const auto number = job->record.number;
   jobs_[number] = std::move(job);

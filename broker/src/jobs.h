@@ -39,7 +39,6 @@ struct Job {
   // ---- of the present attempt
   std::optional<WiringLayout> layout;
   std::map<std::string, host::LabInfo> lab_infos;
-  std::vector<std::string> sources;       ///< tree of each program
   std::vector<BuildNeed> needs;
   bool needs_known = false;
   std::map<topologies::ProcessId, EndRecord> ends;

@@ -84,6 +84,7 @@ std::string encode(const JobRecord& r) {
                {"user", r.user},             {"file", r.file},
                {"own_lab", r.own_lab},       {"profile", r.profile},
                {"settings", r.settings},     {"request", r.request},
+               {"sources", r.sources},
                {"core", core_json(r.core)},  {"cancel_asked", r.cancel_asked},
                {"collected", r.collected},   {"reason", r.reason},
                {"submitted", r.submitted_ms}, {"started", r.started_ms},
@@ -105,6 +106,7 @@ Result<JobRecord> decode_job(std::string_view text) {
     r.profile = v.at("profile");
     r.settings = v.at("settings").get<std::map<std::string, std::string>>();
     r.request = v.at("request");
+    r.sources = v.at("sources").get<std::vector<std::string>>();
     r.core = core_from(v.at("core"));
     r.cancel_asked = v.at("cancel_asked");
     r.collected = v.at("collected");

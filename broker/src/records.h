@@ -22,6 +22,7 @@ struct JobRecord {
   bool own_lab = true;  ///< the lab lives for this job alone
   std::string profile;  ///< digest of the XML in the blob store
   std::map<std::string, std::string> settings;
+  std::vector<std::string> sources;  ///< digest of each program's source tree
   std::string request;
   JobCore core;
   bool cancel_asked = false;

@@ -11,18 +11,7 @@ namespace mvm::broker {
 
 /// The digest of an archive with all of the program's sources, laid over each other in their order; empty where it
 /// has none. The same sources give the same digest. kNotFound where a blob is missing, kInvalid where a source
-/// is a path (clients replace paths by digests).
+/// is a path (clients replace paths by digests), kCorrupt where an archive is hostile.
 [[nodiscard]] Result<std::string> source_tree(const BlobStore& blobs, const topologies::Program& program);
-
-/// A POSIX tar archive of regular files; deterministic.
-class TarWriter {
- public:
-  /// kInvalid where the name does not fit the format.
-  [[nodiscard]] Status add(const std::string& name, std::string_view content, bool executable = false);
-  [[nodiscard]] std::string finish();
-
- private:
-  std::string bytes_;
-};
 
 }  // namespace mvm::broker

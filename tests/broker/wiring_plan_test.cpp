@@ -1,0 +1,278 @@
+#include "mvm/broker/wiring_plan.h"
+
+#include <gmock/gmock.h>
+
+#include <random>
+#include <set>
+
+#include "broker/profiles.h"
+
+namespace mvm::broker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using topologies::Graph;
+using topologies::ProcessId;
+
+/// A plan that puts process p on node node_of[p]; nodes "c0@a" are containers of host a, "v0@a" guests of it.
+Plan place(const std::vector<std::string>& nodes, std::vector<std::uint32_t> node_of) {
+  Plan plan;
+  for (const auto& node : nodes) {
+    PlanNode entry;
+    entry.node = node.substr(0, node.find('@'));
+    entry.host = node.substr(node.find('@') + 1);
+    entry.driver = node.front() == 'v' ? "qemu" : "lxc";
+    plan.nodes.push_back(entry);
+  }
+  plan.node_of = std::move(node_of);
+  return plan;
+}
+
+Graph graph_of(const std::string& topology, const std::vector<std::string>& roles) {
+  return lab_of(topology, "<machines name=\"m\" role=\"" + roles.front() + "\" driver=\"lxc\"/>" +
+                              [&] {
+                                std::string more;
+                                for (std::size_t i = 1; i < roles.size(); ++i)
+                                  more += "<machines name=\"m" + std::to_string(i) + "\" role=\"" + roles[i] + "\" driver=\"lxc\"/>";
+                                return more;
+                              }(),
+                roles)
+      .graph;
+}
+
+Graph flow(int sources, int sinks, const std::string& deliver) {
+  return graph_of("<role name=\"s\" count=\"" + std::to_string(sources) + "\"><port name=\"out\" direction=\"out\"/></role>"
+                  "<role name=\"t\" count=\"" + std::to_string(sinks) + "\"><port name=\"in\" direction=\"in\"/></role>"
+                  "<link from=\"s[*].out\" to=\"t[*].in\" deliver=\"" + deliver + "\"/>",
+                  {"s", "t"});
+}
+
+/// The promises that hold for any graph and any plan.
+void check(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
+  // Each slot of each queue has exactly one holder: a process's end or a half of a carry.
+  std::map<std::tuple<std::uint32_t, char, std::uint32_t>, int> holders;
+  for (const auto& end : layout.ends) {
+    const auto out = graph.port_at({end.process, end.slot}).direction == topologies::Direction::kOut;
+    ++holders[{end.queue, out ? 'p' : 'c', end.queue_slot}];
+    EXPECT_EQ(layout.queues[end.queue].domain, layout.domain_of[end.process]) << "a process reaches its own domain only";
+  }
+  for (const auto& carry : layout.carries) {
+    ++holders[{carry.from_queue, 'c', carry.from_slot}];
+    ++holders[{carry.to_queue, 'p', carry.to_slot}];
+    const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
+    const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
+    EXPECT_NE(from.name, to.name);
+    // A guest talks to its own host only.
+    if (!from.node.empty() || !to.node.empty()) {
+      EXPECT_EQ(from.host, to.host);
+      EXPECT_TRUE(from.node.empty() || to.node.empty());
+    }
+  }
+  for (std::uint32_t q = 0; q < layout.queues.size(); ++q) {
+    EXPECT_GT(layout.queues[q].producers, 0U);
+    EXPECT_GT(layout.queues[q].consumers, 0U);
+    for (std::uint32_t s = 0; s < layout.queues[q].producers; ++s) EXPECT_EQ((holders[{q, 'p', s}]), 1);
+    for (std::uint32_t s = 0; s < layout.queues[q].consumers; ++s) EXPECT_EQ((holders[{q, 'c', s}]), 1);
+  }
+  for (const auto& [holder, times] : holders) EXPECT_EQ(times, 1);
+  // What a producer puts can reach each consumer of its link, and nobody else.
+  std::vector<std::vector<std::uint32_t>> next(layout.queues.size());
+  for (const auto& carry : layout.carries) next[carry.from_queue].push_back(carry.to_queue);
+  std::vector<std::set<std::uint32_t>> reach(layout.queues.size());
+  for (std::uint32_t q = 0; q < layout.queues.size(); ++q) {
+    std::vector<std::uint32_t> todo{q};
+    while (!todo.empty()) {
+      const auto at = todo.back();
+      todo.pop_back();
+      EXPECT_TRUE(reach[q].insert(at).second) << "two ways to one queue: messages would arrive twice";
+      for (const auto n : next[at]) todo.push_back(n);
+    }
+  }
+  std::map<std::pair<ProcessId, topologies::Slot>, std::vector<std::uint32_t>> queues;
+  for (const auto& end : layout.ends) queues[{end.process, end.slot}].push_back(end.queue);
+  for (topologies::LinkId id = 0; id < graph.link_count(); ++id) {
+    const auto link = graph.link(id);
+    for (const auto& from : link.producers) {
+      for (const auto& to : link.consumers) {
+        int ways = 0;
+        for (const auto p : queues[{from.process, from.slot}])
+          for (const auto c : queues[{to.process, to.slot}])
+            if (layout.queues[p].link == id && layout.queues[c].link == id && reach[p].contains(c)) ++ways;
+        EXPECT_EQ(ways, 1) << graph.link_name(id) << " from " << from.process << " to " << to.process;
+      }
+      std::size_t mine = 0;
+      for (const auto p : queues[{from.process, from.slot}]) mine += layout.queues[p].link == id ? 1U : 0U;
+      EXPECT_EQ(mine, link.spec->deliver == topologies::Deliver::kOneOf ? 1 : link.consumers.size());
+    }
+  }
+  (void)plan;
+}
+
+TEST(Wiring, OneDomainOneQueue) {
+  const auto graph = flow(3, 2, "one-of");
+  const auto plan = place({"c0@a", "c1@a"}, {0, 0, 1, 1, 0});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  ASSERT_THAT(layout.queues, SizeIs(1));
+  EXPECT_EQ(layout.queues[0].producers, 3U);
+  EXPECT_EQ(layout.queues[0].consumers, 2U);
+  EXPECT_THAT(layout.carries, IsEmpty());
+  EXPECT_THAT(hosts_with_proxy(layout), IsEmpty());
+  EXPECT_THAT(transports(graph, layout), ElementsAre("shm"));
+}
+
+TEST(Wiring, EveryOneIsAQueuePerConsumer) {
+  const auto graph = flow(2, 3, "every-one");
+  const auto plan = place({"c0@a"}, {0, 0, 0, 0, 0});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  ASSERT_THAT(layout.queues, SizeIs(3));
+  for (const auto& queue : layout.queues) {
+    EXPECT_EQ(queue.producers, 2U);
+    EXPECT_EQ(queue.consumers, 1U);
+  }
+}
+
+TEST(Wiring, WithinAGuestNothingIsCarried) {
+  const auto graph = flow(1, 1, "one-of");
+  const auto plan = place({"v0@a"}, {0, 0});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  EXPECT_THAT(layout.queues, SizeIs(1));
+  EXPECT_EQ(layout.domains[layout.queues[0].domain].name, "node:v0");
+  EXPECT_THAT(layout.carries, IsEmpty());
+}
+
+TEST(Wiring, FromAGuestToAContainerOfItsHost) {
+  const auto graph = flow(1, 1, "one-of");
+  const auto plan = place({"v0@a", "c0@a"}, {0, 1});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  EXPECT_THAT(layout.queues, SizeIs(2));
+  EXPECT_THAT(layout.carries, SizeIs(1));
+  EXPECT_THAT(hosts_with_proxy(layout), ElementsAre("a"));
+  EXPECT_THAT(transports(graph, layout), ElementsAre("proxy"));
+}
+
+TEST(Wiring, BetweenGuestsOfTwoHostsItGoesOverBothHosts) {
+  const auto graph = flow(1, 1, "one-of");
+  const auto plan = place({"v0@a", "v1@b"}, {0, 1});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  // The guest's feeder, a relay on its host, the home on the consumer's host, the consumer's guest.
+  EXPECT_THAT(layout.queues, SizeIs(4));
+  EXPECT_THAT(layout.carries, SizeIs(3));
+  EXPECT_THAT(hosts_with_proxy(layout), ElementsAre("a", "b"));
+}
+
+TEST(Wiring, ProducersEverywhereShareOneHome) {
+  const auto graph = flow(6, 2, "one-of");
+  const auto plan = place({"c0@a", "c1@b", "v2@b", "v3@a"}, {0, 1, 2, 2, 3, 0, 0, 1});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  const auto home = std::find_if(layout.ends.begin(), layout.ends.end(), [](const auto& end) { return end.process == 6; });
+  EXPECT_EQ(layout.domains[layout.queues[home->queue].domain].name, "host:a") << "where its first consumer is";
+}
+
+TEST(Wiring, AnyGraphOnAnyPlan) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 150; ++round) {
+    const int sources = 1 + static_cast<int>(random() % 6);
+    const int sinks = 1 + static_cast<int>(random() % 5);
+    const char* const rules[] = {"one-of", "every-one", "by-key"};
+    const auto graph = flow(sources, sinks, rules[random() % 3]);
+    const std::vector<std::string> nodes = {"c0@a", "v1@a", "c2@b", "v3@b", "v4@c", "c5@a", "v6@a"};
+    std::vector<std::uint32_t> node_of;
+    for (int p = 0; p < sources + sinks; ++p) node_of.push_back(static_cast<std::uint32_t>(random() % nodes.size()));
+    const auto plan = place(nodes, node_of);
+    const auto layout = lay_out(graph, plan);
+    ASSERT_TRUE(layout);
+    check(graph, plan, *layout);
+    if (HasFailure()) FAIL() << "round " << round;
+  }
+}
+
+TEST(Wiring, PatternsOfManyLinks) {
+  for (const auto* text : {R"(<topology ref="butterfly"><set param="n" value="16"/></topology>)",
+                           R"(<topology ref="torus"/>)", R"(<topology ref="all-to-all"/>)", R"(<topology ref="tree"/>)"}) {
+    const auto profile = read(std::string("<lab xmlns=\"urn:mvm:lab:1\" name=\"t\">") + text + "</lab>");
+    std::vector<std::uint32_t> node_of;
+    for (ProcessId p = 0; p < profile.graph.process_count(); ++p) node_of.push_back(p % 4);
+    const auto plan = place({"c0@a", "v1@a", "c2@b", "v3@b"}, node_of);
+    const auto layout = lay_out(profile.graph, plan);
+    ASSERT_TRUE(layout) << text;
+    check(profile.graph, plan, *layout);
+  }
+}
+
+TEST(Wiring, AQueueHasOnlySoManyEnds) {
+  const auto graph = flow(5000, 1, "one-of");
+  std::vector<std::uint32_t> node_of(5001, 0);
+  const auto layout = lay_out(graph, place({"c0@a"}, node_of));
+  ASSERT_FALSE(layout);
+  EXPECT_EQ(layout.error().code(), ErrorCode::kInvalid);
+}
+
+TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
+  const auto graph = flow(2, 1, "one-of");
+  const auto plan = place({"v0@a", "c1@a", "c2@b"}, {0, 1, 2});
+  const auto layout = *lay_out(graph, plan);
+  check(graph, plan, layout);
+  WiringContext context{.job = "7",
+                        .attempt = "7.2",
+                        .secret = "s3cret",
+                        .generation = 1,
+                        .link_base = 1000,
+                        .hosts = {{"a", {.bridge = "10.1.1.1", .proxy_address = "192.0.2.1", .proxy_port = 4001}},
+                                  {"b", {.bridge = "10.1.2.1", .proxy_address = "192.0.2.2", .proxy_port = 4002}}},
+                        .params = {{.name = "n", .type = topologies::ParamType::kInteger, .value = "3", .integer = 3}}};
+  const auto steps = make_steps(graph, plan, layout, context);
+  std::map<std::string, nlohmann::json> by_domain;
+  for (const auto& step : steps) by_domain[step.wiring.steps["domain"]] = step.wiring.steps;
+  ASSERT_THAT(by_domain, SizeIs(3));
+  const auto& guest = by_domain["node:v0"];
+  const auto& a = by_domain["host:a"];
+  const auto& b = by_domain["host:b"];
+  for (const auto* some : {&guest, &a, &b}) {
+    EXPECT_EQ((*some)["attempt"], "7.2");
+    EXPECT_EQ((*some)["generation"], 1);
+    EXPECT_EQ((*some)["secret"], "s3cret");
+    EXPECT_EQ((*some)["queues"].size(), 1U);
+    EXPECT_EQ((*some)["queues"][0]["create"]["kind"], "fifo");
+    EXPECT_EQ((*some)["queues"][0]["create"]["deliver"], "one-of");
+    EXPECT_FALSE((*some)["queues"][0]["create"].contains("timeout_ms"));
+  }
+  // The guest dials its host at the lab's own network; of the hosts the later name dials the earlier.
+  EXPECT_EQ(guest["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"10.1.1.1","port":4001}])"));
+  EXPECT_EQ(a["peers"], nlohmann::json::parse(R"([{"name":"node:v0","address":"","port":0},
+                                                  {"name":"host:b","address":"","port":0}])"));
+  EXPECT_EQ(b["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"192.0.2.1","port":4001}])"));
+  // Halves of one carry have one number and name each other.
+  EXPECT_EQ(guest["proxies"].size(), 1U);
+  EXPECT_EQ(guest["proxies"][0]["flow"], "out");
+  EXPECT_EQ(guest["proxies"][0]["peer"], "host:a");
+  EXPECT_GE(guest["proxies"][0]["link"], 1000U);
+  ASSERT_EQ(a["proxies"].size(), 2U);
+  std::set<std::uint64_t> in;
+  std::set<std::uint64_t> out;
+  for (const auto* some : {&guest, &a, &b})
+    for (const auto& half : (*some)["proxies"]) (half["flow"] == "in" ? in : out).insert(half["link"].get<std::uint64_t>());
+  EXPECT_EQ(in, out);
+  EXPECT_EQ(in.size(), 2U);
+  // Processes know themselves; in a host's domain also their node.
+  ASSERT_EQ(guest["processes"].size(), 1U);
+  EXPECT_EQ(guest["processes"][0]["proc"], "7.2/s[0]");
+  EXPECT_EQ(guest["processes"][0]["count"], 2);
+  EXPECT_EQ(guest["processes"][0]["parameters"]["n"], "3");
+  EXPECT_FALSE(guest["processes"][0].contains("node"));
+  EXPECT_EQ(a["processes"][0]["node"], "c1");
+  const auto& port = b["processes"][0]["ports"][0];
+  EXPECT_EQ(port["name"], "in");
+  EXPECT_EQ(port["direction"], "in");
+  EXPECT_EQ(port["ends"].size(), 1U);
+}
+
+}  // namespace
+}  // namespace mvm::broker

@@ -1,0 +1,144 @@
+// Components in their child process: what they decide happens, and whatever they do wrong costs only the child.
+
+#include <dirent.h>
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "broker/world.h"
+
+namespace mvm::broker {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+std::vector<std::string> event_names(World& world) {
+  std::vector<std::string> names;
+  std::uint64_t cursor = 0;
+  for (;;) {
+    const auto page = *world.system().events(world.admin, cursor, {});
+    if (page.events.empty()) return names;
+    for (const auto& event : page.events) names.push_back(event.event + " " + event.detail);
+    cursor = page.cursor;
+  }
+}
+
+class PolicyChildTest : public ::testing::Test {
+ protected:
+  PolicyChildTest() : world({"alpha", "beta"}) {
+    world.config.policies.command = {std::string(MVM_BINARY_DIR) + "/tests/policy_child"};
+    world.config.policies.folder = std::string(MVM_BINARY_DIR) + "/policies";
+    world.config.policies.deadline = std::chrono::seconds(20);
+  }
+  void use_bad(int mode) {
+    world.config.policies.folder = std::string(MVM_BINARY_DIR) + "/tests/policies-bad";
+    world.config.policies.placement = "misbehaving-" + std::to_string(mode);
+    world.config.policies.order = "";
+  }
+  World world;
+};
+
+TEST_F(PolicyChildTest, DecisionsComeFromTheComponent) {
+  world.config.policies.placement = "placement-spread";
+  world.config.policies.order = "order-fair";
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE") << world.job(id).job.reason;
+  EXPECT_THAT(world.job(id).job.where, ::testing::ElementsAre("alpha", "beta")) << "spread over both";
+  EXPECT_EQ(world.job(id).processes[1].node, "node-1") << "and its processes around the nodes";
+  EXPECT_THAT(event_names(world), Not(Contains(HasSubstr("policy.failed"))));
+}
+
+TEST_F(PolicyChildTest, PackKeepsTogether) {
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.job(id).job.where.size(), 1U);
+  EXPECT_THAT(event_names(world), Not(Contains(HasSubstr("policy.failed"))));
+}
+
+TEST_F(PolicyChildTest, WhateverAComponentDoesWrongTheJobRuns) {
+  const char* const words[] = {"", "", "", "no placement plan", "", "interface is version 99", "of kind order", "refuses"};
+  for (const int mode : {1, 3, 5, 6, 7}) {
+    World fresh({"alpha", "beta"});
+    fresh.config = world.config;
+    fresh.config.policies.folder = std::string(MVM_BINARY_DIR) + "/tests/policies-bad";
+    fresh.config.policies.placement = "misbehaving-" + std::to_string(mode);
+    fresh.config.policies.order = "";
+    fresh.start();
+    fresh.pump();
+    const auto id = fresh.submit(ring_job(4, 2));
+    fresh.pump();
+    EXPECT_EQ(fresh.state_of(id), "DONE") << mode;
+    EXPECT_THAT(event_names(fresh), Contains(AllOf(HasSubstr("policy.failed misbehaving"), HasSubstr(words[mode]))));
+  }
+}
+
+TEST_F(PolicyChildTest, OneThatNeverAnswersMissesItsDeadline) {
+  use_bad(2);
+  world.config.policies.deadline = std::chrono::milliseconds(300);
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE");
+  EXPECT_THAT(event_names(world), Contains(HasSubstr("policy.failed misbehaving-2")));
+}
+
+TEST_F(PolicyChildTest, APlanThatDoesNotFitIsRefused) {
+  use_bad(4);  // everything on the last host
+  world.host(1).info.vcpus = 1;
+  world.host(1).info.memory = 1ULL << 30U;
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(16, 16));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE") << world.job(id).job.reason;
+  EXPECT_THAT(event_names(world), Contains(HasSubstr("more of a host than is free")));
+}
+
+TEST_F(PolicyChildTest, AComponentThatIsNotThereIsSaid) {
+  world.config.policies.placement = "no-such";
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE");
+  EXPECT_THAT(event_names(world), Contains(HasSubstr("policy.failed no-such")));
+}
+
+/// Children of ours that run `program`.
+std::size_t children_of(const std::string& program) {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream stat(entry.path() / "stat");
+    std::string pid, name, state, parent;
+    if (stat >> pid >> name >> state >> parent && parent == std::to_string(::getpid()) && name == "(" + program + ")") ++count;
+  }
+  return count;
+}
+
+TEST_F(PolicyChildTest, AnIdleBrokerHasNoChildren) {
+  world.start();
+  world.pump();
+  world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(children_of("policy_child"), 2U) << "they stay for the next question";
+  world.advance(std::chrono::seconds(15));
+  EXPECT_EQ(children_of("policy_child"), 0U);
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE") << "and come back when they are needed";
+  world.kill();
+  EXPECT_EQ(children_of("policy_child"), 0U);
+}
+
+}  // namespace
+}  // namespace mvm::broker
