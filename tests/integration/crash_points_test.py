@@ -1,0 +1,202 @@
+"""Takes every crash point of mvmd: the daemon dies there, comes back, and the job ends as it should.
+
+The points come from `mvmd --list-crash-points`, which is generated from the tables of transitions and effects:
+a new effect is tested here without a change. A point that no scenario passes through fails the test.
+"""
+import concurrent.futures
+import os
+import subprocess
+import sys
+import unittest
+
+import world
+from world import World, wait_until
+
+PROGRAM = """<?xml version="1.0"?>
+<job xmlns="urn:mvm:job:1" name="crash">
+  <topology xmlns="urn:mvm:topology:1" name="pair">
+    <role name="source"><port name="out" direction="out"/></role>
+    <role name="sink"><port name="in" direction="in"/></role>
+    <link from="source.out" to="sink.in"/>
+  </topology>
+  <program role="source">
+    <source name="source.c"><![CDATA[
+#include <mvm.h>
+int main(void) {
+  if (mvm_attach() < 0) return 90;
+  int out = mvm_port("out", 0);
+  for (int i = 1; i <= 100; ++i)
+    if (mvm_enqueue(out, &i, sizeof i, NULL) < 0) return 91;
+  return mvm_detach() < 0;
+}
+]]></source>
+    <build command="gcc source.c -o source $(pkg-config --cflags --libs mvm)"/>
+    <run>./source</run>
+  </program>
+  <program role="sink">
+    <source name="sink.c"><![CDATA[
+#include <mvm.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+  if (mvm_attach() < 0) return 90;
+  int in = mvm_port("in", 0), value, sum = 0;
+  while (mvm_dequeue(in, &value, sizeof value, NULL) == sizeof value) sum += value;
+  printf("sum %d\\n", sum);
+  FILE* file = fopen("sum.txt", "w");
+  fprintf(file, "%d\\n", sum);
+  fclose(file);
+  fflush(stdout);
+  AFTER
+  return mvm_detach() < 0;
+}
+]]></source>
+    <build command="gcc sink.c -o sink $(pkg-config --cflags --libs mvm)"/>
+    <run>./sink</run>
+  </program>
+  <machines role="source sink" driver="process" count="1" memory="64MiB"/>
+  <stage out="sum.txt" from="sink[0]" optional="true"/>
+</job>
+"""
+
+ENDED = ("DONE", "FAILED", "CANCELLED")
+
+
+class Scenario:
+    """A job's life; `after` is what its sink does at the end."""
+
+    def __init__(self, name, after, expected):
+        self.name = name
+        self.after = after
+        self.expected = expected
+
+    def submit(self, place):
+        """The job's id; None where the daemon died before it could say."""
+        path = place.folder / "job.xml"
+        path.write_text(PROGRAM.replace("AFTER", self.after))
+        done = place.mvm("submit", path, "--parsable", "--detach", check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def state(self, place, job):
+        done = place.mvm("job", "status", job, "-o", "json", check=False)
+        return world.json.loads(done.stdout)["state"] if done.returncode == 0 else ""
+
+    def disturb(self, place, job):
+        """What happens to the job from outside."""
+
+    def check(self, test, place, job):
+        results = place.folder / "results"
+        place.mvm("job", "result", job, "--out", results)
+        test.assertEqual((results / "sum.txt").read_text(), "5050\n")
+        printed = place.mvm("job", "logs", job).stdout
+        test.assertEqual(printed.count("sum 5050"), 1, "the results of exactly one attempt are kept")
+
+
+class Cancelled(Scenario):
+    def disturb(self, place, job):
+        if self.state(place, job) == "RUNNING":
+            place.mvm("job", "cancel", job, check=False)
+
+    def check(self, test, place, job):
+        pass
+
+
+class Failed(Scenario):
+    def check(self, test, place, job):
+        why = place.mvm("job", "why", job).stdout
+        test.assertIn("3", why)
+
+
+class LostNode(Scenario):
+    """Its node's kernel and everything in it is killed once: a fault of the infrastructure, so it is retried."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.killed = set()
+
+    def disturb(self, place, job):
+        if str(place.folder) in self.killed or self.state(place, job) != "RUNNING":
+            return
+        kernels = [pid for pid, line in place.processes().items() if "mvm-kernel" in line]
+        for pid in kernels:
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                continue
+            self.killed.add(str(place.folder))
+
+
+SCENARIOS = [
+    Scenario("runs", "", "DONE"),
+    Cancelled("is cancelled", "for (;;) pause();", "CANCELLED"),
+    Failed("fails", "return 3;", "FAILED"),
+    LostNode("loses its node", "sleep(1);", "DONE"),
+]
+
+
+def follow(place, scenario, job, seconds):
+    """Waits until the job ended or the daemon died; its last state."""
+    seen = [""]
+
+    def over():
+        if place.daemon.poll() is not None:
+            return True
+        scenario.disturb(place, job)
+        seen[0] = scenario.state(place, job) or seen[0]
+        return seen[0] in ENDED
+
+    wait_until(over, seconds, f"job {job} is {seen[0]}; {place.log_tail()}")
+    return seen[0]
+
+
+def take(test, point):
+    """Crashes at the point and checks the end of it. False: no scenario passes there."""
+    for scenario in SCENARIOS:
+        with World() as place:
+            place.start("--crash-at", point, wait=False)
+            wait_until(lambda: place.daemon.poll() is not None or place.mvm("whoami", check=False).returncode == 0,
+                       60, "mvmd neither answers nor dies")
+            job = scenario.submit(place) if place.daemon.poll() is None else None
+            if job is not None and place.daemon.poll() is None:
+                follow(place, scenario, job, 60)
+            if place.daemon.poll() is None:
+                wait_until(lambda: True, 1, "")
+                if place.daemon.poll() is None:
+                    continue
+            place.start()
+            jobs = place.json("job", "list", "--all")["items"]
+            if not jobs:
+                test.assertIsNone(job, f"{point}: a job that was accepted is lost")
+            job = jobs[0]["id"] if jobs else scenario.submit(place)
+            state = follow(place, scenario, job, 90)
+            test.assertEqual(state, scenario.expected,
+                             f"{point}, job that {scenario.name}: {place.mvm('job', 'why', job).stdout}")
+            scenario.check(test, place, job)
+            place.expect_nothing_left()
+            return True
+    return False
+
+
+class CrashPoints(unittest.TestCase):
+    def test_every_point(self):
+        points = subprocess.run([world.MVMD, "--list-crash-points"], capture_output=True, text=True,
+                                check=True).stdout.split()
+        self.assertGreater(len(points), 20)
+        wanted = os.environ.get("MVM_CRASH_POINTS", "").split()
+        failures = []
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            tries = {pool.submit(take, self, point): point for point in points if not wanted or point in wanted}
+            for done in concurrent.futures.as_completed(tries):
+                point = tries[done]
+                try:
+                    if not done.result():
+                        failures.append(f"{point}: no scenario passes through it")
+                except Exception as problem:  # every point is tried, whatever befell another
+                    failures.append(f"{point}: {problem}")
+                print(f"{point}: {'taken' if not failures or not failures[-1].startswith(point) else 'FAILED'}",
+                      file=sys.stderr, flush=True)
+        self.assertEqual(failures, [], "\n".join(failures))
+
+
+if __name__ == "__main__":
+    unittest.main()
