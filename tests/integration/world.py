@@ -149,10 +149,13 @@ class World:
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or int(entry) == os.getpid():
                 continue
-            if f"MVM_TEST_WORLD={self.mark}".encode() not in environment_of(entry) or not alive(entry):
-                continue
             with contextlib.suppress(OSError):
                 line = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                # Nodes and jobs have environments of their own, but work in our folder or name it.
+                ours = (f"MVM_TEST_WORLD={self.mark}".encode() in environment_of(entry) or str(self.folder) in line
+                        or os.readlink(f"/proc/{entry}/cwd").startswith(str(self.folder)))
+                if not ours or not alive(entry):
+                    continue
                 if self.daemon is not None and int(entry) == self.daemon.pid:
                     continue
                 if "libvirt" in line or "virtlogd" in line or "dnsmasq" in line:
