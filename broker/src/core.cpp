@@ -54,13 +54,17 @@ void Core::start() {
 }
 
 void Core::stop() {
-  if (!loop.call([this] { stopped = true; })) stopped = true;
+  const auto end = [this] {
+    stopped = true;
+    for (const auto& poll : polls_) {
+      const std::lock_guard lock(poll->mutex);
+      poll->settled = true;
+      poll->changed.notify_all();
+    }
+    polls_.clear();
+  };
+  if (!loop.call(end)) end();  // nobody runs the loop any more
   scheduler->stop();
-  for (const auto& poll : polls_) {
-    const std::lock_guard lock(poll->mutex);
-    poll->settled = true;
-    poll->changed.notify_all();
-  }
 }
 
 void Core::post(Task task) {

@@ -100,6 +100,7 @@ void Jobs::run_effect(Job& job, Effect effect) {
   switch (effect) {
     case Effect::kPlan:
       // The scheduler answers with planned() or cannot_place(), now or whenever something changes.
+      pause_before_retry(job);
       core_.scheduler->wake();
       core_.crash.pass(to_string(effect), "partial");
       core_.crash.pass(to_string(effect), "after");
@@ -132,6 +133,16 @@ void Jobs::run_effect(Job& job, Effect effect) {
       teardown(job);
       break;
   }
+}
+
+void Jobs::pause_before_retry(Job& job) {
+  job.not_before = core_.clock.now();
+  const auto attempts = job.record.core.attempt;
+  if (attempts < 2) return;
+  const auto pause = std::min(core_.config.retry_first * (1U << std::min(attempts - 2, 8U)), core_.config.retry_longest);
+  job.not_before += pause;
+  job.why = {"attempt " + std::to_string(attempts) + " follows in " + std::to_string(pause.count()) + " ms"};
+  core_.after(pause, [this] { core_.scheduler->wake(); });
 }
 
 void Jobs::run_parts(Job& job, Effect effect, std::vector<Part> parts, bool patient) {

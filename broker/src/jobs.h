@@ -35,6 +35,7 @@ struct Job {
   std::size_t in_flight = 0;     ///< calls to hosts under way, of whatever state
   std::size_t strays = 0;        ///< those of an earlier state, when the teardown began
   Loop::Timer wall_timer = 0;
+  Clock::Instant not_before{};   ///< another attempt waits a little: what broke may be about to mend
 
   // ---- of the present attempt
   std::optional<WiringLayout> layout;
@@ -112,6 +113,7 @@ class Jobs {
   };
   void start_effects(Job& job);
   void next_effect(Job& job);
+  void pause_before_retry(Job& job);
   void run_effect(Job& job, Effect effect);
   void run_parts(Job& job, Effect effect, std::vector<Part> parts, bool patient = false);
   void part_done(const std::string& id, std::uint64_t token, Effect effect, const std::string& host,

@@ -112,23 +112,39 @@ Result<std::string> PolicyChild::ask(std::string_view question) {
 
 // ---- the runner
 
-PolicyRunner::PolicyRunner(Core& core) : core_(core) {
-  const auto& policies = core.config.policies;
-  if (policies.command.empty() || policies.folder.empty()) return;
-  const auto child = [&](const std::string& name, const char* kind) {
-    return name.empty() ? nullptr
-                        : std::make_shared<PolicyChild>(policies.command, policies.folder / (name + ".so"), kind,
-                                                        policies.deadline);
-  };
-  placement_ = child(policies.placement, "placement");
-  order_ = child(policies.order, "order");
+namespace {
+
+/// Children at once: a component is named by profiles too.
+constexpr std::size_t kMaxChildren = 16;
+
+/// A file's name, not a path.
+bool is_component_name(const std::string& name) {
+  return !name.empty() && name.size() <= 64 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
 }
+
+}  // namespace
+
+PolicyRunner::PolicyRunner(Core& core) : core_(core) {}
 
 PolicyRunner::~PolicyRunner() = default;
 
+/// None where components are not configured, or this one has no proper name.
+std::shared_ptr<PolicyChild> PolicyRunner::child(const std::string& component, const char* kind) {
+  const auto& policies = core_.config.policies;
+  if (policies.command.empty() || policies.folder.empty() || component.empty()) return nullptr;
+  if (const auto known = children_.find(component); known != children_.end()) return known->second;
+  if (!is_component_name(component)) {
+    fell_back(component.substr(0, 64), Error(ErrorCode::kInvalid, "a component's name has a-z, 0-9 and - only"));
+    return nullptr;
+  }
+  if (children_.size() >= kMaxChildren) children_.clear();
+  auto made = std::make_shared<PolicyChild>(policies.command, policies.folder / (component + ".so"), kind, policies.deadline);
+  children_[component] = made;
+  return made;
+}
+
 void PolicyRunner::stop() {
-  if (placement_) placement_->stop();
-  if (order_) order_->stop();
+  for (const auto& [name, child] : children_) child->stop();
 }
 
 void PolicyRunner::fell_back(const std::string& component, const Error& error) {
@@ -142,13 +158,14 @@ void PolicyRunner::fell_back(const std::string& component, const Error& error) {
 }
 
 void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer) {
-  if (!order_) {
+  const auto order_by = child(core_.config.policies.order, "order");
+  if (!order_by) {
     answer(first_come(jobs));
     return;
   }
   auto question = encode_question(jobs, usage);
   rest_later();
-  core_.run([child = order_, question = std::move(question)] { return child->decide(question); },
+  core_.run([child = order_by, question = std::move(question)] { return child->decide(question); },
             [this, jobs = std::move(jobs), answer = std::move(answer)](Result<std::string> plan) {
               auto order = plan ? decode_order(*plan, jobs.size()) : Result<OrderAnswer>(plan.error());
               if (!order) fell_back(core_.config.policies.order, order.error());
@@ -156,19 +173,21 @@ void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage, std::f
             });
 }
 
-void PolicyRunner::place(PlacementProblem problem, std::function<void(std::optional<Placement>)> answer) {
-  if (!placement_) {
+void PolicyRunner::place(const std::string& component, PlacementProblem problem,
+                         std::function<void(std::optional<Placement>)> answer) {
+  const auto place_by = child(component, "placement");
+  if (!place_by) {
     answer(pack(problem));
     return;
   }
   auto question = encode_question(problem);
   rest_later();
-  core_.run([child = placement_, question = std::move(question)] { return child->decide(question); },
-            [this, problem = std::move(problem), answer = std::move(answer)](Result<std::string> plan) {
+  core_.run([child = place_by, question = std::move(question)] { return child->decide(question); },
+            [this, component, problem = std::move(problem), answer = std::move(answer)](Result<std::string> plan) {
               auto placement = plan ? decode_placement(*plan) : Result<std::optional<Placement>>(plan.error());
               if (placement && *placement)
                 if (const auto valid = check_placement(problem, **placement); !valid) placement = valid.error();
-              if (!placement) fell_back(core_.config.policies.placement, placement.error());
+              if (!placement) fell_back(component, placement.error());
               answer(placement ? std::move(*placement) : pack(problem));
             });
 }
@@ -178,9 +197,8 @@ void PolicyRunner::rest_later() {
   core_.loop.cancel(rest_timer_);
   rest_timer_ = core_.after(std::chrono::seconds(10), [this] {
     core_.run(
-        [placement = placement_, order = order_] {
-          if (placement) placement->stop();
-          if (order) order->stop();
+        [children = children_] {
+          for (const auto& [name, child] : children) child->stop();
           return ok();
         },
         [](const Status&) {});

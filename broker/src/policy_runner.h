@@ -44,17 +44,19 @@ class PolicyRunner {
   explicit PolicyRunner(Core& core);
   ~PolicyRunner();
   void order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer);
-  void place(PlacementProblem problem, std::function<void(std::optional<Placement>)> answer);
+  /// By this component; empty: by the built-in rule.
+  void place(const std::string& component, PlacementProblem problem,
+             std::function<void(std::optional<Placement>)> answer);
   /// Ends the children.
   void stop();
 
  private:
   void rest_later();
+  [[nodiscard]] std::shared_ptr<PolicyChild> child(const std::string& component, const char* kind);
   void fell_back(const std::string& component, const Error& error);
 
   Core& core_;
-  std::shared_ptr<PolicyChild> placement_;
-  std::shared_ptr<PolicyChild> order_;
+  std::map<std::string, std::shared_ptr<PolicyChild>> children_;  ///< by component
   Loop::Timer rest_timer_ = 0;
 };
 

@@ -13,8 +13,8 @@ namespace {
 constexpr std::size_t kPass = 2'000;
 constexpr std::size_t kMisses = 64;
 
-bool waits(const Job& job) {
-  return job.record.core.state == JobState::kSubmitted && !job.effects.empty() && job.effects.front() == Effect::kPlan;
+bool waits(const Job& job, Clock::Instant now) {
+  return job.not_before <= now && job.record.core.state == JobState::kSubmitted && !job.effects.empty() && job.effects.front() == Effect::kPlan;
 }
 
 std::vector<std::string> lines(const std::string& text) {
@@ -84,7 +84,7 @@ void Scheduler::pass() {
     const auto& record = job->record;
     if (may_be_alive(record.core.state) && job->plan)
       for (const auto& node : job->plan->nodes) usage[record.user] += milli_cost(node.driver, node.vcpus, overcommit);
-    if (!waits(*job) || jobs.size() >= kPass) continue;
+    if (!waits(*job, core_.clock.now()) || jobs.size() >= kPass) continue;
     WaitingJob waiting{.id = record.id,
                        .user = record.user,
                        .number = number,
@@ -122,7 +122,7 @@ void Scheduler::ordered(std::vector<std::string> jobs, bool strict) {
 void Scheduler::next() {
   while (at_ < queue_.size()) {
     auto* job = core_.jobs->find(queue_[at_++]);
-    if (job == nullptr || !waits(*job)) continue;
+    if (job == nullptr || !waits(*job, core_.clock.now())) continue;
     const auto* lab = core_.labs->find(job->record.lab);
     const bool own = lab != nullptr && lab->record.ephemeral;
     if (own && (waiting_ >= kMisses || (strict_ && waiting_ > 0))) {
@@ -150,7 +150,10 @@ void Scheduler::place(Job& job) {
     return;
   }
   auto problem = preparation.problem;
-  policies_->place(std::move(preparation.problem),
+  const auto own = std::find_if(job.profile->policies.begin(), job.profile->policies.end(),
+                                [](const auto& policy) { return policy.kind == "placement"; });
+  const auto component = own == job.profile->policies.end() ? core_.config.policies.placement : own->component;
+  policies_->place(component, std::move(preparation.problem),
                    [this, id = job.record.id, problem = std::move(problem)](std::optional<Placement> placement) {
                      placed(id, problem, std::move(placement));
                      core_.post([this] { next(); });
@@ -159,7 +162,7 @@ void Scheduler::place(Job& job) {
 
 void Scheduler::placed(const std::string& id, const PlacementProblem& problem, std::optional<Placement> placement) {
   auto* job = core_.jobs->find(id);
-  if (job == nullptr || !waits(*job)) return;
+  if (job == nullptr || !waits(*job, core_.clock.now())) return;
   // The world may have moved while the policy thought: what is free now decides.
   const auto now = snapshot("");
   auto preparation = prepare(now, *job->profile);

@@ -42,6 +42,10 @@ TEST_F(Faults, OneThatFailsForEverIsGivenUpAfterTheLimit) {
   world.start();
   const auto id = world.submit(ring_job(4, 2, R"(<limit retries="3"/>)"));
   world.pump();
+  EXPECT_EQ(world.state_of(id), "SUBMITTED") << "it is not tried again at once";
+  EXPECT_THAT(world.job(id).why, Contains(HasSubstr("attempt 2 follows in 500 ms")));
+  EXPECT_THAT(world.job(id).why, Contains(HasSubstr("broken")));
+  world.advance(std::chrono::seconds(10));
   const auto detail = world.job(id);
   EXPECT_EQ(detail.job.state, "FAILED");
   EXPECT_EQ(detail.job.attempt, 4U);

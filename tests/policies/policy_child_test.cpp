@@ -55,6 +55,15 @@ TEST_F(PolicyChildTest, DecisionsComeFromTheComponent) {
   EXPECT_THAT(event_names(world), Not(Contains(HasSubstr("policy.failed"))));
 }
 
+TEST_F(PolicyChildTest, AProfileMayNameItsOwnPlacement) {
+  world.start();
+  world.pump();
+  const std::string policy = R"(<policy xmlns="urn:mvm:policy:1" name="mine" kind="placement" component="placement-spread"/>)";
+  const auto id = world.submit(ring_job(4, 2, policy));
+  world.pump();
+  EXPECT_THAT(world.job(id).job.where, ::testing::ElementsAre("alpha", "beta"));
+}
+
 TEST_F(PolicyChildTest, PackKeepsTogether) {
   world.start();
   world.pump();
