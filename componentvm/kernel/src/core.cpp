@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
@@ -14,6 +15,7 @@ namespace mvm::kernel {
 namespace {
 
 constexpr const char* kVersion = "0.1.0";
+constexpr std::size_t kFewestThreads = 4;
 constexpr std::array kDefaultPlugins{"job", "builder", "queue", "node"};
 
 std::string architecture() {
@@ -199,6 +201,7 @@ Result<Answer> Core::call(Call& call) {
 void Core::offer_own() {
   (void)offer("kernel", "node.info", [this](Call& call) -> Result<Answer> { return node_info(call); });
   (void)offer("kernel", "kernel.plugins", [this](Call&) -> Result<Answer> { return list_plugins(); });
+  (void)offer("kernel", "kernel.pool", [this](Call& call) { return adjust_pool(call); });
 }
 
 Answer Core::node_info(const Call& call) {
@@ -238,6 +241,29 @@ Answer Core::list_plugins() const {
                     {"owner", loaded.library->info().owner},
                     {"state", "running"}});
   return {{{"plugins", std::move(list)}}, {}};
+}
+
+/// What is not named stays as it is. [Engelmann & Geist, §2.2: "modified at runtime"]
+Result<Answer> Core::adjust_pool(const Call& call) {
+  constexpr std::uint64_t kMost = 1024;
+  ThreadPoolLimits limits = pool_->limits();
+  limits.minimum = static_cast<std::size_t>(std::min(kMost, number_or(call.args, "minimum", limits.minimum)));
+  limits.maximum = static_cast<std::size_t>(std::min(kMost, number_or(call.args, "maximum", limits.maximum)));
+  limits.queue = static_cast<std::size_t>(std::min(kMost, number_or(call.args, "queue", limits.queue)));
+  limits.idle_timeout = std::chrono::milliseconds(
+      number_or(call.args, "idle_ms", static_cast<std::uint64_t>(limits.idle_timeout.count())) % (1ULL << 31));
+  // Fewer could leave none for an operation that waits for another one.
+  if (limits.maximum < kFewestThreads)
+    return Error(ErrorCode::kInvalid, "the kernel needs at least " + std::to_string(kFewestThreads) + " threads");
+  MVM_TRY(pool_->adjust(limits));
+  return Answer{{{"minimum", limits.minimum},
+                 {"maximum", limits.maximum},
+                 {"queue", limits.queue},
+                 {"idle_ms", limits.idle_timeout.count()},
+                 {"threads", pool_->threads()},
+                 {"queued", pool_->queued()}},
+                {},
+                {}};
 }
 
 }  // namespace mvm::kernel

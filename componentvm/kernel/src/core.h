@@ -54,6 +54,7 @@ class Core {
   void offer_own();
   Answer node_info(const Call& call);
   Answer list_plugins() const;
+  Result<Answer> adjust_pool(const Call& call);
 
   const Config& config_;
   LauncherLink link_;

@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <thread>
@@ -15,6 +16,7 @@ int run_kernel(const Config& config, const LauncherLink& link) {
   // Before the first thread, so that all have it.
   if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) return 1;
   ::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_NAME, "mvm-kernel");
   auto core = Core::open(config, link, [] { ::kill(::getpid(), SIGTERM); });
   if (!core) {
     log::error("kernel.failed", {{"reason", core.error().describe()}});

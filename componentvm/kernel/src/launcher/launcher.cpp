@@ -57,6 +57,7 @@ Launcher::Launcher(const Config& config, std::vector<std::string> kernel_argv)
 Status Launcher::prepare() {
   ::umask(022);
   ::signal(SIGPIPE, SIG_IGN);
+  (void)::prctl(PR_SET_NAME, "mvm-launcher");
   (void)::prctl(PR_SET_CHILD_SUBREAPER, 1);
   raise_limits();
   MVM_TRY(make_folders(config_.run));

@@ -106,10 +106,7 @@ class Plugin {
       ::mvm::kernel::kPluginApi,                                                                            \
       plugin_name,                                                                                          \
       plugin_version,                                                                                       \
-      []() -> int {                                                                                         \
-        ::mvm::log::start("mvm-kernel/" plugin_name, ::mvm::log::Level::kInfo, "");                         \
-        return 0;                                                                                           \
-      },                                                                                                    \
+      nullptr,                                                                                              \
       nullptr,                                                                                              \
       []() -> void* { return static_cast<::mvm::kernel::Plugin*>(new Class()); },                           \
       [](void* object) { delete static_cast<::mvm::kernel::Plugin*>(object); }};
