@@ -70,9 +70,7 @@ Status SoapServer::Core::start() {
                                      error.message());
   port_ = acceptor_.local_endpoint().port();
   (void)std::signal(SIGPIPE, SIG_IGN);
-  const std::size_t threads = most_[0] + most_[1] + most_[2];
-  pool_ = std::make_unique<ThreadPool>(ThreadPoolLimits{
-      .minimum = 1, .maximum = threads, .queue = threads, .idle_timeout = milliseconds(10'000)});
+  pool_ = std::make_unique<ThreadPool>(pool_limits());
   asio::post(io_, [this] { accept(); });
   loop_ = std::thread([this] { io_.run(); });
   return ok();

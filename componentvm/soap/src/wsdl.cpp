@@ -17,11 +17,11 @@ std::string wsdl_of(const std::string& service, const std::string& base_url) {
   for (std::size_t i = 0; i < kWsdlCount; ++i) {
     if (service != kWsdl[i].service) continue;
     std::string text = kWsdl[i].text;
-    const std::string placeholder = "location=\"http://127.0.0.1:7780/" + service + "\"";
+    const std::string generated = "location=\"http://127.0.0.1:7780/" + service + "\"";
     const std::string address = "location=\"" + xml_escape(base_url) + "/" + service + "\"";
-    for (auto at = text.find(placeholder); at != std::string::npos;
-         at = text.find(placeholder, at + address.size()))
-      text.replace(at, placeholder.size(), address);
+    for (auto at = text.find(generated); at != std::string::npos;
+         at = text.find(generated, at + address.size()))
+      text.replace(at, generated.size(), address);
     return text;
   }
   return {};

@@ -398,6 +398,12 @@ TEST_F(ServerTest, InlineBase64IsTakenToo) {
   EXPECT_EQ(fake_.blob(sha256_hex("hello")), "hello");
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryIsOurs = false;  // sanitizers keep what was freed
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
 std::size_t resident() {
   std::ifstream in("/proc/self/statm");
   std::size_t size = 0, pages = 0;
@@ -423,7 +429,7 @@ TEST_F(ServerTest, LargeBlobsDoNotFillTheMemory) {
   });
   ASSERT_TRUE(put) << put.error().describe();
   EXPECT_EQ(fake_.blob_bytes(), kSize);
-  EXPECT_LT(std::max(peak, resident()) - before, 32U << 20);
+  if (kMemoryIsOurs) EXPECT_LT(std::max(peak, resident()) - before, 32U << 20);
 }
 
 /// A store whose one blob is made up while it is read.
@@ -471,7 +477,7 @@ TEST_F(SoapServerTest, LargeBlobsComeDownInConstantMemory) {
   });
   ASSERT_TRUE(got) << got.error().describe();
   EXPECT_EQ(size, kSize);
-  EXPECT_LT(peak - before, 32U << 20);
+  if (kMemoryIsOurs) EXPECT_LT(peak - before, 32U << 20);
 
   store.break_at = 10UL * piece.size();
   EXPECT_FALSE(client_->get_blob({}, sum.hex(), [](std::string_view) { return ok(); }))
