@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 class Component {
  public:
   explicit Component(const std::string& name)
-      : library_(::dlopen((std::string(MVM_BINARY_DIR) + "/policies/" + name + ".so").c_str(), RTLD_NOW)) {
+      : library_(::dlopen((std::string(MVM_BINARY_DIR) + "/lib/mvm/policies/" + name + ".so").c_str(), RTLD_NOW)) {
     if (library_ != nullptr) descriptor_ = static_cast<const mvm_policy_descriptor*>(::dlsym(library_, "mvm_policy"));
   }
   ~Component() {

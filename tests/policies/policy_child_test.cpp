@@ -31,7 +31,7 @@ class PolicyChildTest : public ::testing::Test {
  protected:
   PolicyChildTest() : world({"alpha", "beta"}) {
     world.config.policies.command = {std::string(MVM_BINARY_DIR) + "/tests/policy_child"};
-    world.config.policies.folder = std::string(MVM_BINARY_DIR) + "/policies";
+    world.config.policies.folder = std::string(MVM_BINARY_DIR) + "/lib/mvm/policies";
     world.config.policies.deadline = std::chrono::seconds(20);
   }
   void use_bad(int mode) {

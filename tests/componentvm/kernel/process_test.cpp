@@ -163,10 +163,14 @@ TEST_F(ProcessTest, StagedFilesComeAndResultsGo) {
 }
 
 TEST_F(ProcessTest, NothingOfAProcessSurvivesIt) {
-  node_.start_script("daemon", "setsid sh -c 'echo $$ > inner; exec sleep 1000' & (sleep 1000 &) ; sleep 0.2; echo done");
-  EXPECT_EQ(node_.wait_end("j.1/daemon").output.at("out"), "done\n");
-  const auto sleeping = run_captured({.argv = {"sh", "-c", "ps -eo uid=,args= | grep -c '^ *1000 sleep 1000' || true"}}, 10s);
-  EXPECT_EQ(sleeping->output, "0\n");
+  node_.start_script("daemon", "setsid sleep 1000 & echo $!; (sleep 1000 & echo $!); (setsid sh -c 'sleep 1000 & echo $!; wait' &)");
+  std::istringstream lines(node_.wait_end("j.1/daemon").output.at("out"));
+  int pids = 0;
+  for (std::string pid; std::getline(lines, pid);) {
+    ++pids;
+    EXPECT_FALSE(std::filesystem::exists("/proc/" + pid)) << read_file("/proc/" + pid + "/cmdline", 4096).value_or("");
+  }
+  EXPECT_GE(pids, 2);
 }
 
 TEST_F(ProcessTest, CleaningLeavesNothingOfAnAttempt) {
