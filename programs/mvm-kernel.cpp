@@ -1,5 +1,5 @@
-// mvm-kernel: the Harness kernel, the first program of every node. This file reads the command line; the launcher and
-// the kernel are in componentvm/kernel.
+// mvm-kernel: the Harness kernel, the first program of every node. This file reads the command line; the
+// launcher and the kernel are in componentvm/kernel.
 
 #include <unistd.h>
 
@@ -34,7 +34,8 @@ struct Said {
 void describe(CLI::App& app, Said& said) {
   app.set_config("--config", "", "read options from this file (TOML or INI, option names without dashes)");
   app.add_option("--node", said.node, "name of this node: LAB/NODE")->required();
-  app.add_option("--channel", said.config.channel, "guest channel: unix:PATH, virtio:NAME or line:PATH")->required();
+  app.add_option("--channel", said.config.channel, "guest channel: unix:PATH, virtio:NAME or line:PATH")
+      ->required();
   app.add_option("--work", said.work, "folder for jobs [/work, or $MVM_WORK]");
   app.add_option("--run", said.run, "folder for the kernel itself [/run/mvm, or $MVM_RUN]");
   app.add_option("--prefix", said.prefix, "read-only tree of MVM [where this program lies]");
@@ -44,7 +45,8 @@ void describe(CLI::App& app, Said& said) {
   app.add_option("--programs", said.programs, "preset program folder; may be repeated");
   app.add_option("--user", said.config.user, "user id of job processes")->capture_default_str();
   app.add_option("--group", said.config.group, "group id of job processes")->capture_default_str();
-  app.add_option("--spool", said.config.spool, "bytes of unread output kept for each stream")->capture_default_str();
+  app.add_option("--spool", said.config.spool, "bytes of unread output kept for each stream")
+      ->capture_default_str();
   app.add_option("--threads-min", said.config.pool.minimum, "threads kept when idle")->capture_default_str();
   app.add_option("--threads-max", said.config.pool.maximum, "threads at most")->capture_default_str();
   app.add_option("--threads-queue", said.config.pool.queue, "jobs that may wait")->capture_default_str();
@@ -65,7 +67,8 @@ std::string from_environment(const char* name, const char* otherwise) {
 fs::path own_prefix() {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  return !error && self.parent_path().filename() == "bin" ? self.parent_path().parent_path() : fs::path("/opt/mvm");
+  return !error && self.parent_path().filename() == "bin" ? self.parent_path().parent_path()
+                                                          : fs::path("/opt/mvm");
 }
 
 bool valid_name(const std::string& name, std::size_t limit) {
@@ -110,7 +113,8 @@ mvm::log::Level level_of(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("The kernel of an MVM node: launches and watches a job's processes, builds sources, wires queues");
+  CLI::App app(
+      "The kernel of an MVM node: launches and watches a job's processes, builds sources, wires queues");
   Said said;
   describe(app, said);
   try {

@@ -24,8 +24,8 @@ struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
-/// Removes what a folder holds. A hostile tree may be far deeper than a path or our descriptors reach: what lies too deep
-/// is moved up to the folder itself, and its turn comes in the next round.
+/// Removes what a folder holds. A hostile tree may be far deeper than a path or our descriptors reach: what
+/// lies too deep is moved up to the folder itself, and its turn comes in the next round.
 class Emptier {
  public:
   Emptier(int top, dev_t device) : top_(top), device_(device) {}
@@ -69,7 +69,8 @@ class Emptier {
       return ok();
     }
     UniqueFd child(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!child && errno == EACCES && ::fchmodat(parent, name.c_str(), 0700, 0) == 0)  // ours, and closed to us
+    if (!child && errno == EACCES &&
+        ::fchmodat(parent, name.c_str(), 0700, 0) == 0)  // ours, and closed to us
       child.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!child) return failed("open", path);
     MVM_TRY(empty(std::move(child), path, depth + 1));

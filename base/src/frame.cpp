@@ -43,7 +43,8 @@ bool valid_header(std::string_view bytes) {
 /// On a serial line a frame may have lost its middle: its sender says the blob's CRC-32.
 bool checksum_holds(const nlohmann::json& head, std::string_view blob) {
   const auto found = head.find("crc");
-  return found == head.end() || (found->is_number_unsigned() && found->get<std::uint64_t>() == checksum(blob));
+  return found == head.end() ||
+         (found->is_number_unsigned() && found->get<std::uint64_t>() == checksum(blob));
 }
 
 }  // namespace
@@ -58,7 +59,8 @@ std::size_t frame_descriptors(const nlohmann::json& head) {
 
 Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
   bool too_deep = false;
-  const nlohmann::json::parser_callback_t guard = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+  const nlohmann::json::parser_callback_t guard = [&](int depth, nlohmann::json::parse_event_t,
+                                                      nlohmann::json&) {
     too_deep = too_deep || depth > max_depth;
     return !too_deep;
   };
@@ -103,7 +105,8 @@ Result<std::optional<Frame>> FrameDecoder::next() {
       continue;
     }
     if (resync_ && !checksum_holds(*head, rest.substr(kFrameHeader + text, blob))) {
-      // Skipped whole: looking inside would let a hostile peer make us checksum the same bytes again and again.
+      // Skipped whole: looking inside would let a hostile peer make us checksum the same bytes again and
+      // again.
       start_ += kFrameHeader + text + blob;
       continue;
     }
@@ -195,7 +198,8 @@ Result<Frame> FrameReader::read(int timeout_ms) {
     MVM_ASSIGN(std::optional<Frame> frame, decoder_.next());
     if (frame) {
       // One read may bring the end of a frame without descriptors and the start of one with them.
-      const auto mine = static_cast<std::ptrdiff_t>(std::min(frame_descriptors(frame->head), pending_.size()));
+      const auto mine =
+          static_cast<std::ptrdiff_t>(std::min(frame_descriptors(frame->head), pending_.size()));
       std::move(pending_.begin(), pending_.begin() + mine, std::back_inserter(frame->descriptors));
       pending_.erase(pending_.begin(), pending_.begin() + mine);
       return std::move(*frame);
@@ -204,7 +208,8 @@ Result<Frame> FrameReader::read(int timeout_ms) {
     const int ready = ::poll(&item, 1, timeout_ms);
     if (ready < 0 && errno == EINTR) continue;
     if (ready < 0) return Error::from_errno(errno, "poll");
-    if (ready == 0) return Error(ErrorCode::kTimeout, "no frame within " + std::to_string(timeout_ms) + " ms");
+    if (ready == 0)
+      return Error(ErrorCode::kTimeout, "no frame within " + std::to_string(timeout_ms) + " ms");
     MVM_ASSIGN(const std::size_t got, receive(fd_, piece, pending_));
     if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the stream");
     if (pending_.size() > 4 * kMaxDescriptors)

@@ -60,9 +60,7 @@ FrameStream::FrameStream(UniqueFd fd, Options options)
   if (flags >= 0) (void)::fcntl(fd_.get(), F_SETFL, flags | O_NONBLOCK);
 }
 
-short FrameStream::events() const {
-  return static_cast<short>(out_.empty() ? POLLIN : POLLIN | POLLOUT);
-}
+short FrameStream::events() const { return static_cast<short>(out_.empty() ? POLLIN : POLLIN | POLLOUT); }
 
 Status FrameStream::send(nlohmann::json head, std::string_view blob, std::vector<UniqueFd> descriptors) {
   MVM_ASSERT(descriptors.size() <= kMaxFrameDescriptors);
@@ -130,7 +128,8 @@ Status FrameStream::receive() {
     }
   } while (got < 0 && errno == EINTR);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return ok();
-  if (got < 0) return Error(ErrorCode::kUnavailable, "read from the peer: " + std::string(std::strerror(errno)));
+  if (got < 0)
+    return Error(ErrorCode::kUnavailable, "read from the peer: " + std::string(std::strerror(errno)));
   if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the stream");
   if (options_.takes_descriptors) take_descriptors(message, pending_);
   if (pending_.size() > 4 * kMaxFrameDescriptors)

@@ -81,15 +81,17 @@ Result<std::vector<std::string>> texts_of(const nlohmann::json& object, const ch
   return texts;
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> text_map_of(const nlohmann::json& object, const char* key,
-                                                                     std::size_t count, std::size_t limit) {
+Result<std::vector<std::pair<std::string, std::string>>> text_map_of(const nlohmann::json& object,
+                                                                     const char* key, std::size_t count,
+                                                                     std::size_t limit) {
   std::vector<std::pair<std::string, std::string>> texts;
   const nlohmann::json* value = find(object, key);
   if (value == nullptr) return texts;
   const std::string expected = "an object of at most " + std::to_string(count) + " texts";
   if (!value->is_object() || value->size() > count) return wrong(key, expected);
   for (const auto& [name, item] : value->items()) {
-    if (name.empty() || name.size() > limit || name.find('\0') != std::string::npos || !good_text(item, limit))
+    if (name.empty() || name.size() > limit || name.find('\0') != std::string::npos ||
+        !good_text(item, limit))
       return wrong(key, expected);
     texts.emplace_back(name, item.get<std::string>());
   }

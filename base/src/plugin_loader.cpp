@@ -28,8 +28,8 @@ using Library = std::unique_ptr<void, CloseLibrary>;
 bool valid_name(std::string_view name) {
   if (name.empty() || name.size() > 200 || name.front() == '/' || name.back() == '/') return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '/';
   });
 }
 
@@ -44,7 +44,8 @@ Result<UniqueFd> open_beneath(const fs::path& folder, const std::string& file) {
   if (fd) return fd;
   if (errno == ENOENT) return Error(ErrorCode::kNotFound, "no plug-in " + file + " in " + folder.string());
   if (errno == ELOOP || errno == EXDEV)
-    return Error(ErrorCode::kRefused, "plug-in " + file + " leads out of " + folder.string() + " or is a link");
+    return Error(ErrorCode::kRefused,
+                 "plug-in " + file + " leads out of " + folder.string() + " or is a link");
   return Error::from_errno(errno, "open plug-in " + file);
 }
 
@@ -56,7 +57,8 @@ Status check_owner(int fd, const std::string& name) {
   struct statvfs mount {};
   if (::fstatvfs(fd, &mount) == 0 && (mount.f_flag & ST_RDONLY) != 0) return ok();
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (info.st_uid != 0 && info.st_uid != ::geteuid()))
-    return Error(ErrorCode::kRefused, "plug-in " + name + " may be written by others than root and this program");
+    return Error(ErrorCode::kRefused,
+                 "plug-in " + name + " may be written by others than root and this program");
   return ok();
 }
 
@@ -76,7 +78,8 @@ Status check_descriptor(const MvmPluginDescriptor* found, const PluginLoader::Op
     return Error(ErrorCode::kUnsupported, "plug-in " + name + " speaks API version " +
                                               std::to_string(found->api_version) + ", expected " +
                                               std::to_string(wanted.api_version));
-  if (found->name == nullptr || found->version == nullptr || found->create == nullptr || found->destroy == nullptr)
+  if (found->name == nullptr || found->version == nullptr || found->create == nullptr ||
+      found->destroy == nullptr)
     return Error(ErrorCode::kCorrupt, "the descriptor of plug-in " + name + " is incomplete");
   return ok();
 }
@@ -99,7 +102,8 @@ const MvmPluginDescriptor& LoadedPlugin::descriptor() const { return *state_->de
 const PluginInfo& LoadedPlugin::info() const { return state_->info; }
 void* LoadedPlugin::symbol(const char* name) const { return ::dlsym(state_->library.get(), name); }
 
-Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& name, const std::string& owner) const {
+Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& name,
+                                                         const std::string& owner) const {
   if (!valid_name(name))
     return Error(ErrorCode::kInvalid, "\"" + name.substr(0, 80) + "\" is not the name of a plug-in");
   MVM_ASSIGN(const UniqueFd fd, open_beneath(options_.folder, name + ".so"));
@@ -125,7 +129,8 @@ std::vector<std::string> PluginLoader::available() const {
   std::error_code error;
   for (fs::recursive_directory_iterator entry(options_.folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->is_symlink(error) || !entry->is_regular_file(error) || entry->path().extension() != ".so") continue;
+    if (entry->is_symlink(error) || !entry->is_regular_file(error) || entry->path().extension() != ".so")
+      continue;
     names.push_back(entry->path().lexically_relative(options_.folder).replace_extension().string());
   }
   std::sort(names.begin(), names.end());

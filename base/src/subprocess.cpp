@@ -219,9 +219,10 @@ Result<Captured> run_captured(SpawnOptions options, std::chrono::milliseconds ti
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     if (left <= 0)
-      return Error(ErrorCode::kTimeout, name + " did not end within " + std::to_string(timeout.count()) +
-                                            " ms and was killed");
-    const int ready = ::poll(items.data(), items.size(), static_cast<int>(std::min<long long>(left, 1 << 30)));
+      return Error(ErrorCode::kTimeout,
+                   name + " did not end within " + std::to_string(timeout.count()) + " ms and was killed");
+    const int ready =
+        ::poll(items.data(), items.size(), static_cast<int>(std::min<long long>(left, 1 << 30)));
     if (ready < 0 && errno != EINTR) return Error::from_errno(errno, "poll");
     for (std::size_t i = 0; ready > 0 && i < 2; ++i) {
       if (!readers[i] || items[i].revents == 0) continue;

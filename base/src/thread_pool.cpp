@@ -12,9 +12,9 @@ namespace mvm {
 /// Threads hold the state by shared_ptr and are detached: the last one to leave wakes the destructor.
 struct ThreadPool::State {
   mutable std::mutex mutex;
-  std::condition_variable work;   // a job came, or the bounds changed, or the pool ends
-  std::condition_variable room;   // the queue has room again
-  std::condition_variable gone;   // a thread left
+  std::condition_variable work;  // a job came, or the bounds changed, or the pool ends
+  std::condition_variable room;  // the queue has room again
+  std::condition_variable gone;  // a thread left
   std::deque<Job> queue;
   ThreadPoolLimits limits;
   std::size_t threads = 0;

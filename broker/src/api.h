@@ -57,7 +57,8 @@ class LabService final : public soap::LabApi {
 class StoreService final : public soap::StoreApi {
  public:
   explicit StoreService(Core& core) : core_(core) {}
-  Result<std::vector<std::string>> missing_blobs(const soap::Caller&, const std::vector<std::string>&) override;
+  Result<std::vector<std::string>> missing_blobs(const soap::Caller&,
+                                                 const std::vector<std::string>&) override;
   Status put_blob(const soap::Caller&, const std::string& digest, const soap::PieceReader&) override;
   Status get_blob(const soap::Caller&, const std::string& digest, const soap::PieceWriter&) override;
   Result<std::vector<soap::BuildView>> builds(const soap::Caller&) override;
@@ -73,7 +74,8 @@ class SystemService final : public soap::SystemApi {
  public:
   explicit SystemService(Core& core) : core_(core) {}
   Result<soap::WhoAmI> whoami(const soap::Caller&) override;
-  Result<soap::EventPage> events(const soap::Caller&, std::uint64_t cursor, std::chrono::milliseconds wait) override;
+  Result<soap::EventPage> events(const soap::Caller&, std::uint64_t cursor,
+                                 std::chrono::milliseconds wait) override;
   Result<std::vector<soap::HostView>> hosts(const soap::Caller&) override;
 
  private:

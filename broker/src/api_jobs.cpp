@@ -55,7 +55,8 @@ std::vector<std::string> why(const Job& job) {
   auto lines = job.why;
   if (job.record.core.state != JobState::kSubmitted) split_into(lines, job.record.reason);
   if (job.record.core.state == JobState::kSubmitted && job.record.core.attempt > 1)
-    split_into(lines, "attempt " + std::to_string(job.record.core.attempt - 1) + " ended: " + job.record.reason);
+    split_into(lines,
+               "attempt " + std::to_string(job.record.core.attempt - 1) + " ended: " + job.record.reason);
   if (!job.progress.empty() && !is_terminal(job.record.core.state)) lines.push_back(job.progress);
   return lines;
 }
@@ -87,7 +88,10 @@ std::vector<soap::ProcessView> processes(Core& core, Job& job) {
 }
 
 soap::JobDetail detail(Core& core, Job& job) {
-  return {.job = view(job), .processes = processes(core, job), .transitions = job.record.transitions, .why = why(job)};
+  return {.job = view(job),
+          .processes = processes(core, job),
+          .transitions = job.record.transitions,
+          .why = why(job)};
 }
 
 Result<Job*> find_allowed(Core& core, const soap::Caller& caller, const std::string& id) {
@@ -108,7 +112,8 @@ void show_links(soap::PlanView& view, const topologies::Profile& profile, const 
   const auto how = transports(graph, *layout);
   const auto names = [&](std::span<const topologies::End> ends) {
     std::string text;
-    for (std::size_t i = 0; i < ends.size() && i < 4; ++i) text += (i == 0 ? "" : " ") + graph.end_name(ends[i]);
+    for (std::size_t i = 0; i < ends.size() && i < 4; ++i)
+      text += (i == 0 ? "" : " ") + graph.end_name(ends[i]);
     if (ends.size() > 4) text += " and " + std::to_string(ends.size() - 4) + " more";
     return text;
   };
@@ -133,8 +138,9 @@ void show_builds(Core& core, soap::PlanView& view, const topologies::Profile& pr
   }
   for (const auto& need : *needs) {
     const auto& node = plan.nodes[need.builder];
-    view.builds.push_back("role " + profile.programs[need.program].role + " for " + node.architecture + ": " +
-                          (core.builds->find(need.key) != nullptr ? "cached" : "compiled in node " + node.node));
+    view.builds.push_back(
+        "role " + profile.programs[need.program].role + " for " + node.architecture + ": " +
+        (core.builds->find(need.key) != nullptr ? "cached" : "compiled in node " + node.node));
   }
 }
 
@@ -186,7 +192,8 @@ Status allowed(const soap::Caller& caller, const std::string& user, const std::s
   return Error(ErrorCode::kRefused, "this belongs to another user");
 }
 
-Result<std::vector<soap::Diagnostic>> JobService::validate(const soap::Caller&, const soap::SubmitRequest& request) {
+Result<std::vector<soap::Diagnostic>> JobService::validate(const soap::Caller&,
+                                                           const soap::SubmitRequest& request) {
   return to_soap(read_submission(request).diagnostics);
 }
 
@@ -245,7 +252,8 @@ Result<std::vector<soap::JobView>> JobService::jobs(const soap::Caller& caller, 
   return core_.ask([&]() -> Result<std::vector<soap::JobView>> {
     std::vector<soap::JobView> views;
     for (const auto& [number, job] : core_.jobs->all())
-      if ((ended_too || !is_terminal(job->record.core.state)) && allowed(caller, job->record.user, job->record.lab))
+      if ((ended_too || !is_terminal(job->record.core.state)) &&
+          allowed(caller, job->record.user, job->record.lab))
         views.push_back(view(*job));
     return views;
   });
@@ -258,8 +266,8 @@ Result<soap::JobDetail> JobService::job(const soap::Caller& caller, const std::s
   });
 }
 
-Result<soap::JobDetail> JobService::wait_job(const soap::Caller& caller, const std::string& id, const std::string& state,
-                                             std::chrono::milliseconds wait) {
+Result<soap::JobDetail> JobService::wait_job(const soap::Caller& caller, const std::string& id,
+                                             const std::string& state, std::chrono::milliseconds wait) {
   const auto answer = [this, caller, id]() -> Result<soap::JobDetail> {
     MVM_ASSIGN(auto* const found, find_allowed(core_, caller, id));
     return detail(core_, *found);

@@ -81,12 +81,14 @@ Job* drawn_job(Core& core, const Lab& lab) {
 }  // namespace
 
 Result<std::string> LabService::create_lab(const soap::Caller& caller, const soap::SubmitRequest& request) {
-  if (!caller.lab.empty()) return Error(ErrorCode::kRefused, "this token reaches lab " + caller.lab + " only");
+  if (!caller.lab.empty())
+    return Error(ErrorCode::kRefused, "this token reaches lab " + caller.lab + " only");
   const auto read = read_submission(request);
   if (!read.profile) return topologies::to_error(read.diagnostics);
   std::uint64_t nodes = 0;
   for (const auto& machines : read.profile->machines) nodes += machines.count;
-  if (nodes == 0) return Error(ErrorCode::kInvalid, "the file names no machines: a lab without nodes is no lab");
+  if (nodes == 0)
+    return Error(ErrorCode::kInvalid, "the file names no machines: a lab without nodes is no lab");
   if (nodes > core_.config.limits.nodes_of_lab)
     return Error(ErrorCode::kExhausted, std::to_string(nodes) + " machines, at most " +
                                             std::to_string(core_.config.limits.nodes_of_lab) + " in a lab");
@@ -94,15 +96,18 @@ Result<std::string> LabService::create_lab(const soap::Caller& caller, const soa
   return core_.ask([&]() -> Result<std::string> {
     const auto request_key = "requests/" + caller.user + "/" + request.request;
     if (!request.request.empty())
-      if (const auto known = core_.journal.get(request_key); known && core_.labs->find(*known) != nullptr) return *known;
+      if (const auto known = core_.journal.get(request_key); known && core_.labs->find(*known) != nullptr)
+        return *known;
     if (core_.labs->all().size() >= core_.config.limits.labs)
-      return Error(ErrorCode::kExhausted, "there are " + std::to_string(core_.labs->all().size()) + " labs; no more are taken now");
+      return Error(ErrorCode::kExhausted,
+                   "there are " + std::to_string(core_.labs->all().size()) + " labs; no more are taken now");
     const auto snapshot = core_.scheduler->snapshot("");
     // Only its machines matter: a job of it is submitted to it later.
     auto preparation = prepare(snapshot, *read.profile);
     auto reasons = preparation.reasons;
     const auto placement = reasons.empty() ? pack(preparation.problem) : std::nullopt;
-    if (!placement && reasons.empty()) reasons = explain_shortage(snapshot, *read.profile, preparation.problem);
+    if (!placement && reasons.empty())
+      reasons = explain_shortage(snapshot, *read.profile, preparation.problem);
     if (!placement) {
       std::string text;
       for (const auto& reason : reasons) text += (text.empty() ? "" : "\n") + reason;
@@ -111,7 +116,8 @@ Result<std::string> LabService::create_lab(const soap::Caller& caller, const soa
     MVM_ASSIGN(auto plan, make_plan(snapshot, *read.profile, *placement));
     plan.node_of.clear();
     const auto& name = read.profile->name;
-    MVM_ASSIGN(auto id, core_.labs->create(caller.user, name, digest, request.settings, read.profile, std::move(plan)));
+    MVM_ASSIGN(auto id, core_.labs->create(caller.user, name, digest, request.settings, read.profile,
+                                           std::move(plan)));
     if (!request.request.empty() && request.request.size() <= 128) core_.journal.put(request_key, id);
     return id;
   });
@@ -145,7 +151,8 @@ Status LabService::destroy_lab(const soap::Caller& caller, const std::string& id
   });
 }
 
-Result<std::string> LabService::graph(const soap::Caller& caller, const std::string& id, soap::GraphFormat format) {
+Result<std::string> LabService::graph(const soap::Caller& caller, const std::string& id,
+                                      soap::GraphFormat format) {
   return core_.ask([&]() -> Result<std::string> {
     MVM_ASSIGN(auto* const lab, find_allowed(core_, caller, id));
     topologies::Drawing drawing;
@@ -154,8 +161,9 @@ Result<std::string> LabService::graph(const soap::Caller& caller, const std::str
     for (const auto& snapshot : core_.hosts->snapshot()) {
       if (!lab->record.subnets.contains(snapshot.info.name)) continue;
       host_numbers[snapshot.info.name] = static_cast<std::uint32_t>(drawing.hosts.size());
-      drawing.hosts.push_back({.label = snapshot.info.name,
-                               .detail = snapshot.info.architecture + ", " + std::to_string(snapshot.info.vcpus) + " vcpus"});
+      drawing.hosts.push_back(
+          {.label = snapshot.info.name,
+           .detail = snapshot.info.architecture + ", " + std::to_string(snapshot.info.vcpus) + " vcpus"});
     }
     for (const auto& node : lab->plan.nodes) {
       if (!host_numbers.contains(node.host)) {
@@ -175,10 +183,11 @@ Result<std::string> LabService::graph(const soap::Caller& caller, const std::str
         drawing.node_of.push_back(index == lab->index.end() ? topologies::Drawing::kNowhere : index->second);
       }
       for (topologies::ProcessId p = 0; p < job->plan->node_of.size(); ++p)
-        drawing.process_details.push_back(job->ends.contains(p)                               ? "ended"
+        drawing.process_details.push_back(job->ends.contains(p)                          ? "ended"
                                           : job->record.core.state == JobState::kRunning ? "running"
-                                                                                              : "waiting");
-      if (auto layout = lay_out(profile->graph, *job->plan)) drawing.link_details = transports(profile->graph, *layout);
+                                                                                         : "waiting");
+      if (auto layout = lay_out(profile->graph, *job->plan))
+        drawing.link_details = transports(profile->graph, *layout);
     }
     switch (format) {
       case soap::GraphFormat::kDot:
@@ -231,7 +240,8 @@ Result<std::vector<soap::LinkView>> LabService::links(const soap::Caller& caller
           const auto link = graph.link(l);
           const auto name = [&](std::span<const topologies::End> ends) {
             if (ends.empty()) return std::string();
-            return graph.end_name(ends.front()) + (ends.size() > 1 ? " and " + std::to_string(ends.size() - 1) + " more" : "");
+            return graph.end_name(ends.front()) +
+                   (ends.size() > 1 ? " and " + std::to_string(ends.size() - 1) + " more" : "");
           };
           views.push_back({.lab = lab->record.id,
                            .link = graph.link_name(l),
@@ -261,7 +271,8 @@ struct QueueProbe {
 std::string waiting_text(std::uint64_t producers, std::uint64_t consumers) {
   std::string text;
   if (producers > 0) text = std::to_string(producers) + " producing, queue full";
-  if (consumers > 0) text += (text.empty() ? "" : "; ") + std::to_string(consumers) + " consuming, queue empty";
+  if (consumers > 0)
+    text += (text.empty() ? "" : "; ") + std::to_string(consumers) + " consuming, queue empty";
   return text;
 }
 
@@ -276,12 +287,13 @@ void waiting_of(const json& queue, soap::QueueView& view) {
   const auto found = queue.find("waiting");
   if (found == queue.end()) return;
   if (found->is_string()) view.waiting = found->get<std::string>();
-  if (found->is_object()) view.waiting = waiting_text(count_of(*found, "producers"), count_of(*found, "consumers"));
+  if (found->is_object())
+    view.waiting = waiting_text(count_of(*found, "producers"), count_of(*found, "consumers"));
 }
 
 void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<soap::QueueView>& views) {
-  const auto reply = target.agent->call(target.lab, target.node, "wire.stats", {{"attempt", target.attempt}}, {},
-                                        std::chrono::seconds(5));
+  const auto reply = target.agent->call(target.lab, target.node, "wire.stats", {{"attempt", target.attempt}},
+                                        {}, std::chrono::seconds(5));
   if (!reply || !reply->result.is_object()) return;
   const auto found = reply->result.find("queues");
   if (found == reply->result.end() || !found->is_array()) return;
@@ -320,7 +332,8 @@ Result<std::vector<soap::QueueView>> LabService::queues(const soap::Caller& call
     for (auto* lab : mine)
       for (const auto& job_id : lab->jobs) {
         auto* job = core_.jobs->find(job_id);
-        if (job == nullptr || job->record.core.state != JobState::kRunning || !job->plan || !job->profile) continue;
+        if (job == nullptr || job->record.core.state != JobState::kRunning || !job->plan || !job->profile)
+          continue;
         auto layout = lay_out(job->profile->graph, *job->plan);
         if (!layout) continue;
         const auto shared = std::make_shared<const WiringLayout>(std::move(*layout));
@@ -348,15 +361,18 @@ Result<LabService::Target> LabService::target(const soap::Caller& caller, const 
   return core_.ask([&]() -> Result<Target> {
     MVM_ASSIGN(auto* const lab, find_allowed(core_, caller, lab_id));
     const auto index = lab->index.find(node);
-    if (index == lab->index.end()) return Error(ErrorCode::kNotFound, "lab " + lab_id + " has no node " + node);
+    if (index == lab->index.end())
+      return Error(ErrorCode::kNotFound, "lab " + lab_id + " has no node " + node);
     const auto& host = lab->plan.nodes[index->second].host;
     auto* agent = core_.hosts->agent(host);
-    if (agent == nullptr) return Error(ErrorCode::kUnavailable, "host " + host + " " + core_.hosts->trouble(host));
+    if (agent == nullptr)
+      return Error(ErrorCode::kUnavailable, "host " + host + " " + core_.hosts->trouble(host));
     return Target{.agent = agent, .lab = lab_id, .node = node, .host = host};
   });
 }
 
-Status LabService::suspend(const soap::Caller& caller, const std::string& lab_id, const std::string& node, bool suspend) {
+Status LabService::suspend(const soap::Caller& caller, const std::string& lab_id, const std::string& node,
+                           bool suspend) {
   MVM_ASSIGN(const auto found, target(caller, lab_id, node));
   MVM_TRY(found.agent->suspend_node(lab_id, node, suspend));
   return core_.ask([&]() -> Status {
@@ -373,16 +389,18 @@ Status LabService::suspend(const soap::Caller& caller, const std::string& lab_id
   });
 }
 
-Result<std::string> LabService::console(const soap::Caller& caller, const std::string& lab_id, const std::string& node,
-                                        std::uint64_t offset, std::chrono::milliseconds wait) {
+Result<std::string> LabService::console(const soap::Caller& caller, const std::string& lab_id,
+                                        const std::string& node, std::uint64_t offset,
+                                        std::chrono::milliseconds wait) {
   MVM_ASSIGN(const auto found, target(caller, lab_id, node));
   const auto end = core_.clock.now() + std::min(wait, kLongestWait);
   for (;;) {
     MVM_ASSIGN(auto bytes, found.agent->console(lab_id, node, offset));
     if (!bytes.empty() || core_.clock.now() >= end) return bytes;
     // A console has no event of its own: looked at again after a moment, or when anything changes.
-    const auto look_again = std::min(std::chrono::milliseconds(200),
-                                     std::chrono::duration_cast<std::chrono::milliseconds>(end - core_.clock.now()));
+    const auto look_again =
+        std::min(std::chrono::milliseconds(200),
+                 std::chrono::duration_cast<std::chrono::milliseconds>(end - core_.clock.now()));
     const auto paused = core_.ask_until(
         look_again, []() -> std::optional<Status> { return std::nullopt; }, []() -> Status { return ok(); });
     if (!paused) return paused.error();
@@ -397,8 +415,8 @@ Result<std::string> LabService::exec(const soap::Caller& caller, const soap::Exe
   if (request.input.size() > kMaxInput) return Error(ErrorCode::kInvalid, "standard input: at most 1 MiB");
   MVM_ASSIGN(const auto found, target(caller, request.lab, request.node));
   MVM_ASSIGN(const auto id, core_.ask([&]() -> Result<std::string> {
-               return core_.execs->add(caller.user, found.lab, found.node, found.host).id;
-             }));
+    return core_.execs->add(caller.user, found.lab, found.node, found.host).id;
+  }));
   const json args = {{"proc", "exec/" + id},
                      {"attempt", "exec-" + id},
                      {"job", ""},
@@ -429,8 +447,8 @@ Result<std::string> LabService::exec(const soap::Caller& caller, const soap::Exe
   return error;
 }
 
-Result<soap::ExecPage> LabService::exec_output(const soap::Caller& caller, const std::string& id, std::uint64_t cursor,
-                                               std::chrono::milliseconds wait) {
+Result<soap::ExecPage> LabService::exec_output(const soap::Caller& caller, const std::string& id,
+                                               std::uint64_t cursor, std::chrono::milliseconds wait) {
   const auto answer = [this, caller, id, cursor]() -> Result<soap::ExecPage> {
     const auto* record = core_.execs->find(id);
     if (record == nullptr) return Error(ErrorCode::kNotFound, "there is no exec " + id);

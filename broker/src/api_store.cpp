@@ -13,7 +13,8 @@ constexpr std::size_t kPiece = 256U << 10U;
 
 Status check_digest(const std::string& digest) {
   if (is_sha256(digest)) return ok();
-  return Error(ErrorCode::kInvalid, "found '" + digest.substr(0, 80) + "', expected a SHA-256 in lower-case hexadecimal");
+  return Error(ErrorCode::kInvalid,
+               "found '" + digest.substr(0, 80) + "', expected a SHA-256 in lower-case hexadecimal");
 }
 
 }  // namespace
@@ -41,7 +42,8 @@ Status StoreService::put_blob(const soap::Caller&, const std::string& digest, co
   return ok();
 }
 
-Status StoreService::get_blob(const soap::Caller&, const std::string& digest, const soap::PieceWriter& write) {
+Status StoreService::get_blob(const soap::Caller&, const std::string& digest,
+                              const soap::PieceWriter& write) {
   MVM_TRY(check_digest(digest));
   // Whoever knows the digest knows the bytes' name; results and sources are told to their owners only.
   MVM_ASSIGN(const auto fd, core_.blobs.read(digest));
@@ -66,8 +68,8 @@ Result<std::vector<soap::BuildView>> StoreService::builds(const soap::Caller& ca
   });
 }
 
-Result<soap::LogPage> StoreService::build_log(const soap::Caller& caller, const std::string& key, std::uint64_t cursor,
-                                              std::chrono::milliseconds wait) {
+Result<soap::LogPage> StoreService::build_log(const soap::Caller& caller, const std::string& key,
+                                              std::uint64_t cursor, std::chrono::milliseconds wait) {
   MVM_TRY(check_digest(key));
   const auto owner = "build/" + key;
   const auto answer = [this, caller, key, owner, cursor]() -> Result<soap::LogPage> {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "hosts.h"
-#include "json_fields.h"
 #include "jobs.h"
+#include "json_fields.h"
 #include "labs.h"
 #include "logs.h"
 #include "mvm/base/digest.h"
@@ -41,23 +41,25 @@ std::string image_of(const PlanNode& node) {
 }  // namespace
 
 Result<std::vector<BuildNeed>> build_needs(const topologies::Profile& profile, const Plan& plan,
-                                           const std::vector<std::string>& sources, const std::string& attempt,
-                                           const std::string& version) {
+                                           const std::vector<std::string>& sources,
+                                           const std::string& attempt, const std::string& version) {
   std::vector<BuildNeed> needs;
   std::vector<std::set<std::uint32_t>> nodes_of(profile.programs.size());
   for (std::uint32_t p = 0; p < profile.programs.size(); ++p)
     if (const auto* role = profile.graph.find_role(profile.programs[p].role))
-      for (std::uint32_t i = 0; i < role->count; ++i) nodes_of[p].insert(plan.node_of[role->first_process + i]);
+      for (std::uint32_t i = 0; i < role->count; ++i)
+        nodes_of[p].insert(plan.node_of[role->first_process + i]);
   for (std::uint32_t p = 0; p < profile.programs.size(); ++p) {
     const auto& program = profile.programs[p];
     if (!program.build) continue;
     std::map<std::string, BuildNeed> by_key;
     for (const auto n : nodes_of[p]) {
       const auto& node = plan.nodes[n];
-      auto builder = program.build->on_self ? std::optional(n) : choose_builder(plan, node.architecture, node.toolchain);
+      auto builder =
+          program.build->on_self ? std::optional(n) : choose_builder(plan, node.architecture, node.toolchain);
       if (!builder || plan.nodes[*builder].toolchain.empty())
-        return Error(ErrorCode::kInvalid, "role " + program.role + ": no node of architecture " + node.architecture +
-                                              " has a toolchain to compile it");
+        return Error(ErrorCode::kInvalid, "role " + program.role + ": no node of architecture " +
+                                              node.architecture + " has a toolchain to compile it");
       auto key = build::build_key({.source = sources[p],
                                    .command = program.build->command,
                                    .parameters = program.build->params,
@@ -65,7 +67,12 @@ Result<std::vector<BuildNeed>> build_needs(const topologies::Profile& profile, c
                                    .libmvm = version,
                                    .architecture = node.architecture});
       if (program.build->on_self) key = sha256_hex(key + "\n" + attempt + "\n" + node.node);
-      auto& need = by_key.try_emplace(key, BuildNeed{.key = key, .program = p, .source = sources[p], .builder = *builder, .nodes = {}}).first->second;
+      auto& need =
+          by_key
+              .try_emplace(
+                  key,
+                  BuildNeed{.key = key, .program = p, .source = sources[p], .builder = *builder, .nodes = {}})
+              .first->second;
       need.nodes.push_back(n);
     }
     for (auto& [key, need] : by_key) needs.push_back(std::move(need));
@@ -120,7 +127,8 @@ bool Builds::under_way(const std::string& key, const std::string& job) const {
 void Builds::take(const BuildNeed& need, const std::string& job, const std::string& lab, const PlanNode& node,
                   const topologies::Program& program) {
   auto& record = records_[need.key];
-  if (record.state == "building" && record.job == job && record.lab == lab && record.node == node.node) return;
+  if (record.state == "building" && record.job == job && record.lab == lab && record.node == node.node)
+    return;
   core_.logs->erase("build/" + need.key);
   record = BuildRecord{.key = need.key,
                        .state = "building",
@@ -182,11 +190,16 @@ void Builds::release(const std::string& job) {
   }
 }
 
-void Builds::output(const std::string& key, const std::string& node, std::uint64_t offset, const std::string& text) {
+void Builds::output(const std::string& key, const std::string& node, std::uint64_t offset,
+                    const std::string& text) {
   const auto found = records_.find(key);
   if (found == records_.end() || found->second.state != "building") return;
-  const LogRecord piece{
-      .process = found->second.role, .node = node, .stream = "build", .offset = offset, .at_ms = 0, .text = text};
+  const LogRecord piece{.process = found->second.role,
+                        .node = node,
+                        .stream = "build",
+                        .offset = offset,
+                        .at_ms = 0,
+                        .text = text};
   core_.logs->append("build/" + key, piece);
   auto& words = words_[key];
   words += text;
@@ -194,7 +207,8 @@ void Builds::output(const std::string& key, const std::string& node, std::uint64
   for (const auto& job : waiting(key)) core_.logs->append("job/" + job, piece);
 }
 
-void Builds::done(const std::string& key, const std::string& lab, const std::string& node, const nlohmann::json& args) {
+void Builds::done(const std::string& key, const std::string& lab, const std::string& node,
+                  const nlohmann::json& args) {
   const auto found = records_.find(key);
   if (found == records_.end() || found->second.state != "building") return;
   auto& record = found->second;
@@ -214,8 +228,9 @@ void Builds::done(const std::string& key, const std::string& lab, const std::str
   record.state = "failed";
   std::string reason = fields::text(args, "reason");
   if (reason.empty())
-    reason = fields::small(args, "signal") != 0 ? "ended by signal " + std::to_string(fields::small(args, "signal"))
-                                                : "exit code " + std::to_string(fields::small(args, "code"));
+    reason = fields::small(args, "signal") != 0
+                 ? "ended by signal " + std::to_string(fields::small(args, "signal"))
+                 : "exit code " + std::to_string(fields::small(args, "code"));
   record.reason = "build of role " + record.role + " failed: " + reason;
   save(record);
   // Its last words; after a restart those that are in the store.

@@ -1,6 +1,6 @@
 #pragma once
-// Source to binary, once per key however many jobs and nodes ask: the compile cache and what is being compiled now.
-// Loop thread only.
+// Source to binary, once per key however many jobs and nodes ask: the compile cache and what is being
+// compiled now. Loop thread only.
 
 #include <map>
 #include <memory>
@@ -18,17 +18,18 @@ namespace mvm::broker {
 /// One thing that a job needs compiled.
 struct BuildNeed {
   std::string key;
-  std::uint32_t program = 0;          ///< number in Profile::programs
-  std::string source;                 ///< digest of the source tree
-  std::uint32_t builder = 0;          ///< the plan's node that compiles it, where this job does
-  std::vector<std::uint32_t> nodes;   ///< the plan's nodes that get the binary
+  std::uint32_t program = 0;         ///< number in Profile::programs
+  std::string source;                ///< digest of the source tree
+  std::uint32_t builder = 0;         ///< the plan's node that compiles it, where this job does
+  std::vector<std::uint32_t> nodes;  ///< the plan's nodes that get the binary
 };
 
-/// What a job needs. Pure. kInvalid where no node of a role's architecture carries a toolchain. `sources` has the
-/// tree of each program.
+/// What a job needs. Pure. kInvalid where no node of a role's architecture carries a toolchain. `sources` has
+/// the tree of each program.
 [[nodiscard]] Result<std::vector<BuildNeed>> build_needs(const topologies::Profile& profile, const Plan& plan,
                                                          const std::vector<std::string>& sources,
-                                                         const std::string& attempt, const std::string& version);
+                                                         const std::string& attempt,
+                                                         const std::string& version);
 
 class Builds {
  public:
@@ -36,9 +37,9 @@ class Builds {
   [[nodiscard]] Status load();
 
   enum class Standing {
-    kDone,     ///< cached
-    kMine,     ///< this job compiles it (or shall, if it asks)
-    kOthers,   ///< another job compiles it now
+    kDone,    ///< cached
+    kMine,    ///< this job compiles it (or shall, if it asks)
+    kOthers,  ///< another job compiles it now
   };
   [[nodiscard]] Standing standing(const BuildNeed& need, const std::string& job);
   /// The job takes it on: on record before the node is asked.
@@ -58,7 +59,8 @@ class Builds {
 
   // ---- what nodes tell
   void output(const std::string& key, const std::string& node, std::uint64_t offset, const std::string& text);
-  void done(const std::string& key, const std::string& lab, const std::string& node, const nlohmann::json& args);
+  void done(const std::string& key, const std::string& lab, const std::string& node,
+            const nlohmann::json& args);
   /// Brings the output into the store.
   void fetch(const std::string& key);
 
@@ -78,7 +80,7 @@ class Builds {
 
   Core& core_;
   std::map<std::string, BuildRecord> records_;
-  std::map<std::string, std::string> words_;               ///< the compiler's last ones, by key
+  std::map<std::string, std::string> words_;              ///< the compiler's last ones, by key
   std::map<std::string, std::set<std::string>> waiters_;  ///< jobs, by key
 };
 

@@ -1,10 +1,11 @@
 #pragma once
-// The parts of a broker and what they share. Everything here belongs to the loop's thread unless it says else.
+// The parts of a broker and what they share. Everything here belongs to the loop's thread unless it says
+// else.
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <condition_variable>
 #include <string>
 #include <vector>
 
@@ -47,12 +48,13 @@ class Core : public std::enable_shared_from_this<Core> {
   /// Runs `work` on the executor and gives its answer to `done` on the loop.
   template <class Work, class Done>
   void run(Work work, Done done) {
-    executor.run([self = weak_from_this(), &loop_of = loop, work = std::move(work), done = std::move(done)]() mutable {
-      auto answer = std::make_shared<decltype(work())>(work());
-      loop_of.post([self, answer, done = std::move(done)]() mutable {
-        if (const auto core = self.lock(); core && !core->stopped) done(std::move(*answer));
-      });
-    });
+    executor.run(
+        [self = weak_from_this(), &loop_of = loop, work = std::move(work), done = std::move(done)]() mutable {
+          auto answer = std::make_shared<decltype(work())>(work());
+          loop_of.post([self, answer, done = std::move(done)]() mutable {
+            if (const auto core = self.lock(); core && !core->stopped) done(std::move(*answer));
+          });
+        });
   }
 
   /// From a caller's thread: runs `question` on the loop, commits what it put, and returns its answer.
@@ -71,7 +73,8 @@ class Core : public std::enable_shared_from_this<Core> {
 
   /// As ask(), again after every change until `question` has an answer or `wait` is over; then `otherwise`.
   template <class Question, class Otherwise>
-  auto ask_until(std::chrono::milliseconds wait, Question question, Otherwise otherwise) -> decltype(otherwise());
+  auto ask_until(std::chrono::milliseconds wait, Question question, Otherwise otherwise)
+      -> decltype(otherwise());
 
   /// Something that a long poll may look at has changed.
   void look();
@@ -109,7 +112,8 @@ class Core : public std::enable_shared_from_this<Core> {
 inline constexpr std::chrono::milliseconds kLongestWait{25'000};
 
 template <class Question, class Otherwise>
-auto Core::ask_until(std::chrono::milliseconds wait, Question question, Otherwise otherwise) -> decltype(otherwise()) {
+auto Core::ask_until(std::chrono::milliseconds wait, Question question, Otherwise otherwise)
+    -> decltype(otherwise()) {
   using Answer = decltype(otherwise());
   auto found = std::make_shared<std::optional<Answer>>();
   auto poll = std::make_shared<LongPoll>();

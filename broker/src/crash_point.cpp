@@ -1,10 +1,10 @@
 #include "mvm/broker/crash_point.h"
 
-#include <csignal>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 
 #include "job_tables.h"
 
@@ -21,7 +21,8 @@ void kill_self() {
 std::vector<std::string> list_crash_points() {
   std::vector<std::string> points;
   for (const auto& row : tables::kEffectTable)
-    for (const auto phase : tables::kEffectPhases) points.push_back(std::string(row.name) + ":" + std::string(phase));
+    for (const auto phase : tables::kEffectPhases)
+      points.push_back(std::string(row.name) + ":" + std::string(phase));
   std::vector<std::string> transitions;
   for (const auto& row : tables::kTransitionTable)
     for (const auto phase : tables::kTransitionPhases)
@@ -45,7 +46,8 @@ Result<CrashPoints> CrashPoints::parse(std::string_view where, Death death) {
     const auto number = where.substr(second + 1);
     const auto parsed = std::from_chars(number.data(), number.data() + number.size(), points.remaining_);
     if (parsed.ec != std::errc() || parsed.ptr != number.data() + number.size() || points.remaining_ == 0)
-      return Error(ErrorCode::kInvalid, "crash point: found '" + std::string(number) + "', expected a number from 1");
+      return Error(ErrorCode::kInvalid,
+                   "crash point: found '" + std::string(number) + "', expected a number from 1");
   }
   const auto known = list_crash_points();
   if (std::find(known.begin(), known.end(), name) == known.end())

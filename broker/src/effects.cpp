@@ -40,7 +40,8 @@ bool is_fault(ErrorCode code) {
   return true;
 }
 
-/// Numbers of carried links start here: unlike in every job and attempt, within 53 bits as JSON readers want them.
+/// Numbers of carried links start here: unlike in every job and attempt, within 53 bits as JSON readers want
+/// them.
 std::uint64_t link_base(const JobRecord& record) {
   return (record.number % (1U << 20U) << 6U | (record.core.attempt & 63U)) << 26U;
 }
@@ -66,8 +67,8 @@ Status start_process(HostAgent& agent, const std::string& lab, const std::string
 }
 
 /// A node of a lab that goes on: what the attempt left there goes. True: the node had to be ended for it.
-Result<bool> clean_node(HostAgent& agent, const std::string& lab, const std::string& node, const std::string& attempt,
-                        std::chrono::milliseconds timeout) {
+Result<bool> clean_node(HostAgent& agent, const std::string& lab, const std::string& node,
+                        const std::string& attempt, std::chrono::milliseconds timeout) {
   const auto reply = agent.call(lab, node, "attempt.clean", {{"attempt", attempt}}, {}, timeout);
   if (reply || reply.error().code() == ErrorCode::kNotFound) return false;
   // It does not answer: only its end makes sure. The lab boots it again.
@@ -139,7 +140,8 @@ void Jobs::pause_before_retry(Job& job) {
   job.not_before = core_.clock.now();
   const auto attempts = job.record.core.attempt;
   if (attempts < 2) return;
-  const auto pause = std::min(core_.config.retry_first * (1U << std::min(attempts - 2, 8U)), core_.config.retry_longest);
+  const auto pause =
+      std::min(core_.config.retry_first * (1U << std::min(attempts - 2, 8U)), core_.config.retry_longest);
   job.not_before += pause;
   job.why = {"attempt " + std::to_string(attempts) + " follows in " + std::to_string(pause.count()) + " ms"};
   core_.after(pause, [this] { core_.scheduler->wake(); });
@@ -156,8 +158,8 @@ void Jobs::run_parts(Job& job, Effect effect, std::vector<Part> parts, bool pati
     ++job.in_flight;
     core_.hosts->with(
         part.host, std::move(part.work),
-        [this, id = job.record.id, token = job.token, effect, host = part.host,
-         done = std::move(part.done)](const Status& status) { part_done(id, token, effect, host, status, done); },
+        [this, id = job.record.id, token = job.token, effect, host = part.host, done = std::move(part.done)](
+            const Status& status) { part_done(id, token, effect, host, status, done); },
         patient);
   }
 }
@@ -176,8 +178,8 @@ void Jobs::part_done(const std::string& id, std::uint64_t token, Effect effect, 
   if (job->token != token) return;
   core_.crash.pass(to_string(effect), "partial");
   --job->parts;
-  job->progress = std::string(to_string(effect)) + ": " + std::to_string(job->parts_all - job->parts) + " of " +
-                  std::to_string(job->parts_all);
+  job->progress = std::string(to_string(effect)) + ": " + std::to_string(job->parts_all - job->parts) +
+                  " of " + std::to_string(job->parts_all);
   if (job->parts == 0) effect_done(*job, effect);
 }
 
@@ -185,7 +187,8 @@ void Jobs::failed(Job& job, Effect effect, const Error& error, const std::string
   const std::string reason = std::string(to_string(effect)) + " on host " + where + ": " + error.describe();
   if (effect == Effect::kTeardown) {
     // Until it is sure that nothing is left, the attempt counts as alive.
-    job.why = {"cannot make sure that attempt " + std::to_string(job.record.core.attempt) + " is gone: " + reason};
+    job.why = {"cannot make sure that attempt " + std::to_string(job.record.core.attempt) +
+               " is gone: " + reason};
     core_.look();
     const auto token = ++job.token;
     core_.after(core_.config.retry_first, [this, id = job.record.id, token] {
@@ -277,7 +280,8 @@ Status Jobs::know_needs(Job& job) {
   if (job.needs_known) return ok();
   if (job.record.sources.size() != job.profile->programs.size())
     return Error(ErrorCode::kInvalid, "its profile means something else than when it was submitted");
-  MVM_ASSIGN(job.needs, build_needs(*job.profile, *job.plan, job.record.sources, attempt(job), core_.config.version));
+  MVM_ASSIGN(job.needs,
+             build_needs(*job.profile, *job.plan, job.record.sources, attempt(job), core_.config.version));
   job.needs_known = true;
   return ok();
 }
@@ -329,31 +333,34 @@ void Jobs::build(Job& job) {
                      .done = {}});
   }
   // On record before a node is asked: whoever comes back after a crash knows who compiles what, and where.
-  core_.journal.after_commit([this, id = job.record.id, token = job.token, parts = std::move(parts)]() mutable {
-    auto* mine = find(id);
-    if (mine == nullptr || mine->token != token) return;
-    mine->parts = mine->parts_all = parts.size();
-    for (auto& part : parts) {
-      ++mine->in_flight;
-      core_.hosts->with(part.host, std::move(part.work), [this, id, token, host = part.host](const Status& status) {
-        auto* building = find(id);
-        if (building == nullptr) return;
-        --building->in_flight;
-        if (building->token != token) return;
-        if (!status) {
-          failed(*building, Effect::kBuild, status.error(), host);
-          return;
+  core_.journal.after_commit(
+      [this, id = job.record.id, token = job.token, parts = std::move(parts)]() mutable {
+        auto* mine = find(id);
+        if (mine == nullptr || mine->token != token) return;
+        mine->parts = mine->parts_all = parts.size();
+        for (auto& part : parts) {
+          ++mine->in_flight;
+          core_.hosts->with(part.host, std::move(part.work),
+                            [this, id, token, host = part.host](const Status& status) {
+                              auto* building = find(id);
+                              if (building == nullptr) return;
+                              --building->in_flight;
+                              if (building->token != token) return;
+                              if (!status) {
+                                failed(*building, Effect::kBuild, status.error(), host);
+                                return;
+                              }
+                              --building->parts;
+                              core_.crash.pass(to_string(Effect::kBuild), "partial");
+                              check_built(*building);
+                            });
         }
-        --building->parts;
-        core_.crash.pass(to_string(Effect::kBuild), "partial");
-        check_built(*building);
+        check_built(*mine);
       });
-    }
-    check_built(*mine);
-  });
 }
 
-/// Everything it needs is in the cache: on. Something that another job was to compile is nobody's: starts over.
+/// Everything it needs is in the cache: on. Something that another job was to compile is nobody's: starts
+/// over.
 void Jobs::check_built(Job& job) {
   if (job.parts > 0) return;
   std::size_t missing = 0;
@@ -362,9 +369,11 @@ void Jobs::check_built(Job& job) {
     const auto standing = core_.builds->standing(need, job.record.id);
     if (standing == Builds::Standing::kDone) continue;
     ++missing;
-    orphaned = orphaned || (standing == Builds::Standing::kMine && !core_.builds->under_way(need.key, job.record.id));
+    orphaned = orphaned ||
+               (standing == Builds::Standing::kMine && !core_.builds->under_way(need.key, job.record.id));
   }
-  job.progress = std::to_string(job.needs.size() - missing) + " of " + std::to_string(job.needs.size()) + " built";
+  job.progress =
+      std::to_string(job.needs.size() - missing) + " of " + std::to_string(job.needs.size()) + " built";
   if (orphaned) {
     ++job.token;
     start_effects(job);
@@ -383,7 +392,8 @@ std::string Jobs::tree_of(const Job& job, ProcessId process) const {
   const auto program = job.profile->graph.role_of(process);
   const auto node = job.plan->node_of[process];
   for (const auto& need : job.needs) {
-    if (need.program != program || std::find(need.nodes.begin(), need.nodes.end(), node) == need.nodes.end()) continue;
+    if (need.program != program || std::find(need.nodes.begin(), need.nodes.end(), node) == need.nodes.end())
+      continue;
     const auto* built = core_.builds->find(need.key);
     return built == nullptr ? std::string() : built->digest;
   }
@@ -404,12 +414,13 @@ void Jobs::deliver(Job& job) {
   for (std::size_t n = 0; n < digests.size(); ++n) {
     if (digests[n].empty()) continue;
     const auto& node = job.plan->nodes[n];
-    parts.push_back({.host = node.host,
-                     .work = [lab = job.record.lab, name = node.node, blobs = digests[n]](HostAgent& agent) -> Status {
-                       for (const auto& digest : blobs) MVM_TRY(agent.send_blob(lab, name, digest));
-                       return ok();
-                     },
-                     .done = {}});
+    parts.push_back(
+        {.host = node.host,
+         .work = [lab = job.record.lab, name = node.node, blobs = digests[n]](HostAgent& agent) -> Status {
+           for (const auto& digest : blobs) MVM_TRY(agent.send_blob(lab, name, digest));
+           return ok();
+         },
+         .done = {}});
   }
   run_parts(job, Effect::kDeliver, std::move(parts));
 }
@@ -467,12 +478,11 @@ void Jobs::wire(Job& job) {
                            .proxy_port = info.proxy_port};
   std::vector<Part> parts;
   for (auto& step : make_steps(job.profile->graph, *job.plan, *job.layout, context))
-    parts.push_back({.host = step.host,
-                     .work = [lab_id = job.record.lab, attempt_id = context.attempt,
-                              wiring = std::move(step.wiring)](HostAgent& agent) {
-                       return agent.wire(lab_id, attempt_id, wiring);
-                     },
-                     .done = {}});
+    parts.push_back(
+        {.host = step.host,
+         .work = [lab_id = job.record.lab, attempt_id = context.attempt, wiring = std::move(step.wiring)](
+                     HostAgent& agent) { return agent.wire(lab_id, attempt_id, wiring); },
+         .done = {}});
   run_parts(job, Effect::kWire, std::move(parts));
 }
 
@@ -536,26 +546,25 @@ void Jobs::collect(Job& job) {
       file->name = stage.name;
       file->process = graph.process_name(process);
       const json args = {{"proc", process_id(attempt(job), graph, process)}, {"name", stage.name}};
-      parts.push_back(
-          {.host = node.host,
-           .work = [lab = job.record.lab, name = node.node, args, file, optional = stage.optional,
-                    timeout = core_.config.call_timeout](HostAgent& agent) -> Status {
-             auto reply = agent.call(lab, name, "file.get", args, {}, timeout);
-             if (!reply && reply.error().code() == ErrorCode::kNotFound) {
-               if (optional) return ok();
-               return Error(ErrorCode::kFailed, file->process + " left no file " + file->name);
-             }
-             if (!reply) return reply.error();
-             const auto digest = fields::text(reply->result, "digest");
-             MVM_TRY(agent.fetch_blob(lab, name, digest));
-             file->digest = digest;
-             file->size = fields::number(reply->result, "size");
-             return ok();
-           },
-           .done =
-               [&job, file] {
-                 if (!file->digest.empty()) job.results.push_back(*file);
-               }});
+      parts.push_back({.host = node.host,
+                       .work = [lab = job.record.lab, name = node.node, args, file, optional = stage.optional,
+                                timeout = core_.config.call_timeout](HostAgent& agent) -> Status {
+                         auto reply = agent.call(lab, name, "file.get", args, {}, timeout);
+                         if (!reply && reply.error().code() == ErrorCode::kNotFound) {
+                           if (optional) return ok();
+                           return Error(ErrorCode::kFailed, file->process + " left no file " + file->name);
+                         }
+                         if (!reply) return reply.error();
+                         const auto digest = fields::text(reply->result, "digest");
+                         MVM_TRY(agent.fetch_blob(lab, name, digest));
+                         file->digest = digest;
+                         file->size = fields::number(reply->result, "size");
+                         return ok();
+                       },
+                       .done =
+                           [&job, file] {
+                             if (!file->digest.empty()) job.results.push_back(*file);
+                           }});
     }
   }
   if (job.record.collected) {
@@ -585,9 +594,11 @@ void Jobs::teardown(Job& job) {
                        }
                        return agent.unwire(lab, attempt_id);
                      },
-                     .done = [this, lab = job.record.lab, ended] {
-                       for (const auto& node : *ended) core_.labs->node_lost(lab, node, "it did not answer and was ended");
-                     }});
+                     .done =
+                         [this, lab = job.record.lab, ended] {
+                           for (const auto& node : *ended)
+                             core_.labs->node_lost(lab, node, "it did not answer and was ended");
+                         }});
   }
   job.parts = job.parts_all = parts.size();
   // A call of an earlier state that is still under way could make something again: then once more, after it.

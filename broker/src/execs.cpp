@@ -67,7 +67,8 @@ ExecRecord* Execs::of_process(const std::string& proc) {
   return proc.starts_with("exec/") ? find(proc.substr(5)) : nullptr;
 }
 
-void Execs::output(ExecRecord& exec, const std::string& stream, std::uint64_t offset, const std::string& text) {
+void Execs::output(ExecRecord& exec, const std::string& stream, std::uint64_t offset,
+                   const std::string& text) {
   core_.logs->append("exec/" + exec.id, {.process = "exec/" + exec.id,
                                          .node = exec.node,
                                          .stream = stream,

@@ -3,8 +3,8 @@
 #include "builds.h"
 #include "execs.h"
 #include "hosts.h"
-#include "json_fields.h"
 #include "jobs.h"
+#include "json_fields.h"
 #include "labs.h"
 #include "mvm/base/log.h"
 #include "scheduler.h"
@@ -76,8 +76,9 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
   } else if (event.event == "node.kernel") {
     tell(core, event, "its kernel was started again; jobs live on");
   } else if (event.event == "host.hypervisor") {
-    tell(core, event, "host " + host + ": " + text(args, "driver") +
-                          (fields::flag(args, "connected") ? " connected" : " disconnected"));
+    tell(core, event,
+         "host " + host + ": " + text(args, "driver") +
+             (fields::flag(args, "connected") ? " connected" : " disconnected"));
     core.hosts->refresh(host);
   } else {
     log::debug("host.event-unknown", {{"event", event.event}, {"host", host}});

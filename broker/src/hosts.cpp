@@ -69,13 +69,15 @@ void Hosts::greeted(Host& host, Result<Greeting> greeting) {
   host.name = greeting->info.name;
   host.info = greeting->info;
   if (host.cursor.epoch.empty())
-    if (const auto kept = core_.journal.get("cursors/" + host.name)) host.cursor = decode_cursor(*kept).value_or(CursorRecord{});
+    if (const auto kept = core_.journal.get("cursors/" + host.name))
+      host.cursor = decode_cursor(*kept).value_or(CursorRecord{});
   std::vector<std::string> labs;
   std::vector<std::pair<std::string, std::string>> nodes;
   for (const auto& lab : greeting->inventory.labs)
     if (!core_.labs->belongs(lab, host.name)) labs.push_back(lab);
   for (const auto& node : greeting->inventory.nodes)
-    if (core_.labs->belongs(node.spec.lab, host.name) && !core_.labs->has_node(node.spec.lab, node.spec.node, host.name))
+    if (core_.labs->belongs(node.spec.lab, host.name) &&
+        !core_.labs->has_node(node.spec.lab, node.spec.node, host.name))
       nodes.emplace_back(node.spec.lab, node.spec.node);
     else if (!core_.labs->belongs(node.spec.lab, host.name) &&
              std::find(labs.begin(), labs.end(), node.spec.lab) == labs.end())
@@ -102,7 +104,8 @@ void Hosts::reaped(Host& host, const host::Inventory& inventory, const Status& s
   host.why.clear();
   host.pause = std::chrono::milliseconds(0);
   log::info("host.ready", {{"host", host.name}, {"nodes", inventory.nodes.size()}});
-  core_.journal.event({.event = "host.up", .lab = {}, .job = {}, .node = {}, .detail = host.name, .user = {}});
+  core_.journal.event(
+      {.event = "host.up", .lab = {}, .job = {}, .node = {}, .detail = host.name, .user = {}});
   core_.labs->compare(host.name, inventory);
   release(host);
   poll(host);
@@ -112,8 +115,12 @@ void Hosts::reaped(Host& host, const host::Inventory& inventory, const Status& s
 void Hosts::lost(Host& host, const Error& error) {
   if (host.ready) {
     log::warning("host.lost", {{"host", host.name}, {"error", error.describe()}});
-    core_.journal.event(
-        {.event = "host.down", .lab = {}, .job = {}, .node = {}, .detail = host.name + ": " + error.describe(), .user = {}});
+    core_.journal.event({.event = "host.down",
+                         .lab = {},
+                         .job = {},
+                         .node = {},
+                         .detail = host.name + ": " + error.describe(),
+                         .user = {}});
   }
   host.ready = false;
   host.why = "does not answer: " + error.describe();
@@ -158,7 +165,8 @@ void Hosts::release(Host& host) {
     if (name == host.name) host.waiting.push_back(std::move(waiting));
   std::erase_if(unknown_, [&](const auto& entry) { return entry.first == host.name; });
   for (auto& waiting : std::exchange(host.waiting, {}))
-    core_.run([agent = host.agent, work = std::move(waiting.work)] { return work(*agent); }, std::move(waiting.done));
+    core_.run([agent = host.agent, work = std::move(waiting.work)] { return work(*agent); },
+              std::move(waiting.done));
 }
 
 void Hosts::refresh(const std::string& name) {
@@ -176,8 +184,8 @@ void Hosts::refresh(const std::string& name) {
 
 void Hosts::poll(Host& host) {
   const auto link = host.epoch_of_link;
-  core_.executor.run_long([self = core_.weak_from_this(), this, &loop = core_.loop, &host, link, agent = host.agent,
-                           cursor = host.cursor, wait = core_.config.event_poll] {
+  core_.executor.run_long([self = core_.weak_from_this(), this, &loop = core_.loop, &host, link,
+                           agent = host.agent, cursor = host.cursor, wait = core_.config.event_poll] {
     auto answer = std::make_shared<Result<host::HostEvents>>(agent->events(cursor.epoch, cursor.seq, wait));
     loop.post([self, this, &host, link, answer] {
       const auto core = self.lock();
@@ -235,15 +243,16 @@ std::vector<HostSnapshot> Hosts::snapshot() const {
 std::vector<soap::HostView> Hosts::views() const {
   std::vector<soap::HostView> views;
   for (const auto& snapshot : snapshot()) {
-    soap::HostView view{.name = snapshot.info.name,
-                        .state = snapshot.usable ? "up" : snapshot.unusable_why,
-                        .architecture = snapshot.info.architecture,
-                        .vcpus = snapshot.info.vcpus,
-                        .vcpus_used = static_cast<std::uint32_t>(snapshot.container_vcpus + snapshot.guest_vcpus),
-                        .memory = snapshot.info.memory,
-                        .memory_used = snapshot.memory_used,
-                        .drivers = {},
-                        .images = {}};
+    soap::HostView view{
+        .name = snapshot.info.name,
+        .state = snapshot.usable ? "up" : snapshot.unusable_why,
+        .architecture = snapshot.info.architecture,
+        .vcpus = snapshot.info.vcpus,
+        .vcpus_used = static_cast<std::uint32_t>(snapshot.container_vcpus + snapshot.guest_vcpus),
+        .memory = snapshot.info.memory,
+        .memory_used = snapshot.memory_used,
+        .drivers = {},
+        .images = {}};
     for (const auto& driver : snapshot.info.drivers) {
       std::string text = driver.driver;
       if (!driver.usable)

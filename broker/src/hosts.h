@@ -22,8 +22,8 @@ class Hosts {
 
   using Work = std::function<Status(host::HostAgent&)>;  ///< on the executor
   using Done = std::function<void(Status)>;              ///< on the loop
-  /// Runs `work` against a host as soon as it answers. Without `patient` it fails with kUnavailable where the host
-  /// does not for BrokerConfig::host_patience.
+  /// Runs `work` against a host as soon as it answers. Without `patient` it fails with kUnavailable where the
+  /// host does not for BrokerConfig::host_patience.
   void with(const std::string& host, Work work, Done done, bool patient = false);
 
   /// Its drivers may have changed: asks it again.

@@ -15,14 +15,20 @@ std::optional<Enum> find_name(const std::array<std::string_view, N>& names, std:
 }  // namespace
 
 std::string_view to_string(JobState state) { return tables::kStateNames[static_cast<std::size_t>(state)]; }
-std::string_view to_string(Outcome outcome) { return tables::kOutcomeNames[static_cast<std::size_t>(outcome)]; }
+std::string_view to_string(Outcome outcome) {
+  return tables::kOutcomeNames[static_cast<std::size_t>(outcome)];
+}
 std::string_view to_string(JobEvent event) { return tables::kEventNames[static_cast<std::size_t>(event)]; }
-std::string_view to_string(Effect effect) { return tables::kEffectTable[static_cast<std::size_t>(effect)].name; }
+std::string_view to_string(Effect effect) {
+  return tables::kEffectTable[static_cast<std::size_t>(effect)].name;
+}
 
 std::optional<JobState> job_state_from(std::string_view name) {
   return find_name<JobState>(tables::kStateNames, name);
 }
-std::optional<Outcome> outcome_from(std::string_view name) { return find_name<Outcome>(tables::kOutcomeNames, name); }
+std::optional<Outcome> outcome_from(std::string_view name) {
+  return find_name<Outcome>(tables::kOutcomeNames, name);
+}
 
 std::span<const Effect> entry_effects(const JobCore& core) {
   for (const auto& row : tables::kEntryTable)
@@ -34,7 +40,8 @@ std::span<const Effect> entry_effects(const JobCore& core) {
 Step step(const JobCore& core, JobEvent event) {
   for (const auto& row : tables::kTransitionTable) {
     if (!tables::matches(row, core.state, core.outcome, event, core.retries_left > 0)) continue;
-    JobCore next{.state = row.to, .outcome = row.outcome, .attempt = core.attempt, .retries_left = core.retries_left};
+    JobCore next{
+        .state = row.to, .outcome = row.outcome, .attempt = core.attempt, .retries_left = core.retries_left};
     if (row.to == JobState::kSubmitted) {
       ++next.attempt;
       --next.retries_left;

@@ -6,8 +6,10 @@
 namespace mvm::broker::tables {
 
 inline constexpr std::array<std::string_view, kJobStates> kStateNames = {
-    "SUBMITTED", "PLANNED", "BUILDING", "BOOTING", "WIRING", "RUNNING", "COLLECTING", "DONE", "FAILED", "CANCELLED"};
-inline constexpr std::array<std::string_view, kOutcomes> kOutcomeNames = {"", "done", "failed", "cancelled", "retry"};
+    "SUBMITTED", "PLANNED",    "BUILDING", "BOOTING", "WIRING",
+    "RUNNING",   "COLLECTING", "DONE",     "FAILED",  "CANCELLED"};
+inline constexpr std::array<std::string_view, kOutcomes> kOutcomeNames = {"", "done", "failed", "cancelled",
+                                                                          "retry"};
 inline constexpr std::array<std::string_view, kJobEvents> kEventNames = {
     "planned", "effects-done", "ended-well", "ended-badly", "fault", "job-fault", "cancel", "wall-time"};
 
@@ -25,7 +27,8 @@ inline constexpr std::array<EffectRow, kEffects> kEffectTable = {{
     {Effect::kTeardown, "teardown"},
 }};
 
-/// Where an effect can be crashed: before it, after its first part, after all of it but before its result is known.
+/// Where an effect can be crashed: before it, after its first part, after all of it but before its result is
+/// known.
 inline constexpr std::array<std::string_view, 3> kEffectPhases = {"before", "partial", "after"};
 /// Where a transition can be crashed: before its commit and after it.
 inline constexpr std::array<std::string_view, 2> kTransitionPhases = {"uncommitted", "committed"};
@@ -116,7 +119,8 @@ constexpr bool effects_used() {
 }
 static_assert(effects_used(), "an effect belongs to no state");
 
-constexpr bool matches(const TransitionRow& row, JobState state, Outcome outcome, JobEvent event, bool retries) {
+constexpr bool matches(const TransitionRow& row, JobState state, Outcome outcome, JobEvent event,
+                       bool retries) {
   return row.from == state && row.event == event && (!row.from_outcome || *row.from_outcome == outcome) &&
          (row.guard == Guard::kAlways || (row.guard == Guard::kRetriesLeft) == retries);
 }
@@ -129,7 +133,8 @@ constexpr bool deterministic() {
         for (const bool retries : {false, true}) {
           int found = 0;
           for (const auto& row : kTransitionTable)
-            if (matches(row, static_cast<JobState>(s), static_cast<Outcome>(o), static_cast<JobEvent>(e), retries))
+            if (matches(row, static_cast<JobState>(s), static_cast<Outcome>(o), static_cast<JobEvent>(e),
+                        retries))
               ++found;
           if (found > 1 || (found > 0 && is_terminal(static_cast<JobState>(s)))) return false;
         }

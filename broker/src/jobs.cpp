@@ -35,7 +35,8 @@ Status Jobs::load() {
       MVM_ASSIGN(auto record, decode_job(entry.value));
       auto job = std::make_unique<Job>();
       job->record = std::move(record);
-      if (!job->record.request.empty()) requests_[job->record.user + "/" + job->record.request] = job->record.id;
+      if (!job->record.request.empty())
+        requests_[job->record.user + "/" + job->record.request] = job->record.id;
       if (!is_terminal(job->record.core.state)) MVM_TRY(restore(*job));
       jobs_[job->record.number] = std::move(job);
     }
@@ -135,7 +136,8 @@ const Plan* Jobs::plan_of(Job& job) {
 
 Result<std::string> Jobs::submit(Submission s) {
   if (!s.request.empty())
-    if (const auto known = requests_.find(s.user + "/" + s.request); known != requests_.end()) return known->second;
+    if (const auto known = requests_.find(s.user + "/" + s.request); known != requests_.end())
+      return known->second;
   std::uint32_t open = 0;
   std::uint32_t of_user = 0;
   for (const auto& [number, job] : jobs_) {
@@ -186,7 +188,8 @@ Result<std::string> Jobs::submit(Submission s) {
   const auto number = job->record.number;
   jobs_[number] = std::move(job);
   core_.journal.after_commit([this, id] {
-    if (auto* mine = find(id); mine != nullptr && mine->record.core.state == JobState::kSubmitted) start_effects(*mine);
+    if (auto* mine = find(id); mine != nullptr && mine->record.core.state == JobState::kSubmitted)
+      start_effects(*mine);
   });
   return id;
 }
@@ -205,8 +208,8 @@ Status Jobs::remove(const std::string& id) {
   auto* job = find(id);
   if (job == nullptr) return Error(ErrorCode::kNotFound, "there is no job " + id);
   if (!is_terminal(job->record.core.state))
-    return Error(ErrorCode::kConflict, "job " + id + " is " + std::string(to_string(job->record.core.state)) +
-                                           "; cancel it first");
+    return Error(ErrorCode::kConflict,
+                 "job " + id + " is " + std::string(to_string(job->record.core.state)) + "; cancel it first");
   // The record goes last: a crash on the way leaves a job that can be removed again.
   core_.logs->erase("job/" + id);
   core_.journal.erase_prefix("ends/" + id + "/");
@@ -220,7 +223,9 @@ Status Jobs::remove(const std::string& id) {
 
 // ---- transitions
 
-std::string Jobs::attempt(const Job& job) { return job.record.id + "." + std::to_string(job.record.core.attempt); }
+std::string Jobs::attempt(const Job& job) {
+  return job.record.id + "." + std::to_string(job.record.core.attempt);
+}
 
 void Jobs::save(const Job& job) { core_.journal.put("jobs/" + job.record.id, encode(job.record)); }
 
@@ -249,7 +254,8 @@ void Jobs::fire(Job& job, JobEvent event, const std::string& reason) {
                          .job = record.id,
                          .node = {},
                          .detail = std::string(to_string(before.state)) + " -> " +
-                                   std::string(to_string(answer.next.state)) + (reason.empty() ? "" : ": " + reason),
+                                   std::string(to_string(answer.next.state)) +
+                                   (reason.empty() ? "" : ": " + reason),
                          .user = record.user});
     if (is_terminal(record.core.state)) ended(job);
   });
@@ -285,8 +291,8 @@ void Jobs::entered(Job& job) {
       watch_wall_time(job);
       break;
     case JobState::kSubmitted:
-      // The old attempt is dead: its nodes and subnets are free. The next one gets a lab of another name, so that
-      // nothing that is still told of the old one's nodes can be taken for news of the new one's.
+      // The old attempt is dead: its nodes and subnets are free. The next one gets a lab of another name, so
+      // that nothing that is still told of the old one's nodes can be taken for news of the new one's.
       if (record.own_lab) {
         core_.labs->remove(record.lab);
         record.lab = core_.labs->add_for_job(record.id, record.number, record.user, record.name).record.id;
@@ -324,10 +330,12 @@ void Jobs::ended(Job& job) {
 }
 
 void Jobs::watch_wall_time(Job& job) {
-  if (job.record.core.state != JobState::kRunning || !job.profile || job.profile->limits.walltime_ms <= 0) return;
+  if (job.record.core.state != JobState::kRunning || !job.profile || job.profile->limits.walltime_ms <= 0)
+    return;
   const auto passed = std::max<std::int64_t>(0, core_.clock.wall_ms() - job.record.running_ms);
   const auto left = std::max<std::int64_t>(0, job.profile->limits.walltime_ms - passed);
-  job.wall_timer = core_.after(std::chrono::milliseconds(left), [this, id = job.record.id, token = job.token] {
+  job.wall_timer = core_.after(std::chrono::milliseconds(left), [this, id = job.record.id,
+                                                                 token = job.token] {
     auto* mine = find(id);
     if (mine == nullptr || mine->token != token) return;
     fire(*mine, JobEvent::kWallTime,
@@ -338,7 +346,8 @@ void Jobs::watch_wall_time(Job& job) {
 void Jobs::check_ended(Job& job) {
   if (job.record.core.state != JobState::kRunning || !job.profile) return;
   const auto& graph = job.profile->graph;
-  job.progress = std::to_string(job.ends.size()) + " of " + std::to_string(graph.process_count()) + " processes ended";
+  job.progress =
+      std::to_string(job.ends.size()) + " of " + std::to_string(graph.process_count()) + " processes ended";
   if (!job.started || job.ends.size() < graph.process_count()) return;
   int worst = 0;
   std::string reason;
@@ -346,8 +355,9 @@ void Jobs::check_ended(Job& job) {
     const int code = end.signal != 0 ? 128 + end.signal : end.code;
     if (code <= worst) continue;
     worst = code;
-    reason = graph.process_name(process) +
-             (end.signal != 0 ? " was ended by signal " + std::to_string(end.signal) : " ended with code " + std::to_string(code));
+    reason =
+        graph.process_name(process) + (end.signal != 0 ? " was ended by signal " + std::to_string(end.signal)
+                                                       : " ended with code " + std::to_string(code));
   }
   job.record.exit_code = worst;
   fire(job, worst == 0 ? JobEvent::kEndedWell : JobEvent::kEndedBadly, reason);
@@ -446,7 +456,8 @@ void Jobs::node_missing(const std::string& lab, const std::string& node, const s
 void Jobs::proxy_lost(const std::string& lab, const std::string& host, const std::string& reason) {
   for (auto& [number, job] : jobs_) {
     const auto state = job->record.core.state;
-    if (job->record.lab != lab || (state != JobState::kWiring && state != JobState::kRunning) || !job->layout) continue;
+    if (job->record.lab != lab || (state != JobState::kWiring && state != JobState::kRunning) || !job->layout)
+      continue;
     if (hosts_with_proxy(*job->layout).contains(host))
       fire(*job, JobEvent::kFault, "proxy on host " + host + " was lost: " + reason);
   }
@@ -487,13 +498,11 @@ void Jobs::process_output(const std::string& proc, const std::string& node, cons
   auto* job = of_attempt(proc, name);
   if (job == nullptr || is_terminal(job->record.core.state)) return;
   // Each attempt speaks anew: its offsets count from its own beginning.
-  const auto process = job->record.core.attempt == 1 ? name : name + "#" + std::to_string(job->record.core.attempt);
-  core_.logs->append("job/" + job->record.id, {.process = process,
-                                               .node = node,
-                                               .stream = stream,
-                                               .offset = offset,
-                                               .at_ms = 0,
-                                               .text = text});
+  const auto process =
+      job->record.core.attempt == 1 ? name : name + "#" + std::to_string(job->record.core.attempt);
+  core_.logs->append(
+      "job/" + job->record.id,
+      {.process = process, .node = node, .stream = stream, .offset = offset, .at_ms = 0, .text = text});
 }
 
 }  // namespace mvm::broker

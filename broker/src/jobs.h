@@ -30,12 +30,12 @@ struct Job {
   // ---- of the present state's effects
   std::uint64_t token = 0;  ///< changes with the state: answers to an older one do not count
   std::deque<Effect> effects;
-  std::size_t parts = 0;         ///< of the present effect, not answered
+  std::size_t parts = 0;  ///< of the present effect, not answered
   std::size_t parts_all = 0;
-  std::size_t in_flight = 0;     ///< calls to hosts under way, of whatever state
-  std::size_t strays = 0;        ///< those of an earlier state, when the teardown began
+  std::size_t in_flight = 0;  ///< calls to hosts under way, of whatever state
+  std::size_t strays = 0;     ///< those of an earlier state, when the teardown began
   Loop::Timer wall_timer = 0;
-  Clock::Instant not_before{};   ///< another attempt waits a little: what broke may be about to mend
+  Clock::Instant not_before{};  ///< another attempt waits a little: what broke may be about to mend
 
   // ---- of the present attempt
   std::optional<WiringLayout> layout;
@@ -43,7 +43,7 @@ struct Job {
   std::vector<BuildNeed> needs;
   bool needs_known = false;
   std::map<topologies::ProcessId, EndRecord> ends;
-  bool started = false;                   ///< all processes were asked to start
+  bool started = false;  ///< all processes were asked to start
   std::vector<soap::ResultFile> results;
 };
 

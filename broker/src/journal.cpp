@@ -57,9 +57,7 @@ void Journal::merge(Batch group) {
   }
 }
 
-void Journal::put(std::string key, std::string value) {
-  add(broker::put(std::move(key), std::move(value)));
-}
+void Journal::put(std::string key, std::string value) { add(broker::put(std::move(key), std::move(value))); }
 
 void Journal::erase(std::string key) { add(broker::erase(std::move(key))); }
 
@@ -146,7 +144,8 @@ Result<std::string> Journal::get_large(const std::string& key) {
   return value;
 }
 
-Result<std::vector<Entry>> Journal::list(const std::string& prefix, const std::string& after, std::size_t limit) {
+Result<std::vector<Entry>> Journal::list(const std::string& prefix, const std::string& after,
+                                         std::size_t limit) {
   MVM_TRY(flush());
   return store_.list(prefix, after, limit);
 }

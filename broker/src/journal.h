@@ -1,6 +1,6 @@
 #pragma once
-// Everything the broker writes, gathered and committed together: what happens in one turn of the loop waits for
-// the disk once. Loop thread only.
+// Everything the broker writes, gathered and committed together: what happens in one turn of the loop waits
+// for the disk once. Loop thread only.
 
 #include <functional>
 #include <map>

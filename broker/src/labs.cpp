@@ -12,7 +12,7 @@
 namespace mvm::broker {
 namespace {
 
-constexpr std::uint32_t kFirstNode = 2;    ///< .0 is the network, .1 the host
+constexpr std::uint32_t kFirstNode = 2;  ///< .0 is the network, .1 the host
 constexpr std::uint32_t kLastNode = 254;
 
 /// "10.181.0.0/16" → the first 24 bits of the pool's subnets, from and to.
@@ -178,7 +178,9 @@ void Labs::remove(const std::string& id) {
   labs_.erase(id);
 }
 
-std::string Labs::bridge_address(const std::string& subnet) { return with_last(subnet.substr(0, subnet.find('/')), 1); }
+std::string Labs::bridge_address(const std::string& subnet) {
+  return with_last(subnet.substr(0, subnet.find('/')), 1);
+}
 
 host::LabSpec Labs::spec(const Lab& lab, const std::string& host) const {
   const auto subnet = lab.record.subnets.find(host);
@@ -220,13 +222,15 @@ Result<std::string> Labs::create(const std::string& user, const std::string& nam
     return Error(ErrorCode::kNoPlacement, assigned.error().message());
   }
   // Its later jobs may join any of its nodes, so a proxy is needed as soon as there are two memory domains.
-  const bool guests = std::any_of(plan.nodes.begin(), plan.nodes.end(), [](const auto& n) { return n.driver == "qemu"; });
+  const bool guests =
+      std::any_of(plan.nodes.begin(), plan.nodes.end(), [](const auto& n) { return n.driver == "qemu"; });
   for (const auto& [host, subnet] : lab.record.subnets)
     if (guests || lab.record.subnets.size() > 1) lab.record.proxies.insert(host);
   core_.journal.group([&] {
     core_.journal.put("labs/" + id, encode(lab.record));
     core_.journal.put_large("plans/lab/" + id, encode(lab.plan));
-    core_.journal.event({.event = "lab.created", .lab = id, .job = {}, .node = {}, .detail = name, .user = user});
+    core_.journal.event(
+        {.event = "lab.created", .lab = id, .job = {}, .node = {}, .detail = name, .user = user});
   });
   core_.journal.after_commit([this, id] {
     if (auto* made = find(id)) bring_up(*made);
@@ -257,7 +261,8 @@ void Labs::bring_up(Lab& lab) {
             return;
           }
           for (const auto& node : mine->plan.nodes)
-            if (node.host == host && mine->status[node.node].state != host::NodeState::kUp) boot(*mine, node, false);
+            if (node.host == host && mine->status[node.node].state != host::NodeState::kUp)
+              boot(*mine, node, false);
           check_up(*mine);
         },
         /*patient=*/true);
@@ -277,7 +282,9 @@ void Labs::boot(Lab& lab, const PlanNode& node, bool again) {
           core->post([this, lab_id = spec.lab, info = std::move(info)] { node_up(lab_id, info); });
         return ok();
       },
-      [this, id = lab.record.id, token, name = node.node](const Status& status) { booted(id, token, name, status); },
+      [this, id = lab.record.id, token, name = node.node](const Status& status) {
+        booted(id, token, name, status);
+      },
       /*patient=*/true);
 }
 
@@ -288,7 +295,8 @@ void Labs::booted(const std::string& id, std::uint64_t token, const std::string&
     check_up(*lab);
     return;
   }
-  lab->status[node] = {.state = host::NodeState::kLost, .boot = {}, .wsdl = {}, .why = status.error().describe()};
+  lab->status[node] = {
+      .state = host::NodeState::kLost, .boot = {}, .wsdl = {}, .why = status.error().describe()};
   lab->trouble = "node " + node + ": " + status.error().describe();
   core_.journal.event({.event = "node.failed",
                        .lab = id,
@@ -298,7 +306,8 @@ void Labs::booted(const std::string& id, std::uint64_t token, const std::string&
                        .user = lab->record.user});
   core_.after(core_.config.retry_longest, [this, id, token, node] {
     auto* again = find(id);
-    if (again != nullptr && again->token == token) boot(*again, again->plan.nodes[again->index.at(node)], true);
+    if (again != nullptr && again->token == token)
+      boot(*again, again->plan.nodes[again->index.at(node)], true);
   });
 }
 
@@ -332,7 +341,8 @@ void Labs::destroy(Lab& lab) {
                          .detail = {},
                          .user = lab.record.user});
   });
-  for (const auto& job : std::set<std::string>(lab.jobs)) core_.jobs->cancel(job, "its lab is being destroyed");
+  for (const auto& job : std::set<std::string>(lab.jobs))
+    core_.jobs->cancel(job, "its lab is being destroyed");
   core_.journal.after_commit([this, id = lab.record.id] {
     if (auto* mine = find(id)) bring_down(*mine);
   });
@@ -354,8 +364,12 @@ void Labs::bring_down(Lab& lab) {
   const auto id = lab.record.id;
   if (lab.record.subnets.empty()) {
     core_.journal.group([&] {
-      core_.journal.event(
-          {.event = "lab.destroyed", .lab = id, .job = {}, .node = {}, .detail = {}, .user = lab.record.user});
+      core_.journal.event({.event = "lab.destroyed",
+                           .lab = id,
+                           .job = {},
+                           .node = {},
+                           .detail = {},
+                           .user = lab.record.user});
       remove(id);
     });
     core_.scheduler->wake();
@@ -380,7 +394,8 @@ void Labs::bring_down(Lab& lab) {
   for (const auto& [host, subnet] : subnets)
     core_.hosts->with(
         host, [id](host::HostAgent& agent) { return agent.destroy_lab(id); },
-        [part_done, host_name = host](const Status& status) { part_done(host_name, status); }, /*patient=*/true);
+        [part_done, host_name = host](const Status& status) { part_done(host_name, status); },
+        /*patient=*/true);
 }
 
 // ---- what hosts tell

@@ -1,6 +1,6 @@
 #pragma once
-// Labs: their records, subnets, nodes. A standing lab is kept as its plan says; a job's own lab is looked after by
-// the job. Loop thread only.
+// Labs: their records, subnets, nodes. A standing lab is kept as its plan says; a job's own lab is looked
+// after by the job. Loop thread only.
 
 #include <map>
 #include <memory>
@@ -23,15 +23,15 @@ struct NodeStatus {
 
 struct Lab {
   LabRecord record;
-  Plan plan;  ///< its nodes; `node_of` is empty for a standing lab
+  Plan plan;                                   ///< its nodes; `node_of` is empty for a standing lab
   std::map<std::string, std::uint32_t> index;  ///< node name → number in plan.nodes
   std::map<std::string, NodeStatus> status;
-  std::set<std::string> jobs;  ///< that are not ended
+  std::set<std::string> jobs;                          ///< that are not ended
   std::shared_ptr<const topologies::Profile> profile;  ///< of a standing lab
-  std::uint32_t busy = 0;      ///< parts under way
-  std::uint64_t token = 0;     ///< of the bringing up or down that counts
+  std::uint32_t busy = 0;                              ///< parts under way
+  std::uint64_t token = 0;                             ///< of the bringing up or down that counts
   bool up = false;
-  std::string trouble;         ///< why it is not up yet
+  std::string trouble;  ///< why it is not up yet
 };
 
 class Labs {
@@ -45,13 +45,16 @@ class Labs {
   [[nodiscard]] const std::map<std::string, std::unique_ptr<Lab>>& all() const { return labs_; }
 
   /// A lab of a job's own, without nodes yet.
-  Lab& add_for_job(const std::string& job, std::uint64_t number, const std::string& user, const std::string& name);
-  /// Gives the plan its subnets and addresses and makes it the lab's. kExhausted where the pool or a subnet is full.
+  Lab& add_for_job(const std::string& job, std::uint64_t number, const std::string& user,
+                   const std::string& name);
+  /// Gives the plan its subnets and addresses and makes it the lab's. kExhausted where the pool or a subnet
+  /// is full.
   [[nodiscard]] Status assign(Lab& lab, Plan& plan);
   void remove(const std::string& id);
 
   /// A standing lab: recorded and planned; its nodes come up in the background.
-  [[nodiscard]] Result<std::string> create(const std::string& user, const std::string& name, std::string profile_digest,
+  [[nodiscard]] Result<std::string> create(const std::string& user, const std::string& name,
+                                           std::string profile_digest,
                                            std::map<std::string, std::string> settings,
                                            std::shared_ptr<const topologies::Profile> profile, Plan plan);
   void destroy(Lab& lab);

@@ -14,11 +14,13 @@ class Logs {
  public:
   explicit Logs(Core& core) : core_(core) {}
 
-  /// Appends a piece. What was appended before (by its offset in its stream) is left out; a gap is kept as it is.
+  /// Appends a piece. What was appended before (by its offset in its stream) is left out; a gap is kept as it
+  /// is.
   void append(const std::string& owner, LogRecord piece);
   /// A line of the broker's own.
   void note(const std::string& owner, const std::string& stream, const std::string& text);
-  /// Pieces after the cursor, of one process (empty: all); at most about 1 MiB. `more`: there are further ones.
+  /// Pieces after the cursor, of one process (empty: all); at most about 1 MiB. `more`: there are further
+  /// ones.
   struct Page {
     std::vector<soap::LogPiece> pieces;
     std::uint64_t cursor = 0;

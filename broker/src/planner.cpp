@@ -57,8 +57,8 @@ std::string no_room(const HostSnapshot& host, const Machines& want, const Overco
     return promised(free_milli(host, overcommit)) + " of " + promised(std::uint64_t{host.info.vcpus} * 1000) +
            " vcpus free, " + std::to_string(want.vcpus) + " asked";
   if (want.memory > free_memory(host))
-    return in_mib(free_memory(host)) + " of " + in_mib(host.info.memory) + " memory free, " + in_mib(want.memory) +
-           " asked";
+    return in_mib(free_memory(host)) + " of " + in_mib(host.info.memory) + " memory free, " +
+           in_mib(want.memory) + " asked";
   return {};
 }
 
@@ -78,20 +78,23 @@ Result<std::vector<Pool>> pools_of(const Profile& profile, const std::vector<Pla
     if (role.count == 0) continue;
     std::vector<std::uint32_t> mine;
     for (const auto& machines : profile.machines) {
-      if (std::find(machines.roles.begin(), machines.roles.end(), role.name) == machines.roles.end()) continue;
+      if (std::find(machines.roles.begin(), machines.roles.end(), role.name) == machines.roles.end())
+        continue;
       const auto& some = nodes_of_machines[machines.name];
       mine.insert(mine.end(), some.begin(), some.end());
     }
     if (profile.machines.empty()) mine = all;
     if (mine.empty()) return Error(ErrorCode::kInvalid, "role " + role.name + " has no machines");
     auto pool = std::find_if(pools.begin(), pools.end(), [&](const Pool& p) { return p.nodes == mine; });
-    if (pool == pools.end()) pool = pools.insert(pools.end(), Pool{.nodes = std::move(mine), .processes = {}});
+    if (pool == pools.end())
+      pool = pools.insert(pools.end(), Pool{.nodes = std::move(mine), .processes = {}});
     for (std::uint32_t i = 0; i < role.count; ++i) pool->processes.push_back(role.first_process + i);
   }
   return pools;
 }
 
-Result<std::vector<std::uint32_t>> lay(const Profile& profile, const std::vector<PlanNode>& nodes, Layout layout) {
+Result<std::vector<std::uint32_t>> lay(const Profile& profile, const std::vector<PlanNode>& nodes,
+                                       Layout layout) {
   std::vector<std::uint32_t> node_of(profile.graph.process_count());
   MVM_ASSIGN(const auto pools, pools_of(profile, nodes));
   for (const auto& pool : pools) {
@@ -108,7 +111,8 @@ std::vector<std::string> explain(const Snapshot& snapshot, const Machines& machi
   for (const auto& host : snapshot.hosts) {
     std::string why = misfit(host, machines);
     if (why.empty()) why = no_room(host, machines, snapshot.overcommit);
-    if (!why.empty()) reasons.push_back("host " + host.info.name + ", machines " + machines.name + ": " + why);
+    if (!why.empty())
+      reasons.push_back("host " + host.info.name + ", machines " + machines.name + ": " + why);
   }
   if (snapshot.hosts.empty()) reasons.push_back("machines " + machines.name + ": there is no host");
   return reasons;
@@ -158,8 +162,8 @@ std::vector<std::string> explain_shortage(const Snapshot& snapshot, const Profil
       if (set.milli_vcpus > 0) fit = std::min(fit, host.milli_vcpus / set.milli_vcpus);
       if (set.memory > 0) fit = std::min(fit, host.memory / set.memory);
       const auto& machines = profile.machines[s];
-      reasons.push_back("host " + snapshot.hosts[h].info.name + ", machines " + machines.name + ": room for " +
-                        std::to_string(fit) + " of " + std::to_string(set.count) + " (each " +
+      reasons.push_back("host " + snapshot.hosts[h].info.name + ", machines " + machines.name +
+                        ": room for " + std::to_string(fit) + " of " + std::to_string(set.count) + " (each " +
                         std::to_string(machines.vcpus) + " vcpus, " + in_mib(machines.memory) + "; free " +
                         in_mib(host.memory) + ")");
     }
@@ -174,7 +178,9 @@ std::optional<Placement> pack(const PlacementProblem& problem) {
   std::vector<std::uint32_t> order(hosts.size());
   std::iota(order.begin(), order.end(), 0U);
   std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
-    const auto used = [&](const auto& host) { return host.milli_vcpus_all - std::min(host.milli_vcpus, host.milli_vcpus_all); };
+    const auto used = [&](const auto& host) {
+      return host.milli_vcpus_all - std::min(host.milli_vcpus, host.milli_vcpus_all);
+    };
     return used(hosts[a]) > used(hosts[b]);
   });
   std::vector<std::uint32_t> rank(hosts.size());
@@ -237,7 +243,8 @@ Result<Plan> make_plan(const Snapshot& snapshot, const Profile& profile, const P
       for (const auto& image : host.images) {
         if (image.name != machines.image) continue;
         node.image_digest = image.digest;
-        for (const auto& toolchain : image.toolchains) node.toolchain += (node.toolchain.empty() ? "" : ", ") + toolchain;
+        for (const auto& toolchain : image.toolchains)
+          node.toolchain += (node.toolchain.empty() ? "" : ", ") + toolchain;
         if (!image.architecture.empty()) node.architecture = image.architecture;
       }
       plan.nodes.push_back(std::move(node));

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <csignal>
-
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -69,11 +68,12 @@ Result<const mvm_policy_descriptor*> check(void* library) {
   const auto* found = static_cast<const mvm_policy_descriptor*>(::dlsym(library, "mvm_policy"));
   if (found == nullptr) return Error(ErrorCode::kInvalid, "it defines no mvm_policy");
   if (found->size < sizeof(mvm_policy_descriptor) || found->api != MVM_POLICY_API)
-    return Error(ErrorCode::kUnsupported, "its interface is version " + std::to_string(found->api) + ", expected " +
-                                              std::to_string(MVM_POLICY_API));
+    return Error(ErrorCode::kUnsupported, "its interface is version " + std::to_string(found->api) +
+                                              ", expected " + std::to_string(MVM_POLICY_API));
   if (found->abi == nullptr || std::string(found->abi) != MVM_POLICY_ABI)
     return Error(ErrorCode::kUnsupported, "it was built for another compiler's ABI");
-  if (found->kind == nullptr || found->name == nullptr || found->create == nullptr || found->decide == nullptr)
+  if (found->kind == nullptr || found->name == nullptr || found->create == nullptr ||
+      found->decide == nullptr)
     return Error(ErrorCode::kInvalid, "its descriptor is incomplete");
   return found;
 }
@@ -83,7 +83,8 @@ Status answer(const mvm_policy_descriptor& component, void* self, const Frame& q
   if (question.descriptors.size() != 1 || size == 0 || size > kLargestSnapshot)
     return Error(ErrorCode::kCorrupt, "a question without its snapshot");
   struct stat status {};
-  if (::fstat(question.descriptors[0].get(), &status) != 0 || static_cast<std::uint64_t>(status.st_size) < size)
+  if (::fstat(question.descriptors[0].get(), &status) != 0 ||
+      static_cast<std::uint64_t>(status.st_size) < size)
     return Error(ErrorCode::kCorrupt, "the snapshot is shorter than said");
   const Mapping snapshot(question.descriptors[0].get(), size);
   if (snapshot.get() == nullptr) return Error::from_errno(errno, "map the snapshot");
@@ -91,7 +92,8 @@ Status answer(const mvm_policy_descriptor& component, void* self, const Frame& q
   const auto id = question.head.value("id", std::uint64_t{0});
   if (written < 0 || static_cast<std::uint64_t>(written) > kRoom)
     return send_frame(kStream, {{"t", "none"}, {"id", id}});
-  return send_frame(kStream, {{"t", "plan"}, {"id", id}}, std::string_view(room).substr(0, static_cast<std::size_t>(written)));
+  return send_frame(kStream, {{"t", "plan"}, {"id", id}},
+                    std::string_view(room).substr(0, static_cast<std::size_t>(written)));
 }
 
 int serve(const mvm_policy_descriptor& component, const std::string& options) {
@@ -100,10 +102,11 @@ int serve(const mvm_policy_descriptor& component, const std::string& options) {
     (void)send_frame(kStream, {{"t", "refused"}, {"reason", "the component refuses these options"}});
     return 1;
   }
-  const auto hello = send_frame(kStream, {{"t", "hello"},
-                                          {"kind", component.kind},
-                                          {"name", component.name},
-                                          {"version", component.version == nullptr ? "" : component.version}});
+  const auto hello =
+      send_frame(kStream, {{"t", "hello"},
+                           {"kind", component.kind},
+                           {"name", component.name},
+                           {"version", component.version == nullptr ? "" : component.version}});
   std::string room(kRoom, '\0');
   FrameReader reader(kStream);
   Status going = hello;
@@ -133,8 +136,8 @@ int policy_child_main(int argc, char** argv) {
   }
   const auto component = check(library.get());
   if (!component || ((*component)->init != nullptr && (*component)->init() != 0)) {
-    (void)send_frame(kStream, {{"t", "refused"},
-                               {"reason", component ? "its init failed" : component.error().message()}});
+    (void)send_frame(
+        kStream, {{"t", "refused"}, {"reason", component ? "its init failed" : component.error().message()}});
     return 1;
   }
   const int code = serve(**component, argc > 2 ? argv[2] : "");

@@ -23,7 +23,8 @@ std::optional<T> head_of(std::string_view bytes) {
 }
 
 Result<std::vector<std::uint32_t>> numbers(std::string_view bytes, std::size_t count) {
-  if (bytes.size() != count * sizeof(std::uint32_t)) return Error(ErrorCode::kCorrupt, "the plan has the wrong length");
+  if (bytes.size() != count * sizeof(std::uint32_t))
+    return Error(ErrorCode::kCorrupt, "the plan has the wrong length");
   std::vector<std::uint32_t> result(count);
   if (count > 0) std::memcpy(result.data(), bytes.data(), bytes.size());
   return result;
@@ -84,8 +85,8 @@ std::string encode_question(const std::vector<WaitingJob>& jobs, const UsageByUs
   std::string bytes;
   append(bytes, head);
   for (const auto& job : jobs)
-    append(bytes, mvm_order_job{job.number, job.submitted_ms, job.milli_vcpus, job.memory, job.nodes, job.attempt,
-                                users.at(job.user), 0});
+    append(bytes, mvm_order_job{job.number, job.submitted_ms, job.milli_vcpus, job.memory, job.nodes,
+                                job.attempt, users.at(job.user), 0});
   for (const auto milli : held) append(bytes, mvm_order_user{milli});
   return bytes;
 }
@@ -97,7 +98,8 @@ Result<OrderAnswer> decode_order(std::string_view plan, std::size_t jobs) {
   MVM_ASSIGN(auto order, numbers(plan.substr(sizeof *head), jobs));
   std::vector<bool> seen(jobs);
   for (const auto job : order) {
-    if (job >= jobs || seen[job]) return Error(ErrorCode::kCorrupt, "the order names a job twice or an unknown one");
+    if (job >= jobs || seen[job])
+      return Error(ErrorCode::kCorrupt, "the order names a job twice or an unknown one");
     seen[job] = true;
   }
   return OrderAnswer{.order = std::move(order), .strict = head->strict == 1};

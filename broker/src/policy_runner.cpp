@@ -1,19 +1,19 @@
 #include "policy_runner.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
 #include <numeric>
 
+#include "json_fields.h"
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/subprocess.h"
-#include "json_fields.h"
 #include "policy_codec.h"
 
 namespace mvm::broker {
@@ -70,7 +70,8 @@ class PolicyChild {
 Status PolicyChild::begin() {
   if (process_) return ok();
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return Error::from_errno(errno, "socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return Error::from_errno(errno, "socketpair");
   stream_.reset(ends[0]);
   const UniqueFd theirs(ends[1]);
   SpawnOptions options;
@@ -83,7 +84,8 @@ Status PolicyChild::begin() {
   process_.emplace(std::move(process));
   reader_.emplace(stream_.get());
   MVM_ASSIGN(const auto hello, reader_->read(static_cast<int>(deadline_.count())));
-  const auto kind = fields::text(hello.head, "t") == "hello" ? fields::text(hello.head, "kind") : std::string();
+  const auto kind =
+      fields::text(hello.head, "t") == "hello" ? fields::text(hello.head, "kind") : std::string();
   if (kind == kind_) return ok();
   if (!kind.empty()) return Error(ErrorCode::kInvalid, "it is of kind " + kind + ", expected " + kind_);
   return Error(ErrorCode::kInvalid, "it refuses: " + fields::text(hello.head, "reason"));
@@ -103,7 +105,8 @@ Result<std::string> PolicyChild::ask(std::string_view question) {
   MVM_TRY(begin());
   MVM_ASSIGN(const auto snapshot, seal(question));
   const auto id = ++last_id_;
-  MVM_TRY(send_frame(stream_.get(), {{"t", "decide"}, {"id", id}, {"size", question.size()}}, {}, {snapshot.get()}));
+  MVM_TRY(send_frame(stream_.get(), {{"t", "decide"}, {"id", id}, {"size", question.size()}}, {},
+                     {snapshot.get()}));
   MVM_ASSIGN(auto answer, reader_->read(static_cast<int>(deadline_.count())));
   if (fields::number(answer.head, "id") != id) return Error(ErrorCode::kCorrupt, "it answers out of turn");
   if (fields::text(answer.head, "t") != "plan") return Error(ErrorCode::kUnavailable, "it has no answer");
@@ -119,7 +122,8 @@ constexpr std::size_t kMaxChildren = 16;
 
 /// A file's name, not a path.
 bool is_component_name(const std::string& name) {
-  return !name.empty() && name.size() <= 64 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+  return !name.empty() && name.size() <= 64 &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
 }
 
 }  // namespace
@@ -134,11 +138,13 @@ std::shared_ptr<PolicyChild> PolicyRunner::child(const std::string& component, c
   if (policies.command.empty() || policies.folder.empty() || component.empty()) return nullptr;
   if (const auto known = children_.find(component); known != children_.end()) return known->second;
   if (!is_component_name(component)) {
-    fell_back(component.substr(0, 64), Error(ErrorCode::kInvalid, "a component's name has a-z, 0-9 and - only"));
+    fell_back(component.substr(0, 64),
+              Error(ErrorCode::kInvalid, "a component's name has a-z, 0-9 and - only"));
     return nullptr;
   }
   if (children_.size() >= kMaxChildren) children_.clear();
-  auto made = std::make_shared<PolicyChild>(policies.command, policies.folder / (component + ".so"), kind, policies.deadline);
+  auto made = std::make_shared<PolicyChild>(policies.command, policies.folder / (component + ".so"), kind,
+                                            policies.deadline);
   children_[component] = made;
   return made;
 }
@@ -157,7 +163,8 @@ void PolicyRunner::fell_back(const std::string& component, const Error& error) {
                        .user = {}});
 }
 
-void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer) {
+void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage,
+                         std::function<void(OrderAnswer)> answer) {
   const auto order_by = child(core_.config.policies.order, "order");
   if (!order_by) {
     answer(first_come(jobs));
@@ -182,14 +189,15 @@ void PolicyRunner::place(const std::string& component, PlacementProblem problem,
   }
   auto question = encode_question(problem);
   rest_later();
-  core_.run([child = place_by, question = std::move(question)] { return child->decide(question); },
-            [this, component, problem = std::move(problem), answer = std::move(answer)](Result<std::string> plan) {
-              auto placement = plan ? decode_placement(*plan) : Result<std::optional<Placement>>(plan.error());
-              if (placement && *placement)
-                if (const auto valid = check_placement(problem, **placement); !valid) placement = valid.error();
-              if (!placement) fell_back(component, placement.error());
-              answer(placement ? std::move(*placement) : pack(problem));
-            });
+  core_.run(
+      [child = place_by, question = std::move(question)] { return child->decide(question); },
+      [this, component, problem = std::move(problem), answer = std::move(answer)](Result<std::string> plan) {
+        auto placement = plan ? decode_placement(*plan) : Result<std::optional<Placement>>(plan.error());
+        if (placement && *placement)
+          if (const auto valid = check_placement(problem, **placement); !valid) placement = valid.error();
+        if (!placement) fell_back(component, placement.error());
+        answer(placement ? std::move(*placement) : pack(problem));
+      });
 }
 
 /// Nothing was asked for a while: the children go, so that an idle broker is one small process.

@@ -1,6 +1,6 @@
 #pragma once
-// Decisions by policy components, each in a child process of its own; where one crashes, is late or answers nonsense,
-// the built-in rule decides instead. Loop thread only; the children are talked to on the executor.
+// Decisions by policy components, each in a child process of its own; where one crashes, is late or answers
+// nonsense, the built-in rule decides instead. Loop thread only; the children are talked to on the executor.
 
 #include <functional>
 #include <map>
@@ -31,7 +31,7 @@ using UsageByUser = std::map<std::string, std::uint64_t>;
 
 struct OrderAnswer {
   std::vector<std::uint32_t> order;  ///< numbers of the jobs, each once
-  bool strict = true;  ///< a job that could run later holds up those behind it
+  bool strict = true;                ///< a job that could run later holds up those behind it
 };
 
 /// The built-in rule: first come, first served, strictly.

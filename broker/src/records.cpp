@@ -79,18 +79,29 @@ std::string padded(std::uint64_t number) {
 std::string encode(const JobRecord& r) {
   json transitions = json::array();
   for (const auto& t : r.transitions) transitions.push_back(transition_json(t));
-  return dump({{"number", r.number},         {"id", r.id},
-               {"lab", r.lab},               {"name", r.name},
-               {"user", r.user},             {"file", r.file},
-               {"own_lab", r.own_lab},       {"profile", r.profile},
-               {"settings", r.settings},     {"request", r.request},
+  return dump({{"number", r.number},
+               {"id", r.id},
+               {"lab", r.lab},
+               {"name", r.name},
+               {"user", r.user},
+               {"file", r.file},
+               {"own_lab", r.own_lab},
+               {"profile", r.profile},
+               {"settings", r.settings},
+               {"request", r.request},
                {"sources", r.sources},
-               {"core", core_json(r.core)},  {"cancel_asked", r.cancel_asked},
-               {"collected", r.collected},   {"reason", r.reason},
-               {"submitted", r.submitted_ms}, {"started", r.started_ms},
-               {"ended", r.ended_ms},        {"running", r.running_ms},
-               {"exit_code", r.exit_code},   {"where", r.where},
-               {"node_count", r.node_count}, {"transitions", transitions}});
+               {"core", core_json(r.core)},
+               {"cancel_asked", r.cancel_asked},
+               {"collected", r.collected},
+               {"reason", r.reason},
+               {"submitted", r.submitted_ms},
+               {"started", r.started_ms},
+               {"ended", r.ended_ms},
+               {"running", r.running_ms},
+               {"exit_code", r.exit_code},
+               {"where", r.where},
+               {"node_count", r.node_count},
+               {"transitions", transitions}});
 }
 
 Result<JobRecord> decode_job(std::string_view text) {
@@ -158,12 +169,23 @@ Result<LabRecord> decode_lab(std::string_view text) {
 }
 
 std::string encode(const BuildRecord& r) {
-  return dump({{"key", r.key},       {"state", r.state},     {"role", r.role},
-               {"image", r.image},   {"architecture", r.architecture}, {"command", r.command},
-               {"source", r.source}, {"job", r.job},         {"lab", r.lab},
-               {"host", r.host},     {"node", r.node},       {"digest", r.digest},
-               {"reason", r.reason}, {"at", r.at_ms},        {"size", r.size},
-               {"wall_ms", r.wall_ms}, {"hits", r.hits},
+  return dump({{"key", r.key},
+               {"state", r.state},
+               {"role", r.role},
+               {"image", r.image},
+               {"architecture", r.architecture},
+               {"command", r.command},
+               {"source", r.source},
+               {"job", r.job},
+               {"lab", r.lab},
+               {"host", r.host},
+               {"node", r.node},
+               {"digest", r.digest},
+               {"reason", r.reason},
+               {"at", r.at_ms},
+               {"size", r.size},
+               {"wall_ms", r.wall_ms},
+               {"hits", r.hits},
                {"user", r.user}});
 }
 
@@ -193,7 +215,11 @@ Result<BuildRecord> decode_build(std::string_view text) {
 }
 
 std::string encode(const EndRecord& r) {
-  return dump({{"code", r.code}, {"signal", r.signal}, {"user", r.user_ms}, {"system", r.system_ms}, {"rss", r.max_rss}});
+  return dump({{"code", r.code},
+               {"signal", r.signal},
+               {"user", r.user_ms},
+               {"system", r.system_ms},
+               {"rss", r.max_rss}});
 }
 
 Result<EndRecord> decode_end(std::string_view text) {
@@ -207,8 +233,14 @@ Result<EndRecord> decode_end(std::string_view text) {
 }
 
 std::string encode(const ExecRecord& r) {
-  return dump({{"id", r.id}, {"lab", r.lab}, {"node", r.node}, {"host", r.host}, {"user", r.user},
-               {"ended", r.ended}, {"code", r.code}, {"at", r.at_ms}});
+  return dump({{"id", r.id},
+               {"lab", r.lab},
+               {"node", r.node},
+               {"host", r.host},
+               {"user", r.user},
+               {"ended", r.ended},
+               {"code", r.code},
+               {"at", r.at_ms}});
 }
 
 Result<ExecRecord> decode_exec(std::string_view text) {
@@ -245,13 +277,15 @@ Result<Plan> decode_plan(std::string_view text) {
                return p;
              }));
   for (const auto node : plan.node_of)
-    if (node >= plan.nodes.size()) return Error(ErrorCode::kCorrupt, "plan in the store: a process on no node");
+    if (node >= plan.nodes.size())
+      return Error(ErrorCode::kCorrupt, "plan in the store: a process on no node");
   return plan;
 }
 
 std::string encode(const std::vector<soap::ResultFile>& results) {
   json list = json::array();
-  for (const auto& file : results) list.push_back(json::array({file.name, file.process, file.digest, file.size}));
+  for (const auto& file : results)
+    list.push_back(json::array({file.name, file.process, file.digest, file.size}));
   return dump(list);
 }
 
@@ -259,7 +293,8 @@ Result<std::vector<soap::ResultFile>> decode_results(std::string_view text) {
   return read("results", text, [](const json& v) {
     std::vector<soap::ResultFile> results;
     for (const auto& file : v)
-      results.push_back({.name = file.at(0), .process = file.at(1), .digest = file.at(2), .size = file.at(3)});
+      results.push_back(
+          {.name = file.at(0), .process = file.at(1), .digest = file.at(2), .size = file.at(3)});
     return results;
   });
 }
@@ -271,7 +306,8 @@ Result<std::map<std::string, std::string>> decode_texts(std::string_view text) {
 }
 
 std::string encode(const LogRecord& r) {
-  return dump({{"p", r.process}, {"n", r.node}, {"s", r.stream}, {"o", r.offset}, {"t", r.at_ms}}) + "\n" + r.text;
+  return dump({{"p", r.process}, {"n", r.node}, {"s", r.stream}, {"o", r.offset}, {"t", r.at_ms}}) + "\n" +
+         r.text;
 }
 
 Result<LogRecord> decode_log(std::string_view text) {

@@ -40,7 +40,7 @@ inline constexpr std::size_t kKeptTransitions = 100;
 /// `labs/ID`
 struct LabRecord {
   std::string id, name, user, job;
-  bool ephemeral = false;   ///< lives for `job`
+  bool ephemeral = false;  ///< lives for `job`
   bool destroying = false;
   std::string secret;
   std::map<std::string, std::string> subnets;  ///< host → subnet

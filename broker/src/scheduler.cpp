@@ -14,7 +14,8 @@ constexpr std::size_t kPass = 2'000;
 constexpr std::size_t kMisses = 64;
 
 bool waits(const Job& job, Clock::Instant now) {
-  return job.not_before <= now && job.record.core.state == JobState::kSubmitted && !job.effects.empty() && job.effects.front() == Effect::kPlan;
+  return job.not_before <= now && job.record.core.state == JobState::kSubmitted && !job.effects.empty() &&
+         job.effects.front() == Effect::kPlan;
 }
 
 std::vector<std::string> lines(const std::string& text) {
@@ -50,7 +51,8 @@ void Scheduler::wake() {
 
 Snapshot Scheduler::snapshot(const std::string& lab_id) const {
   Snapshot snapshot;
-  snapshot.overcommit = {.container = core_.config.container_overcommit, .guest = core_.config.guest_overcommit};
+  snapshot.overcommit = {.container = core_.config.container_overcommit,
+                         .guest = core_.config.guest_overcommit};
   const auto* lab = core_.labs->find(lab_id);
   if (lab == nullptr || lab->record.ephemeral) {
     snapshot.hosts = core_.hosts->snapshot();
@@ -59,18 +61,19 @@ Snapshot Scheduler::snapshot(const std::string& lab_id) const {
   snapshot.in_lab = true;
   for (const auto& node : lab->plan.nodes) {
     const auto status = lab->status.find(node.node);
-    snapshot.nodes.push_back({.node = node.node,
-                              .host = node.host,
-                              .driver = node.driver,
-                              .image = node.image,
-                              .image_digest = node.image_digest,
-                              .architecture = node.architecture,
-                              .address = node.address,
-                              .toolchain = node.toolchain,
-                              .vcpus = node.vcpus,
-                              .memory = node.memory,
-                              .machines = node.machines,
-                              .up = status != lab->status.end() && status->second.state == host::NodeState::kUp});
+    snapshot.nodes.push_back(
+        {.node = node.node,
+         .host = node.host,
+         .driver = node.driver,
+         .image = node.image,
+         .image_digest = node.image_digest,
+         .architecture = node.architecture,
+         .address = node.address,
+         .toolchain = node.toolchain,
+         .vcpus = node.vcpus,
+         .memory = node.memory,
+         .machines = node.machines,
+         .up = status != lab->status.end() && status->second.state == host::NodeState::kUp});
   }
   return snapshot;
 }
@@ -79,11 +82,13 @@ void Scheduler::pass() {
   if (running_) return;
   std::vector<WaitingJob> jobs;
   UsageByUser usage;
-  const Overcommit overcommit{.container = core_.config.container_overcommit, .guest = core_.config.guest_overcommit};
+  const Overcommit overcommit{.container = core_.config.container_overcommit,
+                              .guest = core_.config.guest_overcommit};
   for (const auto& [number, job] : core_.jobs->all()) {
     const auto& record = job->record;
     if (may_be_alive(record.core.state) && job->plan)
-      for (const auto& node : job->plan->nodes) usage[record.user] += milli_cost(node.driver, node.vcpus, overcommit);
+      for (const auto& node : job->plan->nodes)
+        usage[record.user] += milli_cost(node.driver, node.vcpus, overcommit);
     if (!waits(*job, core_.clock.now()) || jobs.size() >= kPass) continue;
     WaitingJob waiting{.id = record.id,
                        .user = record.user,
@@ -104,11 +109,12 @@ void Scheduler::pass() {
   running_ = true;
   std::vector<std::string> ids;
   for (const auto& job : jobs) ids.push_back(job.id);
-  policies_->order(std::move(jobs), std::move(usage), [this, ids = std::move(ids)](const OrderAnswer& answer) {
-    std::vector<std::string> order;
-    for (const auto n : answer.order) order.push_back(ids[n]);
-    ordered(std::move(order), answer.strict);
-  });
+  policies_->order(std::move(jobs), std::move(usage),
+                   [this, ids = std::move(ids)](const OrderAnswer& answer) {
+                     std::vector<std::string> order;
+                     for (const auto n : answer.order) order.push_back(ids[n]);
+                     ordered(std::move(order), answer.strict);
+                   });
 }
 
 void Scheduler::ordered(std::vector<std::string> jobs, bool strict) {
@@ -126,8 +132,8 @@ void Scheduler::next() {
     const auto* lab = core_.labs->find(job->record.lab);
     const bool own = lab != nullptr && lab->record.ephemeral;
     if (own && (waiting_ >= kMisses || (strict_ && waiting_ > 0))) {
-      core_.jobs->cannot_place(*job, {"waits for " + std::to_string(waiting_) + " job" + (waiting_ == 1 ? "" : "s") +
-                                      " before it in the queue"});
+      core_.jobs->cannot_place(*job, {"waits for " + std::to_string(waiting_) + " job" +
+                                      (waiting_ == 1 ? "" : "s") + " before it in the queue"});
       continue;
     }
     if (!own) {
@@ -152,15 +158,18 @@ void Scheduler::place(Job& job) {
   auto problem = preparation.problem;
   const auto own = std::find_if(job.profile->policies.begin(), job.profile->policies.end(),
                                 [](const auto& policy) { return policy.kind == "placement"; });
-  const auto component = own == job.profile->policies.end() ? core_.config.policies.placement : own->component;
-  policies_->place(component, std::move(preparation.problem),
-                   [this, id = job.record.id, problem = std::move(problem)](std::optional<Placement> placement) {
-                     placed(id, problem, std::move(placement));
-                     core_.post([this] { next(); });
-                   });
+  const auto component =
+      own == job.profile->policies.end() ? core_.config.policies.placement : own->component;
+  policies_->place(
+      component, std::move(preparation.problem),
+      [this, id = job.record.id, problem = std::move(problem)](std::optional<Placement> placement) {
+        placed(id, problem, std::move(placement));
+        core_.post([this] { next(); });
+      });
 }
 
-void Scheduler::placed(const std::string& id, const PlacementProblem& problem, std::optional<Placement> placement) {
+void Scheduler::placed(const std::string& id, const PlacementProblem& problem,
+                       std::optional<Placement> placement) {
   auto* job = core_.jobs->find(id);
   if (job == nullptr || !waits(*job, core_.clock.now())) return;
   // The world may have moved while the policy thought: what is free now decides.

@@ -1,5 +1,6 @@
 #pragma once
-// Which job next, and where: asks the policies for an order and for places, one pass at a time. Loop thread only.
+// Which job next, and where: asks the policies for an order and for places, one pass at a time. Loop thread
+// only.
 
 #include <memory>
 #include <string>
@@ -36,7 +37,7 @@ class Scheduler {
   std::unique_ptr<PolicyRunner> policies_;
   std::vector<std::string> queue_;  ///< jobs of this pass, in order
   std::size_t at_ = 0;
-  bool strict_ = false;    ///< a job that must wait for room holds up those behind it
+  bool strict_ = false;      ///< a job that must wait for room holds up those behind it
   std::size_t waiting_ = 0;  ///< jobs of this pass that found no room
   bool running_ = false;
   bool again_ = false;

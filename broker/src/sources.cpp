@@ -42,7 +42,8 @@ Status check_name(const std::string& name) {
               name.find('\0') == std::string::npos && path.has_filename();
   for (const auto& part : path) good = good && part != ".." && part != ".";
   if (good) return ok();
-  return Error(ErrorCode::kInvalid, "source file name: found '" + name.substr(0, 100) + "', expected a relative one");
+  return Error(ErrorCode::kInvalid,
+               "source file name: found '" + name.substr(0, 100) + "', expected a relative one");
 }
 
 Status add_file(const fs::path& tree, const std::string& name, std::string_view text) {
@@ -79,7 +80,8 @@ Status lay_over(const fs::path& from, const fs::path& tree) {
   return ok();
 }
 
-Status add_archive(const BlobStore& blobs, const Source& source, const Scratch& scratch, const fs::path& tree) {
+Status add_archive(const BlobStore& blobs, const Source& source, const Scratch& scratch,
+                   const fs::path& tree) {
   MVM_ASSIGN(const auto archive, blobs.read(source.digest));
   const auto unpacked = scratch.path() / "unpacked";
   MVM_TRY(build::unpack(archive.get(), unpacked));
@@ -102,7 +104,8 @@ Result<std::string> source_tree(const BlobStore& blobs, const Program& program) 
   MVM_TRY(make_folders(tree));
   for (const auto& source : program.sources) {
     if (source.kind == Source::Kind::kPath)
-      return Error(ErrorCode::kInvalid, "the source of role " + program.role + " is a path, expected a digest");
+      return Error(ErrorCode::kInvalid,
+                   "the source of role " + program.role + " is a path, expected a digest");
     if (source.kind == Source::Kind::kInline) {
       MVM_TRY(add_file(tree, source.name, source.text));
     } else if (source.file) {

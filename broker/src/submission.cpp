@@ -17,7 +17,8 @@ Status too_many(const char* what, std::uint64_t found, std::uint64_t limit) {
 Status check_blob(const BlobStore& blobs, const std::string& digest, const std::string& what) {
   if (digest.empty())
     return Error(ErrorCode::kInvalid, what + " is a path; upload it and name its digest (mvm submit does)");
-  if (!blobs.has(digest)) return Error(ErrorCode::kInvalid, what + " is not in the store: upload blob " + digest);
+  if (!blobs.has(digest))
+    return Error(ErrorCode::kInvalid, what + " is not in the store: upload blob " + digest);
   return ok();
 }
 
@@ -52,7 +53,8 @@ ReadSubmission read_submission(const soap::SubmitRequest& request) {
   return result;
 }
 
-Status check_job(const topologies::Profile& profile, const BrokerLimits& limits, const BlobStore& blobs, bool in_lab) {
+Status check_job(const topologies::Profile& profile, const BrokerLimits& limits, const BlobStore& blobs,
+                 bool in_lab) {
   if (!profile.has_job) return Error(ErrorCode::kInvalid, "the file holds no job");
   if (profile.graph.process_count() > limits.processes_of_job)
     return too_many("processes", profile.graph.process_count(), limits.processes_of_job);
@@ -62,20 +64,23 @@ Status check_job(const topologies::Profile& profile, const BrokerLimits& limits,
   for (const auto& machines : profile.machines) nodes += machines.count;
   if (nodes > limits.nodes_of_lab) return too_many("machines", nodes, limits.nodes_of_lab);
   if (nodes == 0 && !in_lab)
-    return Error(ErrorCode::kInvalid, "the profile names no machines; name some, or submit it to a lab that has them");
+    return Error(ErrorCode::kInvalid,
+                 "the profile names no machines; name some, or submit it to a lab that has them");
   for (const auto& role : profile.graph.roles()) {
-    const bool held = profile.machines.empty() ||
-                      std::any_of(profile.machines.begin(), profile.machines.end(), [&](const auto& machines) {
-                        return machines.count > 0 &&
-                               std::find(machines.roles.begin(), machines.roles.end(), role.name) != machines.roles.end();
-                      });
+    const bool held =
+        profile.machines.empty() ||
+        std::any_of(profile.machines.begin(), profile.machines.end(), [&](const auto& machines) {
+          return machines.count > 0 &&
+                 std::find(machines.roles.begin(), machines.roles.end(), role.name) != machines.roles.end();
+        });
     if (role.count > 0 && !held) return Error(ErrorCode::kInvalid, "role " + role.name + " has no machines");
   }
   for (const auto& program : profile.programs)
     for (const auto& source : program.sources)
       if (source.kind != topologies::Source::Kind::kInline)
         MVM_TRY(check_blob(blobs, source.digest, "the source of role " + program.role));
-  for (const auto& stage : profile.stage_in) MVM_TRY(check_blob(blobs, stage.digest, "staged file " + stage.name));
+  for (const auto& stage : profile.stage_in)
+    MVM_TRY(check_blob(blobs, stage.digest, "staged file " + stage.name));
   return ok();
 }
 

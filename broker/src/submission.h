@@ -22,7 +22,7 @@ struct ReadSubmission {
 [[nodiscard]] ReadSubmission read_submission(const soap::SubmitRequest& request);
 
 /// Bounds, and that it can run as a job: programs, digests in the store, machines for every role.
-[[nodiscard]] Status check_job(const topologies::Profile& profile, const BrokerLimits& limits, const BlobStore& blobs,
-                               bool in_lab);
+[[nodiscard]] Status check_job(const topologies::Profile& profile, const BrokerLimits& limits,
+                               const BlobStore& blobs, bool in_lab);
 
 }  // namespace mvm::broker

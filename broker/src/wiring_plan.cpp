@@ -48,7 +48,8 @@ class Layouter {
 };
 
 std::uint32_t Layouter::domain(const std::string& name, const std::string& host, const std::string& node) {
-  const auto [found, fresh] = domain_by_name_.try_emplace(name, static_cast<std::uint32_t>(out_.domains.size()));
+  const auto [found, fresh] =
+      domain_by_name_.try_emplace(name, static_cast<std::uint32_t>(out_.domains.size()));
   if (fresh) {
     out_.domains.push_back({.name = name, .host = host, .node = node});
     host_domain_.push_back(found->second);
@@ -108,13 +109,17 @@ void Layouter::wire(LinkId link, std::span<const End> producers, std::span<const
   // Processes take the first slots, proxies those after them.
   for (const auto& end : producers) {
     const auto queue = tree.feeders[out_.domain_of[end.process]];
-    ends_[end.process].push_back(
-        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = out_.queues[queue].producers++});
+    ends_[end.process].push_back({.process = end.process,
+                                  .slot = end.slot,
+                                  .queue = queue,
+                                  .queue_slot = out_.queues[queue].producers++});
   }
   for (const auto& end : consumers) {
     const auto queue = tree.drains[out_.domain_of[end.process]];
-    ends_[end.process].push_back(
-        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = out_.queues[queue].consumers++});
+    ends_[end.process].push_back({.process = end.process,
+                                  .slot = end.slot,
+                                  .queue = queue,
+                                  .queue_slot = out_.queues[queue].consumers++});
   }
   for (const auto& [domain, queue] : tree.feeders)
     if (domain != tree.home) carry(queue, tree.feeders[parent(domain, tree.home)]);
@@ -188,7 +193,8 @@ json ports_of(const Graph& graph, const WiringLayout& layout, ProcessId process)
       for (; next < ends.size() && ends[next].slot == slot; ++next) {
         const auto& queue = layout.queues[ends[next].queue];
         if (port.direction == topologies::Direction::kOut) deliver = graph.link(queue.link).spec->deliver;
-        joined.push_back({{"queue", queue_id(ends[next].queue)}, {"link", queue.link}, {"slot", ends[next].queue_slot}});
+        joined.push_back(
+            {{"queue", queue_id(ends[next].queue)}, {"link", queue.link}, {"slot", ends[next].queue_slot}});
       }
       ports.push_back({{"name", port.name},
                        {"index", index},
@@ -200,8 +206,8 @@ json ports_of(const Graph& graph, const WiringLayout& layout, ProcessId process)
   return ports;
 }
 
-json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& layout, const WiringContext& context,
-                   const json& parameters, ProcessId process) {
+json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& layout,
+                   const WiringContext& context, const json& parameters, ProcessId process) {
   const auto& role = graph.roles()[graph.role_of(process)];
   json entry = {{"proc", process_id(context.attempt, graph, process)},
                 {"role", role.name},
@@ -210,7 +216,8 @@ json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& lay
                 {"job", context.job},
                 {"parameters", parameters},
                 {"ports", ports_of(graph, layout, process)}};
-  if (layout.domains[layout.domain_of[process]].node.empty()) entry["node"] = plan.nodes[plan.node_of[process]].node;
+  if (layout.domains[layout.domain_of[process]].node.empty())
+    entry["node"] = plan.nodes[plan.node_of[process]].node;
   return entry;
 }
 
@@ -259,7 +266,8 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
   json parameters = json::object();
   for (const auto& param : context.params) parameters[param.name] = param.value;
   for (ProcessId p = 0; p < graph.process_count(); ++p)
-    steps[layout.domain_of[p]].processes.push_back(process_entry(graph, plan, layout, context, parameters, p));
+    steps[layout.domain_of[p]].processes.push_back(
+        process_entry(graph, plan, layout, context, parameters, p));
   for (std::size_t c = 0; c < layout.carries.size(); ++c) {
     const auto& carry = layout.carries[c];
     const auto from = layout.queues[carry.from_queue].domain;

@@ -30,8 +30,8 @@ struct TokenFile {
 };
 
 /// Reads the token: the file asked for, else $XDG_CONFIG_HOME/mvm/token, /run/mvm/token,
-/// /var/lib/mvm/token, /var/lib/mvm/state/token. kRefused where others can read the file; kNotFound where the file asked for is
-/// missing.
+/// /var/lib/mvm/token, /var/lib/mvm/state/token. kRefused where others can read the file; kNotFound where the
+/// file asked for is missing.
 [[nodiscard]] Result<TokenFile> find_token(const Context& context, const std::string& asked);
 
 class Session {

@@ -24,7 +24,8 @@ TEST_F(FileTest, WritesAreReplacedWholeAndKeepTheirMode) {
   struct stat info {};
   ASSERT_EQ(::stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777U, 0600U);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1) << "a temporary file was left";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1)
+      << "a temporary file was left";
 }
 
 TEST_F(FileTest, ReadStopsAtTheLimit) {

@@ -8,7 +8,8 @@ namespace {
 using nlohmann::json;
 
 TEST(JsonTest, WrongTypesAreAsIfMissing) {
-  const json object{{"text", "x"}, {"number", 5}, {"negative", -5}, {"real", 1.5}, {"flag", true}, {"list", {1, 2}}};
+  const json object{{"text", "x"}, {"number", 5},  {"negative", -5},
+                    {"real", 1.5}, {"flag", true}, {"list", {1, 2}}};
   EXPECT_EQ(text_or(object, "text"), "x");
   EXPECT_EQ(text_or(object, "number", "other"), "other");
   EXPECT_EQ(number_or(object, "number"), 5U);
@@ -24,7 +25,8 @@ TEST(JsonTest, WrongTypesAreAsIfMissing) {
 }
 
 TEST(JsonTest, WhatMustBeThereIsCheckedForTypeAndSize) {
-  const json object{{"text", "four"}, {"nul", std::string("a\0b", 3)}, {"empty", ""}, {"number", 5}, {"negative", -1}};
+  const json object{
+      {"text", "four"}, {"nul", std::string("a\0b", 3)}, {"empty", ""}, {"number", 5}, {"negative", -1}};
   EXPECT_EQ(*need_text(object, "text", 4), "four");
   EXPECT_FALSE(need_text(object, "text", 3));
   EXPECT_FALSE(need_text(object, "nul"));
@@ -37,7 +39,8 @@ TEST(JsonTest, WhatMustBeThereIsCheckedForTypeAndSize) {
 }
 
 TEST(JsonTest, ListsAndMapsOfTexts) {
-  const json object{{"list", {"a", "b"}}, {"mixed", {"a", 1}}, {"map", {{"k", "v"}}}, {"numbers", {{"k", 1}}}};
+  const json object{
+      {"list", {"a", "b"}}, {"mixed", {"a", 1}}, {"map", {{"k", "v"}}}, {"numbers", {{"k", 1}}}};
   EXPECT_THAT(*texts_of(object, "list", 2), testing::ElementsAre("a", "b"));
   EXPECT_FALSE(texts_of(object, "list", 1));
   EXPECT_FALSE(texts_of(object, "mixed", 9));

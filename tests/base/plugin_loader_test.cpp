@@ -20,7 +20,8 @@ class PluginLoaderTest : public testing::Test {
   void SetUp() override {
     folder_ = *make_temporary_folder("/tmp", "mvm-plugins-");
     ASSERT_TRUE(make_folders(folder_ / "plugins/sub"));
-    for (const char* name : {"good", "other_kind", "other_version", "other_compiler", "no_descriptor", "refuses"})
+    for (const char* name :
+         {"good", "other_kind", "other_version", "other_compiler", "no_descriptor", "refuses"})
       fs::copy_file(fs::path(MVM_BINARY_DIR "/tests/plugins") / (std::string(name) + ".so"),
                     folder_ / "plugins" / (std::string(name) + ".so"));
     fs::copy_file(folder_ / "plugins/good.so", folder_ / "plugins/sub/good.so");
@@ -100,8 +101,9 @@ TEST_F(PluginLoaderTest, AFileThatOthersMayWriteIsRefused) {
 
 TEST_F(PluginLoaderTest, ListsWhatIsThere) {
   fs::create_symlink(folder_ / "outside.so", folder_ / "plugins/link.so");
-  EXPECT_THAT(loader().available(), testing::ElementsAre("good", "no_descriptor", "other_compiler", "other_kind",
-                                                         "other_version", "refuses", "sub/good"));
+  EXPECT_THAT(loader().available(),
+              testing::ElementsAre("good", "no_descriptor", "other_compiler", "other_kind", "other_version",
+                                   "refuses", "sub/good"));
 }
 
 }  // namespace

@@ -84,7 +84,10 @@ TEST(JobMachine, AnAttemptEndsByTeardownOnly) {
 TEST(JobMachine, RandomLivesNeverHaveTwoAttemptsAliveAndEnd) {
   std::mt19937 random(7);
   for (int life = 0; life < 20'000; ++life) {
-    JobCore core{.state = JobState::kSubmitted, .outcome = Outcome::kNone, .attempt = 1, .retries_left = static_cast<std::uint32_t>(random() % 4)};
+    JobCore core{.state = JobState::kSubmitted,
+                 .outcome = Outcome::kNone,
+                 .attempt = 1,
+                 .retries_left = static_cast<std::uint32_t>(random() % 4)};
     const auto first_retries = core.retries_left;
     std::uint32_t alive = 0;  // attempt that may exist; 0: none
     for (int i = 0; i < 200 && !is_terminal(core.state); ++i) {
@@ -106,8 +109,9 @@ TEST(JobMachine, RandomLivesNeverHaveTwoAttemptsAliveAndEnd) {
 TEST(JobMachine, ThePlainWay) {
   JobCore core{.state = JobState::kSubmitted, .outcome = Outcome::kNone, .attempt = 1, .retries_left = 0};
   std::vector<std::string> way;
-  for (const auto event : {JobEvent::kPlanned, JobEvent::kEffectsDone, JobEvent::kEffectsDone, JobEvent::kEffectsDone,
-                           JobEvent::kEffectsDone, JobEvent::kEndedWell, JobEvent::kEffectsDone}) {
+  for (const auto event :
+       {JobEvent::kPlanned, JobEvent::kEffectsDone, JobEvent::kEffectsDone, JobEvent::kEffectsDone,
+        JobEvent::kEffectsDone, JobEvent::kEndedWell, JobEvent::kEffectsDone}) {
     const auto answer = step(core, event);
     ASSERT_TRUE(answer.changed);
     core = answer.next;
@@ -115,8 +119,9 @@ TEST(JobMachine, ThePlainWay) {
     for (const auto effect : answer.effects) text += " " + std::string(to_string(effect));
     way.push_back(text);
   }
-  EXPECT_THAT(way, ElementsAre("PLANNED ensure-lab", "BUILDING boot-builders build", "BOOTING boot-nodes deliver",
-                               "WIRING wire", "RUNNING start", "COLLECTING collect teardown", "DONE"));
+  EXPECT_THAT(way,
+              ElementsAre("PLANNED ensure-lab", "BUILDING boot-builders build", "BOOTING boot-nodes deliver",
+                          "WIRING wire", "RUNNING start", "COLLECTING collect teardown", "DONE"));
 }
 
 TEST(JobMachine, FaultsAreRetriedUntilTheLimitTheJobsOwnAreNot) {
@@ -128,7 +133,8 @@ TEST(JobMachine, FaultsAreRetriedUntilTheLimitTheJobsOwnAreNot) {
   answer = step(step(core, JobEvent::kFault).next, JobEvent::kEffectsDone);
   EXPECT_EQ(answer.next.state, JobState::kFailed);
   core = {JobState::kRunning, Outcome::kNone, 1, 5};
-  EXPECT_EQ(step(step(core, JobEvent::kEndedBadly).next, JobEvent::kEffectsDone).next.state, JobState::kFailed);
+  EXPECT_EQ(step(step(core, JobEvent::kEndedBadly).next, JobEvent::kEffectsDone).next.state,
+            JobState::kFailed);
 }
 
 TEST(JobMachine, NamesAreUniqueAndReadBack) {
@@ -151,7 +157,8 @@ TEST(CrashPoints, EveryEffectAndTransitionHasItsOwn) {
       EXPECT_THAT(points, Contains(std::string(row.name) + phase));
   for (const auto& row : transition_table())
     for (const auto* phase : {":uncommitted", ":committed"})
-      EXPECT_THAT(points, Contains(std::string(to_string(row.from)) + ">" + std::string(to_string(row.to)) + phase));
+      EXPECT_THAT(points,
+                  Contains(std::string(to_string(row.from)) + ">" + std::string(to_string(row.to)) + phase));
 }
 
 TEST(CrashPoints, DiesAtTheNthPassOfItsOwnPlaceOnly) {

@@ -28,7 +28,8 @@ class LabsTest : public ::testing::Test {
  protected:
   void TearDown() override { EXPECT_THAT(world.state.violations, IsEmpty()); }
   std::string create(const std::string& request = {}) {
-    auto id = world.labs().create_lab(world.user, {.profile = kLab, .settings = {}, .lab = {}, .request = request, .file = "lab.xml"});
+    auto id = world.labs().create_lab(
+        world.user, {.profile = kLab, .settings = {}, .lab = {}, .request = request, .file = "lab.xml"});
     EXPECT_TRUE(id) << id.error().describe();
     world.pump();
     return id ? *id : std::string();
@@ -107,8 +108,12 @@ TEST_F(LabsTest, DestroyingALabEndsItsJobs) {
   world.advance(std::chrono::seconds(3));
   EXPECT_EQ(world.state_of(running), "CANCELLED");
   EXPECT_THAT(world.leftovers(), IsEmpty());
-  EXPECT_EQ(world.jobs().submit(world.user, {.profile = kGuest, .settings = {}, .lab = lab, .request = {}, .file = "x"}).error().code(),
-            ErrorCode::kNotFound);
+  EXPECT_EQ(
+      world.jobs()
+          .submit(world.user, {.profile = kGuest, .settings = {}, .lab = lab, .request = {}, .file = "x"})
+          .error()
+          .code(),
+      ErrorCode::kNotFound);
 }
 
 TEST_F(LabsTest, ALostNodeComesBackAndItsJobIsTriedAgain) {
@@ -134,7 +139,8 @@ TEST_F(LabsTest, ALabKilledHalfWayComesUpOrGoes) {
     fresh.host().on_call = [&](const std::string& call) {
       if (call == moment) throw Died{};
     };
-    const auto lab = *fresh.labs().create_lab(fresh.user, {.profile = kLab, .settings = {}, .lab = {}, .request = {}, .file = "l"});
+    const auto lab = *fresh.labs().create_lab(
+        fresh.user, {.profile = kLab, .settings = {}, .lab = {}, .request = {}, .file = "l"});
     bool died = fresh.pump();
     if (!died) {
       ASSERT_TRUE(fresh.labs().destroy_lab(fresh.user, lab));
@@ -155,8 +161,10 @@ TEST_F(LabsTest, ALabKilledHalfWayComesUpOrGoes) {
 TEST_F(LabsTest, WhatDoesNotFitIsSaidAtOnce) {
   world.start();
   world.pump();
-  const std::string huge = R"(<lab xmlns="urn:mvm:lab:1" name="huge"><machines name="n" driver="lxc" count="500"/></lab>)";
-  const auto refused = world.labs().create_lab(world.user, {.profile = huge, .settings = {}, .lab = {}, .request = {}, .file = "h"});
+  const std::string huge =
+      R"(<lab xmlns="urn:mvm:lab:1" name="huge"><machines name="n" driver="lxc" count="500"/></lab>)";
+  const auto refused = world.labs().create_lab(
+      world.user, {.profile = huge, .settings = {}, .lab = {}, .request = {}, .file = "h"});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), ErrorCode::kNoPlacement);
   EXPECT_THAT(refused.error().message(), HasSubstr("host alpha"));
@@ -168,7 +176,8 @@ TEST_F(LabsTest, ExecRunsInANode) {
   world.pump();
   const auto lab = create();
   world.host().exit_code = 4;
-  const auto id = world.labs().exec(world.user, {.lab = lab, .node = "node-1", .argv = {"/bin/hostname"}, .input = "in"});
+  const auto id =
+      world.labs().exec(world.user, {.lab = lab, .node = "node-1", .argv = {"/bin/hostname"}, .input = "in"});
   ASSERT_TRUE(id) << id.error().describe();
   world.pump();
   const auto page = *world.labs().exec_output(world.user, *id, 0, {});
@@ -181,9 +190,15 @@ TEST_F(LabsTest, ExecRunsInANode) {
   EXPECT_EQ(world.labs().exec_output(world.user, *id, 0, {})->code, 4) << "it outlives a restart";
   const soap::Caller other{.user = "bob", .role = "user", .lab = {}};
   EXPECT_EQ(world.labs().exec_output(other, *id, 0, {}).error().code(), ErrorCode::kRefused);
-  EXPECT_EQ(world.labs().exec(other, {.lab = lab, .node = "node-1", .argv = {"x"}, .input = {}}).error().code(), ErrorCode::kRefused);
-  EXPECT_EQ(world.labs().exec(world.user, {.lab = lab, .node = "none", .argv = {"x"}, .input = {}}).error().code(), ErrorCode::kNotFound);
-  EXPECT_EQ(world.labs().exec(world.user, {.lab = lab, .node = "node-1", .argv = {}, .input = {}}).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(
+      world.labs().exec(other, {.lab = lab, .node = "node-1", .argv = {"x"}, .input = {}}).error().code(),
+      ErrorCode::kRefused);
+  EXPECT_EQ(
+      world.labs().exec(world.user, {.lab = lab, .node = "none", .argv = {"x"}, .input = {}}).error().code(),
+      ErrorCode::kNotFound);
+  EXPECT_EQ(
+      world.labs().exec(world.user, {.lab = lab, .node = "node-1", .argv = {}, .input = {}}).error().code(),
+      ErrorCode::kInvalid);
   EXPECT_EQ(*world.labs().console(world.user, lab, "node-0", 8, {}), "login:");
 }
 
@@ -198,12 +213,20 @@ TEST_F(LabsTest, ALabsTokenReachesItsLabOnly) {
   EXPECT_THAT(*world.labs().vms(token, mine), SizeIs(3));
   EXPECT_EQ(world.labs().vms(token, other).error().code(), ErrorCode::kRefused);
   EXPECT_EQ(world.labs().destroy_lab(token, other).error().code(), ErrorCode::kRefused);
-  EXPECT_EQ(world.labs().create_lab(token, {.profile = kLab, .settings = {}, .lab = {}, .request = {}, .file = "x"}).error().code(), ErrorCode::kRefused);
-  const auto job = world.jobs().submit(token, {.profile = kGuest, .settings = {}, .lab = {}, .request = {}, .file = "x"});
+  EXPECT_EQ(world.labs()
+                .create_lab(token, {.profile = kLab, .settings = {}, .lab = {}, .request = {}, .file = "x"})
+                .error()
+                .code(),
+            ErrorCode::kRefused);
+  const auto job =
+      world.jobs().submit(token, {.profile = kGuest, .settings = {}, .lab = {}, .request = {}, .file = "x"});
   ASSERT_TRUE(job) << job.error().describe();
   world.pump();
   EXPECT_EQ(world.jobs().job(token, *job)->job.lab, mine);
-  EXPECT_EQ(world.jobs().submit(token, {.profile = kGuest, .settings = {}, .lab = other, .request = {}, .file = "x"}).error().code(),
+  EXPECT_EQ(world.jobs()
+                .submit(token, {.profile = kGuest, .settings = {}, .lab = other, .request = {}, .file = "x"})
+                .error()
+                .code(),
             ErrorCode::kRefused);
 }
 

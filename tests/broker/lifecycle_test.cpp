@@ -20,9 +20,7 @@ std::vector<std::string> states(const soap::JobDetail& detail) {
 
 class Lifecycle : public ::testing::Test {
  protected:
-  void TearDown() override {
-    EXPECT_THAT(world.state.violations, IsEmpty());
-  }
+  void TearDown() override { EXPECT_THAT(world.state.violations, IsEmpty()); }
   World world;
 };
 
@@ -154,7 +152,8 @@ TEST_F(Lifecycle, AProcessThatFailsFailsTheJobOnce) {
 TEST_F(Lifecycle, AMissingResultFailsAnOptionalOneDoesNot) {
   world.start();
   const auto missing = world.submit(ring_job(4, 2, R"(<stage out="missing.txt" from="cell[1]"/>)"));
-  const auto optional = world.submit(ring_job(4, 2, R"(<stage out="missing.txt" from="cell[1]" optional="true"/>)"));
+  const auto optional =
+      world.submit(ring_job(4, 2, R"(<stage out="missing.txt" from="cell[1]" optional="true"/>)"));
   world.pump();
   EXPECT_EQ(world.state_of(missing), "FAILED");
   EXPECT_THAT(world.job(missing).why, Contains(HasSubstr("missing.txt")));

@@ -35,7 +35,8 @@ topologies::Profile cells(int n, const std::string& machines) {
 }
 
 std::string machines(int count, const std::string& more = {}) {
-  return "<machines name=\"m\" role=\"cell\" driver=\"lxc\" count=\"" + std::to_string(count) + "\" memory=\"256MiB\" " + more + "/>";
+  return "<machines name=\"m\" role=\"cell\" driver=\"lxc\" count=\"" + std::to_string(count) +
+         "\" memory=\"256MiB\" " + more + "/>";
 }
 
 Snapshot on(std::vector<HostSnapshot> hosts) {
@@ -54,14 +55,17 @@ TEST(Planner, ProcessesFillMachinesInBlocks) {
 }
 
 TEST(Planner, RolesOfTheSameMachinesAreLaidTogether) {
-  const auto profile = lab_of("<role name=\"a\"/><role name=\"b\" count=\"4\"/><role name=\"c\"/>",
-                              "<machines name=\"m\" role=\"a b c\" driver=\"lxc\" count=\"3\"/>", {"a", "b", "c"});
+  const auto profile =
+      lab_of("<role name=\"a\"/><role name=\"b\" count=\"4\"/><role name=\"c\"/>",
+             "<machines name=\"m\" role=\"a b c\" driver=\"lxc\" count=\"3\"/>", {"a", "b", "c"});
   EXPECT_THAT(plan(on({host("a")}), profile).plan->node_of, ElementsAre(0, 0, 1, 1, 2, 2));
 }
 
 TEST(Planner, ARoleMaySpanSeveralSetsOfMachines) {
-  const auto profile = cells(8, "<machines name=\"c\" role=\"cell\" driver=\"lxc\" count=\"3\"/>"
-                                "<machines name=\"v\" role=\"cell\" driver=\"qemu\" image=\"qemu-debian\" count=\"1\"/>");
+  const auto profile =
+      cells(8,
+            "<machines name=\"c\" role=\"cell\" driver=\"lxc\" count=\"3\"/>"
+            "<machines name=\"v\" role=\"cell\" driver=\"qemu\" image=\"qemu-debian\" count=\"1\"/>");
   const auto outcome = plan(on({host("a")}), profile);
   ASSERT_TRUE(outcome.plan) << outcome.reasons.front();
   EXPECT_THAT(outcome.plan->node_of, ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
@@ -90,7 +94,8 @@ TEST(Planner, EveryHostSaysWhyNot) {
   EXPECT_THAT(outcome.reasons,
               ElementsAre(HasSubstr("host b, machines m: driver lxc does not work: no cgroups"),
                           HasSubstr("host c, machines m: image host is aarch64, x86_64 asked"),
-                          HasSubstr("host d, machines m: has no image host"), HasSubstr("host e, machines m: does not answer"),
+                          HasSubstr("host d, machines m: has no image host"),
+                          HasSubstr("host e, machines m: does not answer"),
                           HasSubstr("host f, machines m: 0 MiB of 8192 MiB memory free, 256 MiB asked"),
                           HasSubstr("host g, machines m: has no driver lxc"),
                           HasSubstr("host h, machines m: 2 of 32 vcpus free, 3 asked")));
@@ -139,9 +144,18 @@ TEST(Planner, ALabsNodesAreTakenAsTheyAre) {
   Snapshot snapshot;
   snapshot.in_lab = true;
   for (int i = 0; i < 3; ++i)
-    snapshot.nodes.push_back({.node = "m-" + std::to_string(i), .host = "a", .driver = "lxc", .image = "host",
-                              .image_digest = {}, .architecture = "x86_64", .address = "10.0.0.2", .toolchain = {},
-                              .vcpus = 1, .memory = 1, .machines = "m", .up = true});
+    snapshot.nodes.push_back({.node = "m-" + std::to_string(i),
+                              .host = "a",
+                              .driver = "lxc",
+                              .image = "host",
+                              .image_digest = {},
+                              .architecture = "x86_64",
+                              .address = "10.0.0.2",
+                              .toolchain = {},
+                              .vcpus = 1,
+                              .memory = 1,
+                              .machines = "m",
+                              .up = true});
   const auto any = lab_of("<role name=\"cell\" count=\"6\"/>", "", {"cell"});
   auto outcome = plan(snapshot, any);
   ASSERT_TRUE(outcome.plan) << outcome.reasons.front();
@@ -165,7 +179,8 @@ TEST(Planner, TenThousandNodesInLessThanASecond) {
   EXPECT_THAT(outcome.plan->nodes, SizeIs(10'000));
   // The promise is a second; a busy machine gets ten times that before the test calls it broken.
   EXPECT_LT(took, std::chrono::seconds(10));
-  RecordProperty("milliseconds", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
+  RecordProperty("milliseconds",
+                 static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()));
 }
 
 }  // namespace

@@ -20,8 +20,9 @@ inline topologies::Profile lab_of(const std::string& topology, const std::string
                                   const std::vector<std::string>& roles) {
   std::string programs;
   for (const auto& role : roles) programs += "<program role=\"" + role + "\"><run>/bin/true</run></program>";
-  return read("<lab xmlns=\"urn:mvm:lab:1\" name=\"t\"><topology xmlns=\"urn:mvm:topology:1\" name=\"t\">" + topology +
-              "</topology>" + machines + "<job xmlns=\"urn:mvm:job:1\" name=\"t\">" + programs + "</job></lab>");
+  return read("<lab xmlns=\"urn:mvm:lab:1\" name=\"t\"><topology xmlns=\"urn:mvm:topology:1\" name=\"t\">" +
+              topology + "</topology>" + machines + "<job xmlns=\"urn:mvm:job:1\" name=\"t\">" + programs +
+              "</job></lab>");
 }
 
 }  // namespace mvm::broker

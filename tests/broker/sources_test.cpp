@@ -17,7 +17,9 @@ using topologies::Source;
 
 class Sources : public ::testing::Test {
  protected:
-  Sources() : folder_(*make_temporary_folder("/dev/shm", "broker-sources-")), blobs_(*BlobStore::open(folder_ / "blobs")) {}
+  Sources()
+      : folder_(*make_temporary_folder("/dev/shm", "broker-sources-")),
+        blobs_(*BlobStore::open(folder_ / "blobs")) {}
   ~Sources() override { fs::remove_all(folder_); }
 
   static Source text(const std::string& name, const std::string& content) {
@@ -66,8 +68,9 @@ TEST_F(Sources, AnArchiveAloneIsItself) {
 }
 
 TEST_F(Sources, LaterOnesLieOverEarlierOnes) {
-  const auto digest = tree({archive({{"a", "1"}, {"sub/b", "1"}, {"c/d", "1"}}), text("a", "2"),
-                            archive({{"sub/b", "3"}, {"sub/e", "3"}, {"c", "now a file"}}), text("new/f", "4")});
+  const auto digest =
+      tree({archive({{"a", "1"}, {"sub/b", "1"}, {"c/d", "1"}}), text("a", "2"),
+            archive({{"sub/b", "3"}, {"sub/e", "3"}, {"c", "now a file"}}), text("new/f", "4")});
   ASSERT_TRUE(digest) << digest.error().describe();
   const auto out = unpack(*digest);
   EXPECT_EQ(content(out / "a"), "2");
@@ -87,7 +90,8 @@ TEST_F(Sources, TheSameSourcesGiveTheSameDigest) {
 
 TEST_F(Sources, NothingIsWrittenThroughALink) {
   // The first archive's link names the folder beside it; a later file of the same name replaces the link.
-  const auto digest = tree({archive({{"real/keep", "1"}}, "alias", "real"), archive({{"alias/keep", "2"}}), text("alias/x", "3")});
+  const auto digest = tree(
+      {archive({{"real/keep", "1"}}, "alias", "real"), archive({{"alias/keep", "2"}}), text("alias/x", "3")});
   ASSERT_TRUE(digest) << digest.error().describe();
   const auto out = unpack(*digest);
   EXPECT_EQ(content(out / "real/keep"), "1");

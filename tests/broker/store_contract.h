@@ -1,6 +1,6 @@
 #pragma once
-// What every provider of the store must do. A provider's test instantiates it with a factory that can reopen the
-// same store.
+// What every provider of the store must do. A provider's test instantiates it with a factory that can reopen
+// the same store.
 
 #include <gtest/gtest.h>
 
@@ -77,8 +77,9 @@ TEST_P(StoreContract, ABrokenExpectationChangesNothing) {
 TEST_P(StoreContract, RefusesWhatBreaksALimit) {
   Batch large;
   for (std::size_t i = 0; i <= kMaxBatch; ++i) large.push_back(put("k" + std::to_string(i), ""));
-  for (const Batch& batch : {Batch{}, large, Batch{put("", "x")}, Batch{put(std::string(kMaxKey + 1, 'k'), "x")},
-                             Batch{put("a", std::string(kMaxValue + 1, 'v'))}, Batch{put("a", "1"), erase("a")}}) {
+  for (const Batch& batch :
+       {Batch{}, large, Batch{put("", "x")}, Batch{put(std::string(kMaxKey + 1, 'k'), "x")},
+        Batch{put("a", std::string(kMaxValue + 1, 'v'))}, Batch{put("a", "1"), erase("a")}}) {
     const auto result = store().commit(batch);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code(), ErrorCode::kInvalid);
@@ -106,7 +107,8 @@ TEST_P(StoreContract, ListsByPrefixInByteOrderPageByPage) {
 }
 
 TEST_P(StoreContract, SeveralBatchesStandAlone) {
-  const auto results = store().commit_all({{put("a", "1", 0)}, {put("b", "1"), put("a", "2", 0)}, {put("c", "1")}});
+  const auto results =
+      store().commit_all({{put("a", "1", 0)}, {put("b", "1"), put("a", "2", 0)}, {put("c", "1")}});
   ASSERT_EQ(results.size(), 3U);
   EXPECT_TRUE(results[0]);
   EXPECT_EQ(results[1].error().code(), ErrorCode::kConflict);

@@ -31,21 +31,28 @@ Plan place(const std::vector<std::string>& nodes, std::vector<std::uint32_t> nod
 }
 
 Graph graph_of(const std::string& topology, const std::vector<std::string>& roles) {
-  return lab_of(topology, "<machines name=\"m\" role=\"" + roles.front() + "\" driver=\"lxc\"/>" +
-                              [&] {
-                                std::string more;
-                                for (std::size_t i = 1; i < roles.size(); ++i)
-                                  more += "<machines name=\"m" + std::to_string(i) + "\" role=\"" + roles[i] + "\" driver=\"lxc\"/>";
-                                return more;
-                              }(),
-                roles)
+  return lab_of(
+             topology,
+             "<machines name=\"m\" role=\"" + roles.front() + "\" driver=\"lxc\"/>" +
+                 [&] {
+                   std::string more;
+                   for (std::size_t i = 1; i < roles.size(); ++i)
+                     more += "<machines name=\"m" + std::to_string(i) + "\" role=\"" + roles[i] +
+                             "\" driver=\"lxc\"/>";
+                   return more;
+                 }(),
+             roles)
       .graph;
 }
 
 Graph flow(int sources, int sinks, const std::string& deliver) {
-  return graph_of("<role name=\"s\" count=\"" + std::to_string(sources) + "\"><port name=\"out\" direction=\"out\"/></role>"
-                  "<role name=\"t\" count=\"" + std::to_string(sinks) + "\"><port name=\"in\" direction=\"in\"/></role>"
-                  "<link from=\"s[*].out\" to=\"t[*].in\" deliver=\"" + deliver + "\"/>",
+  return graph_of("<role name=\"s\" count=\"" + std::to_string(sources) +
+                      "\"><port name=\"out\" direction=\"out\"/></role>"
+                      "<role name=\"t\" count=\"" +
+                      std::to_string(sinks) +
+                      "\"><port name=\"in\" direction=\"in\"/></role>"
+                      "<link from=\"s[*].out\" to=\"t[*].in\" deliver=\"" +
+                      deliver + "\"/>",
                   {"s", "t"});
 }
 
@@ -56,7 +63,8 @@ void check(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
   for (const auto& end : layout.ends) {
     const auto out = graph.port_at({end.process, end.slot}).direction == topologies::Direction::kOut;
     ++holders[{end.queue, out ? 'p' : 'c', end.queue_slot}];
-    EXPECT_EQ(layout.queues[end.queue].domain, layout.domain_of[end.process]) << "a process reaches its own domain only";
+    EXPECT_EQ(layout.queues[end.queue].domain, layout.domain_of[end.process])
+        << "a process reaches its own domain only";
   }
   for (const auto& carry : layout.carries) {
     ++holders[{carry.from_queue, 'c', carry.from_slot}];
@@ -172,8 +180,10 @@ TEST(Wiring, ProducersEverywhereShareOneHome) {
   const auto plan = place({"c0@a", "c1@b", "v2@b", "v3@a"}, {0, 1, 2, 2, 3, 0, 0, 1});
   const auto layout = *lay_out(graph, plan);
   check(graph, plan, layout);
-  const auto home = std::find_if(layout.ends.begin(), layout.ends.end(), [](const auto& end) { return end.process == 6; });
-  EXPECT_EQ(layout.domains[layout.queues[home->queue].domain].name, "host:a") << "where its first consumer is";
+  const auto home =
+      std::find_if(layout.ends.begin(), layout.ends.end(), [](const auto& end) { return end.process == 6; });
+  EXPECT_EQ(layout.domains[layout.queues[home->queue].domain].name, "host:a")
+      << "where its first consumer is";
 }
 
 TEST(Wiring, AnyGraphOnAnyPlan) {
@@ -185,7 +195,8 @@ TEST(Wiring, AnyGraphOnAnyPlan) {
     const auto graph = flow(sources, sinks, rules[random() % 3]);
     const std::vector<std::string> nodes = {"c0@a", "v1@a", "c2@b", "v3@b", "v4@c", "c5@a", "v6@a"};
     std::vector<std::uint32_t> node_of;
-    for (int p = 0; p < sources + sinks; ++p) node_of.push_back(static_cast<std::uint32_t>(random() % nodes.size()));
+    for (int p = 0; p < sources + sinks; ++p)
+      node_of.push_back(static_cast<std::uint32_t>(random() % nodes.size()));
     const auto plan = place(nodes, node_of);
     const auto layout = lay_out(graph, plan);
     ASSERT_TRUE(layout);
@@ -195,8 +206,9 @@ TEST(Wiring, AnyGraphOnAnyPlan) {
 }
 
 TEST(Wiring, PatternsOfManyLinks) {
-  for (const auto* text : {R"(<topology ref="butterfly"><set param="n" value="16"/></topology>)",
-                           R"(<topology ref="torus"/>)", R"(<topology ref="all-to-all"/>)", R"(<topology ref="tree"/>)"}) {
+  for (const auto* text :
+       {R"(<topology ref="butterfly"><set param="n" value="16"/></topology>)", R"(<topology ref="torus"/>)",
+        R"(<topology ref="all-to-all"/>)", R"(<topology ref="tree"/>)"}) {
     const auto profile = read(std::string("<lab xmlns=\"urn:mvm:lab:1\" name=\"t\">") + text + "</lab>");
     std::vector<std::uint32_t> node_of;
     for (ProcessId p = 0; p < profile.graph.process_count(); ++p) node_of.push_back(p % 4);
@@ -220,14 +232,15 @@ TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
   const auto plan = place({"v0@a", "c1@a", "c2@b"}, {0, 1, 2});
   const auto layout = *lay_out(graph, plan);
   check(graph, plan, layout);
-  WiringContext context{.job = "7",
-                        .attempt = "7.2",
-                        .secret = "s3cret",
-                        .generation = 1,
-                        .link_base = 1000,
-                        .hosts = {{"a", {.bridge = "10.1.1.1", .proxy_address = "192.0.2.1", .proxy_port = 4001}},
-                                  {"b", {.bridge = "10.1.2.1", .proxy_address = "192.0.2.2", .proxy_port = 4002}}},
-                        .params = {{.name = "n", .type = topologies::ParamType::kInteger, .value = "3", .integer = 3}}};
+  WiringContext context{
+      .job = "7",
+      .attempt = "7.2",
+      .secret = "s3cret",
+      .generation = 1,
+      .link_base = 1000,
+      .hosts = {{"a", {.bridge = "10.1.1.1", .proxy_address = "192.0.2.1", .proxy_port = 4001}},
+                {"b", {.bridge = "10.1.2.1", .proxy_address = "192.0.2.2", .proxy_port = 4002}}},
+      .params = {{.name = "n", .type = topologies::ParamType::kInteger, .value = "3", .integer = 3}}};
   const auto steps = make_steps(graph, plan, layout, context);
   std::map<std::string, nlohmann::json> by_domain;
   for (const auto& step : steps) by_domain[step.wiring.steps["domain"]] = step.wiring.steps;
@@ -258,7 +271,8 @@ TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
   std::set<std::uint64_t> in;
   std::set<std::uint64_t> out;
   for (const auto* some : {&guest, &a, &b})
-    for (const auto& half : (*some)["proxies"]) (half["flow"] == "in" ? in : out).insert(half["link"].get<std::uint64_t>());
+    for (const auto& half : (*some)["proxies"])
+      (half["flow"] == "in" ? in : out).insert(half["link"].get<std::uint64_t>());
   EXPECT_EQ(in, out);
   EXPECT_EQ(in.size(), 2U);
   // Processes know themselves; in a host's domain also their node.

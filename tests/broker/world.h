@@ -1,5 +1,6 @@
 #pragma once
-// A broker on fake hosts, stepped by hand, that can be killed at a crash point and started again over the same store.
+// A broker on fake hosts, stepped by hand, that can be killed at a crash point and started again over the
+// same store.
 
 #include <gmock/gmock.h>
 
@@ -89,7 +90,8 @@ class World {
     return false;
   }
   /// Lets time pass, in steps, and everything happen meanwhile.
-  bool advance(std::chrono::milliseconds by, std::chrono::milliseconds step = std::chrono::milliseconds(1000)) {
+  bool advance(std::chrono::milliseconds by,
+               std::chrono::milliseconds step = std::chrono::milliseconds(1000)) {
     for (auto left = by; left.count() > 0; left -= step) {
       clock.advance(std::min(left, step));
       if (pump()) return true;
@@ -102,8 +104,10 @@ class World {
   soap::StoreApi& blobs_api() { return broker->api().store; }
   soap::SystemApi& system() { return broker->api().system; }
 
-  std::string submit(const std::string& profile, const std::string& request = {}, const std::string& lab = {}) {
-    auto id = jobs().submit(user, {.profile = profile, .settings = {}, .lab = lab, .request = request, .file = "job.xml"});
+  std::string submit(const std::string& profile, const std::string& request = {},
+                     const std::string& lab = {}) {
+    auto id = jobs().submit(
+        user, {.profile = profile, .settings = {}, .lab = lab, .request = request, .file = "job.xml"});
     EXPECT_TRUE(id) << id.error().describe();
     return id ? *id : std::string();
   }
@@ -170,12 +174,13 @@ inline std::string plain_job(int n = 4, int machines = 2, const std::string& mor
   <machines name="node" role="cell" driver="lxc" image="host" count=")" +
          std::to_string(machines) + R"(" vcpus="1" memory="256MiB"/>
   <stage out="result.txt" from="cell[0]"/>
-  )" + more + "\n</job>";
+  )" + more +
+         "\n</job>";
 }
 
 /// A ring of `n` cells on `machines` nodes, compiled from a source in line, with a result of the first cell.
-inline std::string ring_job(int n = 4, int machines = 2, const std::string& more = {}, const std::string& driver = "lxc",
-                            const std::string& image = "host") {
+inline std::string ring_job(int n = 4, int machines = 2, const std::string& more = {},
+                            const std::string& driver = "lxc", const std::string& image = "host") {
   return R"(<job xmlns="urn:mvm:job:1" name="ring">
   <topology ref="ring"><set param="n" value=")" +
          std::to_string(n) + R"("/></topology>
@@ -185,9 +190,11 @@ inline std::string ring_job(int n = 4, int machines = 2, const std::string& more
     <run>./cell</run>
   </program>
   <machines name="node" role="cell" driver=")" +
-         driver + R"(" image=")" + image + R"(" count=")" + std::to_string(machines) + R"(" vcpus="1" memory="256MiB"/>
+         driver + R"(" image=")" + image + R"(" count=")" + std::to_string(machines) +
+         R"(" vcpus="1" memory="256MiB"/>
   <stage out="result.txt" from="cell[0]"/>
-  )" + more + "\n</job>";
+  )" + more +
+         "\n</job>";
 }
 
 }  // namespace mvm::broker

@@ -1,5 +1,5 @@
-// The broker dies at each of its crash points, in each kind of life a job can have, and another one takes over the same
-// store and the same hosts.
+// The broker dies at each of its crash points, in each kind of life a job can have, and another one takes
+// over the same store and the same hosts.
 
 #include <gmock/gmock.h>
 
@@ -14,7 +14,8 @@ using ::testing::IsEmpty;
 struct Life {
   const char* name;
   void (*prepare)(World& world);
-  void (*meanwhile)(World& world, const std::string& job);  ///< once all has come to rest, again after a restart
+  void (*meanwhile)(World& world,
+                    const std::string& job);  ///< once all has come to rest, again after a restart
   const char* end;
   std::string (*profile)() = [] { return ring_job(4, 2, R"(<limit walltime="5m" retries="2"/>)"); };
 };
@@ -47,7 +48,8 @@ const Life kLives[] = {
      [] { return plain_job(100, 100); }},
     {"impossible", [](World&) {}, [](World&, const std::string&) {}, "FAILED", &impossible_job},
     {"plain", [](World&) {}, [](World&, const std::string&) {}, "DONE"},
-    {"failed-build", [](World& w) { w.host().build_fails = true; }, [](World&, const std::string&) {}, "FAILED"},
+    {"failed-build", [](World& w) { w.host().build_fails = true; }, [](World&, const std::string&) {},
+     "FAILED"},
     {"failed-process", [](World& w) { w.host().exit_code = 2; }, [](World&, const std::string&) {}, "FAILED"},
     {"cancelled", [](World& w) { w.host().auto_exit = false; },
      [](World& w, const std::string& job) { (void)w.jobs().cancel(w.user, job); }, "CANCELLED"},
@@ -60,7 +62,8 @@ const Life kLives[] = {
          w.host().lose_node(detail.job.lab, "node-1");
        else
          for (int i = 0; i < 4; ++i)
-           w.host().exit_process(job + "." + std::to_string(detail.job.attempt) + "/cell[" + std::to_string(i) + "]", 0);
+           w.host().exit_process(
+               job + "." + std::to_string(detail.job.attempt) + "/cell[" + std::to_string(i) + "]", 0);
      },
      "DONE"},
     {"always-lost", [](World& w) { w.host().auto_exit = false; },

@@ -19,8 +19,8 @@ class Faults : public ::testing::Test {
 };
 
 // What is asked of the host at each state, and the moment to strike.
-const char* const kMoments[] = {"ensure_lab", "ensure_node", "build.start", "send_blob", "fetch_blob", "wire",
-                                "proc.start", "file.get",    "destroy_lab"};
+const char* const kMoments[] = {"ensure_lab", "ensure_node", "build.start", "send_blob",  "fetch_blob",
+                                "wire",       "proc.start",  "file.get",    "destroy_lab"};
 
 TEST_F(Faults, AHostThatFailsOnceIsTriedAgain) {
   for (const auto* moment : kMoments) {
@@ -68,7 +68,8 @@ TEST_F(Faults, CancelAtEveryMoment) {
     World fresh;
     std::string id;
     fresh.host().on_call = [&](const std::string& call) {
-      if (call == moment && !id.empty() && fresh.state_of(id) != "COLLECTING") (void)fresh.jobs().cancel(fresh.user, id);
+      if (call == moment && !id.empty() && fresh.state_of(id) != "COLLECTING")
+        (void)fresh.jobs().cancel(fresh.user, id);
     };
     fresh.start();
     fresh.pump();

@@ -60,7 +60,12 @@ FakeHostAgent::Node* FakeHostAgent::find(const std::string& lab, const std::stri
 
 void FakeHostAgent::emit(const std::string& lab, const std::string& node, const std::string& event, json args,
                          std::string blob) {
-  log_.push_back({.seq = next_++, .lab = lab, .node = node, .event = event, .args = std::move(args), .blob = std::move(blob)});
+  log_.push_back({.seq = next_++,
+                  .lab = lab,
+                  .node = node,
+                  .event = event,
+                  .args = std::move(args),
+                  .blob = std::move(blob)});
 }
 
 /// Which attempts live here; more than one of a job anywhere is a violation.
@@ -69,10 +74,12 @@ void FakeHostAgent::count_alive() {
   for (const auto& [name, lab] : labs_)
     for (const auto& [node_name, node] : lab.nodes)
       for (const auto& [proc, process] : node.processes)
-        if (!process.ended && process.attempt.find('.') != std::string::npos) here[job_of(process.attempt)].insert(process.attempt);
+        if (!process.ended && process.attempt.find('.') != std::string::npos)
+          here[job_of(process.attempt)].insert(process.attempt);
   for (auto& [job, attempts] : here) {
     world_.alive[job].insert(attempts.begin(), attempts.end());
-    if (attempts.size() > 1) world_.violations.push_back("two attempts of job " + job + " are alive on " + name_);
+    if (attempts.size() > 1)
+      world_.violations.push_back("two attempts of job " + job + " are alive on " + name_);
   }
 }
 
@@ -84,7 +91,10 @@ void FakeHostAgent::end_process(Node& node, const std::string& proc, int code, i
   process.ended = true;
   process.code = code;
   emit(node.spec.lab, node.spec.node, "proc.exit",
-       {{"proc", proc}, {"code", code}, {"signal", signal}, {"usage", {{"user_ms", 5}, {"system_ms", 1}, {"max_rss", 4096}}}});
+       {{"proc", proc},
+        {"code", code},
+        {"signal", signal},
+        {"usage", {{"user_ms", 5}, {"system_ms", 1}, {"max_rss", 4096}}}});
 }
 
 void FakeHostAgent::exit_process(const std::string& proc, int code, int signal) {
@@ -163,7 +173,8 @@ std::vector<std::string> FakeHostAgent::leftovers() const {
 bool FakeHostAgent::running(const std::string& proc) const {
   for (const auto& [name, lab] : labs_)
     for (const auto& [node_name, node] : lab.nodes)
-      if (const auto found = node.processes.find(proc); found != node.processes.end() && !found->second.ended) return true;
+      if (const auto found = node.processes.find(proc); found != node.processes.end() && !found->second.ended)
+        return true;
   return false;
 }
 
@@ -179,7 +190,8 @@ std::vector<host::NodeSpec> FakeHostAgent::nodes() const {
 const json& FakeHostAgent::wiring(const std::string& attempt, const std::string& node) const {
   static const json none;
   for (const auto& [name, lab] : labs_)
-    if (const auto found = lab.wirings.find({attempt, node}); found != lab.wirings.end()) return found->second;
+    if (const auto found = lab.wirings.find({attempt, node}); found != lab.wirings.end())
+      return found->second;
   return none;
 }
 
@@ -220,8 +232,10 @@ Result<host::NodeInfo> FakeHostAgent::ensure_node(const host::NodeSpec& spec, st
     node.boot = "boot" + std::to_string(++boots_);
     emit(spec.lab, spec.node, "node.up", {{"boot", node.boot}});
   }
-  if (node.state == host::NodeState::kLost) return Error(ErrorCode::kUnavailable, "node " + spec.node + " is lost");
-  return host::NodeInfo{.spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = "http://x/?wsdl", .details = {}};
+  if (node.state == host::NodeState::kLost)
+    return Error(ErrorCode::kUnavailable, "node " + spec.node + " is lost");
+  return host::NodeInfo{
+      .spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = "http://x/?wsdl", .details = {}};
 }
 
 Status FakeHostAgent::destroy_node(const std::string& lab, const std::string& node) {
@@ -243,17 +257,21 @@ Result<CallReply> FakeHostAgent::start(Node& node, const json& args) {
   const auto attempt = args.at("attempt").get<std::string>();
   if (node.processes.contains(proc)) return CallReply{{{"pid", 1}}, {}};
   if (args.at("kind") == "job") {
-    if (!node.wired.contains(attempt)) world_.violations.push_back(proc + " was started before its wiring came");
+    if (!node.wired.contains(attempt))
+      world_.violations.push_back(proc + " was started before its wiring came");
     const auto tree = args.at("tree").get<std::string>();
-    if (!tree.empty() && !node.blobs.contains(tree)) world_.violations.push_back(proc + " was started without its program");
+    if (!tree.empty() && !node.blobs.contains(tree))
+      world_.violations.push_back(proc + " was started without its program");
     for (const auto& staged : args.at("staged"))
-      if (!node.blobs.contains(staged.at("digest"))) world_.violations.push_back(proc + " was started without a staged file");
+      if (!node.blobs.contains(staged.at("digest")))
+        world_.violations.push_back(proc + " was started without a staged file");
   }
   if (++world_.started[proc] > 1) world_.violations.push_back(proc + " was started twice");
   node.processes[proc].attempt = attempt;
   count_alive();
   if (auto_exit || args.at("kind") == "exec") {
-    emit(node.spec.lab, node.spec.node, "proc.output", {{"proc", proc}, {"stream", "out"}, {"offset", 0}}, "hello from " + proc + "\n");
+    emit(node.spec.lab, node.spec.node, "proc.output", {{"proc", proc}, {"stream", "out"}, {"offset", 0}},
+         "hello from " + proc + "\n");
     if (args.at("kind") == "job") end_process(node, proc, exit_code, 0);
   }
   return CallReply{{{"pid", 1}}, {}};
@@ -286,7 +304,8 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
   MVM_TRY(enter(op));
   auto* node = find(lab, name);
   if (node == nullptr) return missing("node " + lab + "/" + name);
-  if (node->state == host::NodeState::kLost) return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
+  if (node->state == host::NodeState::kLost)
+    return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
   if (op == "proc.start") return start(*node, args);
   if (op == "build.start") return build(*node, args);
   if (op == "file.get") return file(*node, args);
@@ -302,7 +321,10 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
     return CallReply{json::object(), {}};
   }
   if (op == "wire.stats")
-    return CallReply{{{"queues", {{{"id", "q0"}, {"depth", 3}, {"bytes", 30}, {"enqueued", 10}, {"dequeued", 7}, {"dropped", 0}}}}}, {}};
+    return CallReply{
+        {{"queues",
+          {{{"id", "q0"}, {"depth", 3}, {"bytes", 30}, {"enqueued", 10}, {"dequeued", 7}, {"dropped", 0}}}}},
+        {}};
   return CallReply{json::object(), {}};
 }
 
@@ -310,7 +332,8 @@ Status FakeHostAgent::send_blob(const std::string& lab, const std::string& name,
   MVM_TRY(enter("send_blob"));
   auto* node = find(lab, name);
   if (node == nullptr) return missing("node " + name);
-  if (node->state == host::NodeState::kLost) return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
+  if (node->state == host::NodeState::kLost)
+    return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
   if (node->blobs.contains(digest)) return ok();
   MVM_ASSIGN(node->blobs[digest], blobs_.read_whole(digest, 1U << 20U));
   return ok();
@@ -324,7 +347,8 @@ Status FakeHostAgent::fetch_blob(const std::string& lab, const std::string& name
   return ok();
 }
 
-Status FakeHostAgent::wire(const std::string& lab, const std::string& attempt, const host::DomainWiring& wiring) {
+Status FakeHostAgent::wire(const std::string& lab, const std::string& attempt,
+                           const host::DomainWiring& wiring) {
   MVM_TRY(enter("wire"));
   const auto found = labs_.find(lab);
   if (found == labs_.end()) return missing("lab " + lab);
@@ -348,7 +372,8 @@ Status FakeHostAgent::unwire(const std::string& lab, const std::string& attempt)
   return ok();
 }
 
-Result<host::HostEvents> FakeHostAgent::events(const std::string& epoch, std::uint64_t seq, std::chrono::milliseconds) {
+Result<host::HostEvents> FakeHostAgent::events(const std::string& epoch, std::uint64_t seq,
+                                               std::chrono::milliseconds) {
   told_down_ = down;
   MVM_TRY(enter("events"));
   if (epoch == epoch_) {
@@ -366,12 +391,14 @@ Result<host::Inventory> FakeHostAgent::inventory() {
   for (const auto& [name, lab] : labs_) {
     found.labs.push_back(name);
     for (const auto& [node_name, node] : lab.nodes)
-      found.nodes.push_back({.spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = {}, .details = {}});
+      found.nodes.push_back(
+          {.spec = node.spec, .state = node.state, .boot = node.boot, .wsdl = {}, .details = {}});
   }
   return found;
 }
 
-Result<std::string> FakeHostAgent::console(const std::string& lab, const std::string& node, std::uint64_t offset) {
+Result<std::string> FakeHostAgent::console(const std::string& lab, const std::string& node,
+                                           std::uint64_t offset) {
   MVM_TRY(enter("console"));
   if (find(lab, node) == nullptr) return missing("node " + node);
   const std::string text = "booting\nlogin:";

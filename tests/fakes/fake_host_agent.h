@@ -1,6 +1,6 @@
 #pragma once
-// A host that exists in memory only: labs, nodes, kernels that "run" processes and "compile". It outlives the brokers
-// that talk to it, and writes down whatever a correct broker would never do.
+// A host that exists in memory only: labs, nodes, kernels that "run" processes and "compile". It outlives the
+// brokers that talk to it, and writes down whatever a correct broker would never do.
 
 #include <deque>
 #include <functional>
@@ -18,9 +18,9 @@ namespace mvm::fakes {
 
 /// What all hosts of a test have in common.
 struct FakeWorld {
-  std::vector<std::string> violations;               ///< two attempts alive, a process started twice, ...
-  std::map<std::string, int> compiled;               ///< build key → how often a node began to compile it
-  std::map<std::string, int> started;                ///< "1.1/cell[0]" → how often it really began
+  std::vector<std::string> violations;                 ///< two attempts alive, a process started twice, ...
+  std::map<std::string, int> compiled;                 ///< build key → how often a node began to compile it
+  std::map<std::string, int> started;                  ///< "1.1/cell[0]" → how often it really began
   std::map<std::string, std::set<std::string>> alive;  ///< job → attempts of which something is alive
 };
 
@@ -29,12 +29,12 @@ class FakeHostAgent final : public host::HostAgent {
   FakeHostAgent(std::string name, FakeWorld& world, const BlobStore& blobs);
 
   // ---- the script
-  bool auto_exit = true;    ///< processes end at once, with `exit_code`, after a line of output
+  bool auto_exit = true;  ///< processes end at once, with `exit_code`, after a line of output
   int exit_code = 0;
-  bool auto_build = true;   ///< builds end at once
+  bool auto_build = true;  ///< builds end at once
   bool build_fails = false;
-  bool down = false;        ///< no call is answered
-  std::map<std::string, std::deque<Error>> fail;  ///< call or operation → errors for its next uses
+  bool down = false;                                     ///< no call is answered
+  std::map<std::string, std::deque<Error>> fail;         ///< call or operation → errors for its next uses
   std::function<void(const std::string& call)> on_call;  ///< before each call and operation
   host::HostInfo info;
 
@@ -46,9 +46,12 @@ class FakeHostAgent final : public host::HostAgent {
   /// The host's daemon starts anew: earlier events are sent again under a new epoch.
   void restart();
   /// The lab's proxy process ends.
-  void emit_child_lost(const std::string& lab) { emit(lab, "", "lab.child", {{"lost", true}, {"reason", "killed"}}); }
+  void emit_child_lost(const std::string& lab) {
+    emit(lab, "", "lab.child", {{"lost", true}, {"reason", "killed"}});
+  }
   /// Whatever a hostile kernel may say.
-  void emit_raw(const std::string& lab, const std::string& node, const std::string& event, nlohmann::json args) {
+  void emit_raw(const std::string& lab, const std::string& node, const std::string& event,
+                nlohmann::json args) {
     emit(lab, node, event, std::move(args), std::string("\xff\0bytes", 7));
   }
   /// Something that no broker knows.

@@ -17,8 +17,10 @@ using ::testing::ElementsAre;
 class Component {
  public:
   explicit Component(const std::string& name)
-      : library_(::dlopen((std::string(MVM_BINARY_DIR) + "/lib/mvm/policies/" + name + ".so").c_str(), RTLD_NOW)) {
-    if (library_ != nullptr) descriptor_ = static_cast<const mvm_policy_descriptor*>(::dlsym(library_, "mvm_policy"));
+      : library_(
+            ::dlopen((std::string(MVM_BINARY_DIR) + "/lib/mvm/policies/" + name + ".so").c_str(), RTLD_NOW)) {
+    if (library_ != nullptr)
+      descriptor_ = static_cast<const mvm_policy_descriptor*>(::dlsym(library_, "mvm_policy"));
   }
   ~Component() {
     if (library_ != nullptr) ::dlclose(library_);
@@ -48,13 +50,16 @@ PlacementProblem problem(std::vector<std::uint64_t> free, std::vector<std::uint3
     all.push_back(static_cast<std::uint32_t>(p.hosts.size()));
     p.hosts.push_back({.milli_vcpus = milli, .memory = 1000, .milli_vcpus_all = 4000, .memory_all = 1000});
   }
-  for (const auto count : counts) p.sets.push_back({.count = count, .milli_vcpus = 1000, .memory = 10, .hosts = all});
+  for (const auto count : counts)
+    p.sets.push_back({.count = count, .milli_vcpus = 1000, .memory = 10, .hosts = all});
   return p;
 }
 
 TEST(Components, DescribeThemselves) {
-  for (const auto& [name, kind] : {std::pair{"placement-pack", MVM_POLICY_PLACEMENT}, {"placement-spread", MVM_POLICY_PLACEMENT},
-                                   {"order-fifo", MVM_POLICY_ORDER}, {"order-fair", MVM_POLICY_ORDER}}) {
+  for (const auto& [name, kind] : {std::pair{"placement-pack", MVM_POLICY_PLACEMENT},
+                                   {"placement-spread", MVM_POLICY_PLACEMENT},
+                                   {"order-fifo", MVM_POLICY_ORDER},
+                                   {"order-fair", MVM_POLICY_ORDER}}) {
     const Component component(name);
     ASSERT_TRUE(component.loaded()) << name;
     EXPECT_STREQ(component->name, name);
@@ -99,16 +104,24 @@ TEST(Components, NoPlacementUsesMoreThanThereIs) {
 }
 
 WaitingJob job(std::uint64_t number, const std::string& user, std::uint64_t milli) {
-  return {.id = std::to_string(number), .user = user, .number = number, .submitted_ms = 0, .attempt = 1,
-          .milli_vcpus = milli, .memory = 1, .nodes = 1};
+  return {.id = std::to_string(number),
+          .user = user,
+          .number = number,
+          .submitted_ms = 0,
+          .attempt = 1,
+          .milli_vcpus = milli,
+          .memory = 1,
+          .nodes = 1};
 }
 
 TEST(Components, FifoIsStrictFairTakesTurns) {
-  const std::vector<WaitingJob> jobs = {job(5, "ada", 100), job(1, "ada", 100), job(2, "ada", 100), job(3, "bob", 100), job(4, "cyd", 100)};
+  const std::vector<WaitingJob> jobs = {job(5, "ada", 100), job(1, "ada", 100), job(2, "ada", 100),
+                                        job(3, "bob", 100), job(4, "cyd", 100)};
   const auto fifo = *decode_order(Component("order-fifo").ask(encode_question(jobs, {})), jobs.size());
   EXPECT_THAT(fifo.order, ElementsAre(1, 2, 3, 4, 0));
   EXPECT_TRUE(fifo.strict);
-  const auto fair = *decode_order(Component("order-fair").ask(encode_question(jobs, {{"cyd", 1000}})), jobs.size());
+  const auto fair =
+      *decode_order(Component("order-fair").ask(encode_question(jobs, {{"cyd", 1000}})), jobs.size());
   EXPECT_THAT(fair.order, ElementsAre(1, 3, 2, 0, 4)) << "ada, bob, ada, ada; cyd holds most";
   EXPECT_FALSE(fair.strict);
 }
@@ -123,7 +136,8 @@ TEST(Components, RefuseQuestionsThatAreNone) {
       EXPECT_EQ(component.ask(placement), "");
       continue;
     }
-    for (std::size_t cut = 0; cut < placement.size(); ++cut) EXPECT_EQ(component.ask(placement.substr(0, cut)), "") << cut;
+    for (std::size_t cut = 0; cut < placement.size(); ++cut)
+      EXPECT_EQ(component.ask(placement.substr(0, cut)), "") << cut;
   }
 }
 

@@ -1,5 +1,5 @@
-// A placement component that does what MODE says: 1 crashes, 2 never answers, 3 answers nonsense, 4 uses a host that is
-// full, 5 is of another interface version, 6 is of another kind, 7 refuses to be made.
+// A placement component that does what MODE says: 1 crashes, 2 never answers, 3 answers nonsense, 4 uses a
+// host that is full, 5 is of another interface version, 6 is of another kind, 7 refuses to be made.
 
 #include <unistd.h>
 
@@ -10,7 +10,8 @@
 
 namespace {
 
-[[maybe_unused]] std::int64_t decide(void*, const void* snapshot, std::uint64_t size, void* plan, std::uint64_t room) {
+[[maybe_unused]] std::int64_t decide(void*, const void* snapshot, std::uint64_t size, void* plan,
+                                     std::uint64_t room) {
   if (MODE == 1) ::raise(SIGSEGV);
   if (MODE == 2)
     for (;;) ::pause();
@@ -32,7 +33,14 @@ void* create(const char*) { return MODE == 7 ? nullptr : &state; }
 
 }  // namespace
 
-extern "C" const mvm_policy_descriptor mvm_policy = {
-    sizeof(mvm_policy_descriptor), MODE == 5 ? 99U : MVM_POLICY_API, MVM_POLICY_ABI,
-    MODE == 6 ? MVM_POLICY_ORDER : MVM_POLICY_PLACEMENT, "misbehaving", "1.0.0",
-    nullptr, nullptr, &create, nullptr, &decide};
+extern "C" const mvm_policy_descriptor mvm_policy = {sizeof(mvm_policy_descriptor),
+                                                     MODE == 5 ? 99U : MVM_POLICY_API,
+                                                     MVM_POLICY_ABI,
+                                                     MODE == 6 ? MVM_POLICY_ORDER : MVM_POLICY_PLACEMENT,
+                                                     "misbehaving",
+                                                     "1.0.0",
+                                                     nullptr,
+                                                     nullptr,
+                                                     &create,
+                                                     nullptr,
+                                                     &decide};

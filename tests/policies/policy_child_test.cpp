@@ -1,4 +1,5 @@
-// Components in their child process: what they decide happens, and whatever they do wrong costs only the child.
+// Components in their child process: what they decide happens, and whatever they do wrong costs only the
+// child.
 
 #include <dirent.h>
 #include <gmock/gmock.h>
@@ -58,7 +59,8 @@ TEST_F(PolicyChildTest, DecisionsComeFromTheComponent) {
 TEST_F(PolicyChildTest, AProfileMayNameItsOwnPlacement) {
   world.start();
   world.pump();
-  const std::string policy = R"(<policy xmlns="urn:mvm:policy:1" name="mine" kind="placement" component="placement-spread"/>)";
+  const std::string policy =
+      R"(<policy xmlns="urn:mvm:policy:1" name="mine" kind="placement" component="placement-spread"/>)";
   const auto id = world.submit(ring_job(4, 2, policy));
   world.pump();
   EXPECT_THAT(world.job(id).job.where, ::testing::ElementsAre("alpha", "beta"));
@@ -74,7 +76,8 @@ TEST_F(PolicyChildTest, PackKeepsTogether) {
 }
 
 TEST_F(PolicyChildTest, WhateverAComponentDoesWrongTheJobRuns) {
-  const char* const words[] = {"", "", "", "no placement plan", "", "interface is version 99", "of kind order", "refuses"};
+  const char* const words[] = {
+      "", "", "", "no placement plan", "", "interface is version 99", "of kind order", "refuses"};
   for (const int mode : {1, 3, 5, 6, 7}) {
     World fresh({"alpha", "beta"});
     fresh.config = world.config;
@@ -86,7 +89,8 @@ TEST_F(PolicyChildTest, WhateverAComponentDoesWrongTheJobRuns) {
     const auto id = fresh.submit(ring_job(4, 2));
     fresh.pump();
     EXPECT_EQ(fresh.state_of(id), "DONE") << mode;
-    EXPECT_THAT(event_names(fresh), Contains(AllOf(HasSubstr("policy.failed misbehaving"), HasSubstr(words[mode]))));
+    EXPECT_THAT(event_names(fresh),
+                Contains(AllOf(HasSubstr("policy.failed misbehaving"), HasSubstr(words[mode]))));
   }
 }
 
@@ -129,7 +133,9 @@ std::size_t children_of(const std::string& program) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     std::ifstream stat(entry.path() / "stat");
     std::string pid, name, state, parent;
-    if (stat >> pid >> name >> state >> parent && parent == std::to_string(::getpid()) && name == "(" + program + ")") ++count;
+    if (stat >> pid >> name >> state >> parent && parent == std::to_string(::getpid()) &&
+        name == "(" + program + ")")
+      ++count;
   }
   return count;
 }

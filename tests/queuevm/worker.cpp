@@ -189,7 +189,9 @@ int who() {
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
-  const auto number = [&](int at, long otherwise) { return argc > at ? std::strtol(argv[at], nullptr, 10) : otherwise; };
+  const auto number = [&](int at, long otherwise) {
+    return argc > at ? std::strtol(argv[at], nullptr, 10) : otherwise;
+  };
   const auto text = [&](int at, const char* otherwise) { return argc > at ? argv[at] : otherwise; };
   if (const int result = mvm_attach(); result != MVM_OK) return fail("attach", result);
   if (what == "produce")

@@ -86,7 +86,8 @@ class SqliteStore final : public Store {
 
   // All of these: mutex_ is held.
   [[nodiscard]] Result<std::optional<Entry>> find(std::string_view key) const;
-  [[nodiscard]] Status apply(const Operation& operation, std::uint64_t revision, std::vector<Change>& changes);
+  [[nodiscard]] Status apply(const Operation& operation, std::uint64_t revision,
+                             std::vector<Change>& changes);
   [[nodiscard]] Result<std::uint64_t> apply_batch(const Batch& batch, std::vector<Change>& changes);
   [[nodiscard]] Status finish(std::uint64_t before);
   [[nodiscard]] Status end_lease(const std::string& lease);
@@ -111,10 +112,11 @@ Status SqliteStore::prepare() {
                                 "INSERT OR REPLACE INTO kv(key, value, version, revision, lease) "
                                 "VALUES(?1, ?2, ?3, ?4, ?5)"));
   MVM_ASSIGN(statements_.erase, Statement::prepare(database, "DELETE FROM kv WHERE key = ?1"));
-  MVM_ASSIGN(statements_.list,
-             Statement::prepare(database,
-                                "SELECT key, value, version, revision FROM kv WHERE key >= ?1 AND key > ?2 AND "
-                                "(?3 = x'' OR key < ?3) ORDER BY key LIMIT ?4"));
+  MVM_ASSIGN(
+      statements_.list,
+      Statement::prepare(database,
+                         "SELECT key, value, version, revision FROM kv WHERE key >= ?1 AND key > ?2 AND "
+                         "(?3 = x'' OR key < ?3) ORDER BY key LIMIT ?4"));
   MVM_ASSIGN(statements_.add_lease,
              Statement::prepare(database, "INSERT INTO lease(id, ttl_ms) VALUES(?1, ?2)"));
   MVM_ASSIGN(statements_.drop_lease, Statement::prepare(database, "DELETE FROM lease WHERE id = ?1"));
@@ -141,7 +143,8 @@ Result<std::optional<Entry>> SqliteStore::find(std::string_view key) const {
   const int step = get.step();
   std::optional<Entry> found;
   if (step == SQLITE_ROW)
-    found = Entry{.key = std::string(key), .value = get.text(0), .version = get.number(1), .revision = get.number(2)};
+    found = Entry{
+        .key = std::string(key), .value = get.text(0), .version = get.number(1), .revision = get.number(2)};
   get.reset();
   if (step != SQLITE_ROW && step != SQLITE_DONE) return to_error(database_.get(), "read");
   return found;
@@ -184,8 +187,8 @@ Status SqliteStore::apply(const Operation& operation, std::uint64_t revision, st
   MVM_ASSIGN(const auto found, find(operation.key));
   const std::uint64_t version = found ? found->version : 0;
   if (operation.expect && *operation.expect != version)
-    return Error(ErrorCode::kConflict, operation.key + ": version " + std::to_string(version) + ", expected " +
-                                           std::to_string(*operation.expect));
+    return Error(ErrorCode::kConflict, operation.key + ": version " + std::to_string(version) +
+                                           ", expected " + std::to_string(*operation.expect));
   if (operation.kind == Operation::Kind::kCheck) return ok();
   if (operation.kind == Operation::Kind::kErase) {
     if (!found) return ok();
@@ -193,7 +196,8 @@ Status SqliteStore::apply(const Operation& operation, std::uint64_t revision, st
     const int step = statements_.erase.step();
     statements_.erase.reset();
     if (step != SQLITE_DONE) return to_error(database_.get(), "erase");
-    changes.push_back({.entry = {.key = operation.key, .value = {}, .version = 0, .revision = revision}, .erased = true});
+    changes.push_back(
+        {.entry = {.key = operation.key, .value = {}, .version = 0, .revision = revision}, .erased = true});
     return ok();
   }
   if (!operation.lease.empty() && !leases_.contains(operation.lease))
@@ -263,7 +267,9 @@ std::vector<Result<std::uint64_t>> SqliteStore::commit_all(const std::vector<Bat
   return results;
 }
 
-Result<std::uint64_t> SqliteStore::commit(const Batch& batch) { return std::move(commit_all({batch}).front()); }
+Result<std::uint64_t> SqliteStore::commit(const Batch& batch) {
+  return std::move(commit_all({batch}).front());
+}
 
 Result<std::uint64_t> SqliteStore::revision() const {
   const std::lock_guard lock(mutex_);
@@ -345,14 +351,15 @@ Status set_up(sqlite3* database) {
   MVM_TRY(execute(database, "BEGIN IMMEDIATE"));
   MVM_ASSIGN(const auto tables, query_number(database, "SELECT count(*) FROM sqlite_master"));
   if (tables == 0) {
-    MVM_TRY(execute(database,
-                    "CREATE TABLE kv(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, "
-                    "revision INTEGER NOT NULL, lease BLOB NOT NULL);"
-                    "CREATE INDEX kv_lease ON kv(lease) WHERE lease <> x'';"
-                    "CREATE TABLE lease(id BLOB PRIMARY KEY NOT NULL, ttl_ms INTEGER NOT NULL);"
-                    "CREATE TABLE meta(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL);"
-                    "INSERT INTO meta VALUES('revision', 0);"
-                    "PRAGMA application_id = 1297501489; PRAGMA user_version = 1;"));
+    MVM_TRY(execute(
+        database,
+        "CREATE TABLE kv(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, "
+        "revision INTEGER NOT NULL, lease BLOB NOT NULL);"
+        "CREATE INDEX kv_lease ON kv(lease) WHERE lease <> x'';"
+        "CREATE TABLE lease(id BLOB PRIMARY KEY NOT NULL, ttl_ms INTEGER NOT NULL);"
+        "CREATE TABLE meta(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL);"
+        "INSERT INTO meta VALUES('revision', 0);"
+        "PRAGMA application_id = 1297501489; PRAGMA user_version = 1;"));
   }
   MVM_TRY(execute(database, "COMMIT"));
   MVM_ASSIGN(const auto id, query_number(database, "PRAGMA application_id"));
@@ -369,8 +376,8 @@ Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& fi
   const UniqueFd made(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!made) return Error::from_errno(errno, "open " + file.string());
   sqlite3* raw = nullptr;
-  const int opened = sqlite3_open_v2(file.c_str(), &raw,
-                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int opened = sqlite3_open_v2(
+      file.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   Database database(raw);
   if (opened != SQLITE_OK) return to_error(raw, "open " + file.string());
   if (const auto ready = set_up(raw); !ready) {

@@ -21,7 +21,8 @@ void add(Sha256& digest, const std::string& text) {
 
 std::string parameter_variable(const std::string& name) {
   std::string variable = "MVM_PARAM_" + name;
-  std::replace_if(variable.begin(), variable.end(), [](char c) { return !name_character(c); }, '_');
+  std::replace_if(
+      variable.begin(), variable.end(), [](char c) { return !name_character(c); }, '_');
   return variable;
 }
 
@@ -30,7 +31,8 @@ std::map<std::string, std::string> parameters_named(const std::string& command,
   std::map<std::string, std::string> named;
   for (const auto& [name, value] : parameters) {
     const std::string variable = parameter_variable(name);
-    for (std::size_t at = command.find(variable); at != std::string::npos; at = command.find(variable, at + 1)) {
+    for (std::size_t at = command.find(variable); at != std::string::npos;
+         at = command.find(variable, at + 1)) {
       const std::size_t end = at + variable.size();
       const bool whole = (at == 0 || !name_character(command[at - 1])) &&
                          (end == command.size() || !name_character(command[end]));

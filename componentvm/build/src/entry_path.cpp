@@ -7,7 +7,8 @@ namespace {
 
 std::string shown(std::string_view path) {
   std::string text(path.substr(0, 120));
-  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
   return text;
 }
 
@@ -15,7 +16,8 @@ std::string shown(std::string_view path) {
 
 Result<std::string> clean_path(std::string_view path, const ArchiveLimits& limits) {
   if (path.size() > limits.name)
-    return Error(ErrorCode::kExhausted, "a path of " + std::to_string(path.size()) + " bytes: " + shown(path));
+    return Error(ErrorCode::kExhausted,
+                 "a path of " + std::to_string(path.size()) + " bytes: " + shown(path));
   if (path.starts_with('/') ||
       std::any_of(path.begin(), path.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }))
     return Error(ErrorCode::kCorrupt, "an absolute or unprintable path: " + shown(path));
@@ -27,9 +29,11 @@ Result<std::string> clean_path(std::string_view path, const ArchiveLimits& limit
     path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
     if (part.empty() || part == ".") continue;
     if (part == "..") return Error(ErrorCode::kCorrupt, "a path that leads out: " + clean + "/..");
-    if (part.size() > 255) return Error(ErrorCode::kExhausted, "a name of more than 255 bytes: " + shown(part));
+    if (part.size() > 255)
+      return Error(ErrorCode::kExhausted, "a name of more than 255 bytes: " + shown(part));
     if (++depth > limits.depth)
-      return Error(ErrorCode::kExhausted, "more than " + std::to_string(limits.depth) + " folders deep: " + shown(clean));
+      return Error(ErrorCode::kExhausted,
+                   "more than " + std::to_string(limits.depth) + " folders deep: " + shown(clean));
     if (!clean.empty()) clean += '/';
     clean += part;
   }
@@ -38,8 +42,8 @@ Result<std::string> clean_path(std::string_view path, const ArchiveLimits& limit
 
 bool link_stays_inside(std::string_view path, std::string_view target) {
   if (target.empty() || target.starts_with('/') || target.size() > 4096) return false;
-  // Never above where the link lies minus its own folders, at any step: a link on the way could shorten the way
-  // back, so ".." is allowed only before the first name.
+  // Never above where the link lies minus its own folders, at any step: a link on the way could shorten the
+  // way back, so ".." is allowed only before the first name.
   std::ptrdiff_t depth = std::count(path.begin(), path.end(), '/');
   bool descended = false;
   while (!target.empty()) {

@@ -43,12 +43,14 @@ class Packer {
 
   Status folder(UniqueFd fd, const std::string& path, std::size_t depth) {
     if (depth > limits_.depth)
-      return Error(ErrorCode::kExhausted, "more than " + std::to_string(limits_.depth) + " folders deep: " + path);
+      return Error(ErrorCode::kExhausted,
+                   "more than " + std::to_string(limits_.depth) + " folders deep: " + path);
     MVM_ASSIGN(const std::vector<std::string> names, sorted_names(fd.get(), path));
     for (const std::string& name : names) {
       const std::string full = path.empty() ? name : path + "/" + name;
       if (full.size() > limits_.name)
-        return Error(ErrorCode::kExhausted, "a path of " + std::to_string(full.size()) + " bytes: " + full.substr(0, 120));
+        return Error(ErrorCode::kExhausted,
+                     "a path of " + std::to_string(full.size()) + " bytes: " + full.substr(0, 120));
       MVM_TRY(item(fd.get(), name, full, depth));
     }
     return ok();
@@ -62,7 +64,8 @@ class Packer {
 
  private:
   Error broken() const {
-    return output_.status ? Error(ErrorCode::kIo, "write the archive: " + reason(archive_)) : output_.status.error();
+    return output_.status ? Error(ErrorCode::kIo, "write the archive: " + reason(archive_))
+                          : output_.status.error();
   }
 
   static Result<std::vector<std::string>> sorted_names(int fd, const std::string& path) {
@@ -102,7 +105,8 @@ class Packer {
     const std::string text(target.data(), static_cast<std::size_t>(length));
     if (!link_stays_inside(path, text)) {
       if (!refuse_links_out_) return ok();
-      return Error(ErrorCode::kInvalid, "link " + path + " leads out of the folder, to " + text.substr(0, 200));
+      return Error(ErrorCode::kInvalid,
+                   "link " + path + " leads out of the folder, to " + text.substr(0, 200));
     }
     return header(path, AE_IFLNK, 0777, 0, text);
   }
@@ -114,7 +118,8 @@ class Packer {
     if (!S_ISREG(info.st_mode)) return Error(ErrorCode::kConflict, path + " changed while it was packed");
     const auto size = static_cast<std::uint64_t>(info.st_size);
     if (size > limits_.bytes || content_.bytes > limits_.bytes - size)
-      return Error(ErrorCode::kExhausted, "more than " + std::to_string(limits_.bytes) + " bytes, at " + path);
+      return Error(ErrorCode::kExhausted,
+                   "more than " + std::to_string(limits_.bytes) + " bytes, at " + path);
     content_.bytes += size;
     MVM_TRY(header(path, AE_IFREG, (info.st_mode & 0111U) != 0 ? 0755 : 0644, size));
     std::string piece(64 << 10, '\0');
@@ -129,9 +134,11 @@ class Packer {
     return ok();
   }
 
-  Status header(const std::string& path, unsigned type, unsigned mode, std::uint64_t size, const std::string& target = {}) {
+  Status header(const std::string& path, unsigned type, unsigned mode, std::uint64_t size,
+                const std::string& target = {}) {
     if (++content_.entries > limits_.entries)
-      return Error(ErrorCode::kExhausted, "more than " + std::to_string(limits_.entries) + " files and folders");
+      return Error(ErrorCode::kExhausted,
+                   "more than " + std::to_string(limits_.entries) + " files and folders");
     const Entry entry(::archive_entry_new());
     ::archive_entry_copy_pathname(entry.get(), path.c_str());
     ::archive_entry_set_filetype(entry.get(), type);
@@ -163,40 +170,44 @@ class Packer {
 
 /// Runs `work` between opening and closing an archive that goes to the sink.
 template <class Work>
-Result<ArchiveContent> write_archive(const ArchiveSink& sink, const ArchiveLimits& limits, bool refuse_links_out,
-                                     const Work& work) {
+Result<ArchiveContent> write_archive(const ArchiveSink& sink, const ArchiveLimits& limits,
+                                     bool refuse_links_out, const Work& work) {
   const Writer writer(::archive_write_new());
   Output output{sink};
   // No alignment of the last block: the bytes depend on the content alone.
   if (!writer || ::archive_write_set_format_pax_restricted(writer.get()) != ARCHIVE_OK ||
       ::archive_write_add_filter_zstd(writer.get()) != ARCHIVE_OK ||
-      ::archive_write_set_options(writer.get(), "zstd:compression-level=3,pax:hdrcharset=BINARY") != ARCHIVE_OK ||
+      ::archive_write_set_options(writer.get(), "zstd:compression-level=3,pax:hdrcharset=BINARY") !=
+          ARCHIVE_OK ||
       ::archive_write_set_bytes_in_last_block(writer.get(), 1) != ARCHIVE_OK ||
       ::archive_write_open2(writer.get(), &output, nullptr, &write_to_sink, nullptr, nullptr) != ARCHIVE_OK)
-    return Error(ErrorCode::kUnsupported, "cannot write tar.zst: " + (writer ? reason(writer.get()) : "no memory"));
+    return Error(ErrorCode::kUnsupported,
+                 "cannot write tar.zst: " + (writer ? reason(writer.get()) : "no memory"));
   Packer packer(writer.get(), output, limits, refuse_links_out);
   MVM_TRY(work(packer));
   if (::archive_write_close(writer.get()) != ARCHIVE_OK)
-    return output.status ? Error(ErrorCode::kIo, "write the archive: " + reason(writer.get())) : output.status.error();
+    return output.status ? Error(ErrorCode::kIo, "write the archive: " + reason(writer.get()))
+                         : output.status.error();
   return packer.content();
 }
 
 }  // namespace
 
-Result<ArchiveContent> pack_directory(const fs::path& folder, const ArchiveSink& sink, const ArchiveLimits& limits,
-                                      bool refuse_links_out) {
+Result<ArchiveContent> pack_directory(const fs::path& folder, const ArchiveSink& sink,
+                                      const ArchiveLimits& limits, bool refuse_links_out) {
   UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return Error::from_errno(errno, "open folder " + folder.string());
   return write_archive(sink, limits, refuse_links_out,
                        [&](Packer& packer) { return packer.folder(std::move(fd), "", 0); });
 }
 
-Result<std::string> pack_directory(const fs::path& folder, const BlobStore& store, const ArchiveLimits& limits,
-                                   bool refuse_links_out) {
+Result<std::string> pack_directory(const fs::path& folder, const BlobStore& store,
+                                   const ArchiveLimits& limits, bool refuse_links_out) {
   MVM_ASSIGN(BlobWriter blob, store.write());
-  MVM_ASSIGN([[maybe_unused]] const ArchiveContent content,
-             pack_directory(
-                 folder, [&](std::string_view bytes) { return blob.append(bytes); }, limits, refuse_links_out));
+  MVM_ASSIGN(
+      [[maybe_unused]] const ArchiveContent content,
+      pack_directory(
+          folder, [&](std::string_view bytes) { return blob.append(bytes); }, limits, refuse_links_out));
   return blob.commit();
 }
 

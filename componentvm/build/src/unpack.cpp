@@ -27,7 +27,8 @@ UniqueFd open_below(int root, const std::string& path, int flags, mode_t mode = 
   how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
   how.mode = (flags & O_CREAT) != 0 ? mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
+  return UniqueFd(
+      static_cast<int>(::syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
 }
 
 class Unpacker {
@@ -36,7 +37,8 @@ class Unpacker {
       : archive_(handle), root_(std::move(root)), limits_(limits), owner_(owner) {}
 
   Result<ArchiveContent> run() {
-    if (owner_ && ::fchown(root_.get(), owner_->user, owner_->group) != 0) return Error::from_errno(errno, "chown");
+    if (owner_ && ::fchown(root_.get(), owner_->user, owner_->group) != 0)
+      return Error::from_errno(errno, "chown");
     for (;;) {
       archive_entry* entry = nullptr;
       const int got = ::archive_read_next_header(archive_, &entry);
@@ -62,7 +64,8 @@ class Unpacker {
     if (name == nullptr) return Error(ErrorCode::kCorrupt, "an entry without a usable name");
     MVM_ASSIGN(const std::string path, clean_path(name, limits_));
     const auto type = ::archive_entry_filetype(entry);
-    if (path.empty()) return type == AE_IFDIR ? ok() : Status(Error(ErrorCode::kCorrupt, "an entry without name"));
+    if (path.empty())
+      return type == AE_IFDIR ? ok() : Status(Error(ErrorCode::kCorrupt, "an entry without name"));
     const std::size_t slash = path.rfind('/');
     const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash);
     const std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
@@ -72,7 +75,8 @@ class Unpacker {
     if (!parent) return in_the_way(folder);
     // A later entry of the same name replaces the earlier one, as tar has it; never a folder.
     if (::unlinkat(parent.get(), last.c_str(), 0) != 0 && errno != ENOENT) return in_the_way(path);
-    if (const char* target = ::archive_entry_hardlink(entry)) return make_hard_link(path, parent.get(), last, target);
+    if (const char* target = ::archive_entry_hardlink(entry))
+      return make_hard_link(path, parent.get(), last, target);
     if (type == AE_IFLNK) return make_link(path, parent.get(), last, ::archive_entry_symlink(entry));
     if (type == AE_IFREG) return make_file(entry, path, parent.get(), last);
     return Error(ErrorCode::kCorrupt, path + " is neither file, folder nor link");
@@ -91,7 +95,8 @@ class Unpacker {
     MVM_TRY(make_folder(folder));  // as deep as limits_.depth
     const UniqueFd parent = open_below(root_.get(), folder, O_PATH | O_DIRECTORY);
     const std::string last = slash == std::string::npos ? path : path.substr(slash + 1);
-    if (!parent || ::mkdirat(parent.get(), last.c_str(), 0755) != 0) return Error::from_errno(errno, "make folder " + path);
+    if (!parent || ::mkdirat(parent.get(), last.c_str(), 0755) != 0)
+      return Error::from_errno(errno, "make folder " + path);
     return give(parent.get(), last);
   }
 
@@ -108,7 +113,8 @@ class Unpacker {
     return give(parent, last);
   }
 
-  Status make_hard_link(const std::string& path, int parent, const std::string& last, const char* target) const {
+  Status make_hard_link(const std::string& path, int parent, const std::string& last,
+                        const char* target) const {
     MVM_ASSIGN(const std::string other, clean_path(target, limits_));
     const UniqueFd file = open_below(root_.get(), other, O_PATH | O_NOFOLLOW);
     struct stat info {};
@@ -125,7 +131,8 @@ class Unpacker {
     UniqueFd fd(::openat(parent, last.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) return Error::from_errno(errno, "make file " + path);
     MVM_TRY(copy(fd.get(), path, ::archive_entry_size_is_set(entry) != 0 ? ::archive_entry_size(entry) : -1));
-    if (owner_ && ::fchown(fd.get(), owner_->user, owner_->group) != 0) return Error::from_errno(errno, "chown " + path);
+    if (owner_ && ::fchown(fd.get(), owner_->user, owner_->group) != 0)
+      return Error::from_errno(errno, "chown " + path);
     if (::fchmod(fd.get(), mode) != 0) return Error::from_errno(errno, "chmod " + path);
     const timespec time{std::clamp<time_t>(::archive_entry_mtime(entry), 0, 1LL << 33), 0};
     const timespec times[2] = {time, time};
@@ -145,7 +152,8 @@ class Unpacker {
       if (got != ARCHIVE_OK && got != ARCHIVE_WARN) return broken();
       // Holes count as bytes: they are read as such later.
       const auto at = static_cast<std::uint64_t>(offset);
-      if (offset < 0 || at < end || at + length < at) return Error(ErrorCode::kCorrupt, path + " has overlapping pieces");
+      if (offset < 0 || at < end || at + length < at)
+        return Error(ErrorCode::kCorrupt, path + " has overlapping pieces");
       MVM_TRY(account(path, at + length - end, /*add=*/true));
       end = at + length;
       for (std::size_t done = 0; done < length;) {
@@ -163,10 +171,12 @@ class Unpacker {
 
   Status account(const std::string& path, std::uint64_t more, bool add) {
     if (more > limits_.bytes || content_.bytes > limits_.bytes - more)
-      return Error(ErrorCode::kExhausted, "more than " + std::to_string(limits_.bytes) + " bytes, at " + path);
+      return Error(ErrorCode::kExhausted,
+                   "more than " + std::to_string(limits_.bytes) + " bytes, at " + path);
     if (!add) return ok();
     content_.bytes += more;
-    const auto packed = static_cast<std::uint64_t>(std::max<la_int64_t>(1, ::archive_filter_bytes(archive_, -1)));
+    const auto packed =
+        static_cast<std::uint64_t>(std::max<la_int64_t>(1, ::archive_filter_bytes(archive_, -1)));
     if (content_.bytes > kRatioFrom && content_.bytes / packed > limits_.ratio)
       return Error(ErrorCode::kExhausted, "a bomb: " + std::to_string(content_.bytes) + " bytes out of " +
                                               std::to_string(packed) + ", at " + path);
@@ -195,12 +205,14 @@ Reader make_reader() {
 Result<ArchiveContent> unpack(int archive, const fs::path& target, const ArchiveLimits& limits,
                               std::optional<FileOwner> owner) {
   struct stat info {};
-  if (::lstat(target.c_str(), &info) == 0) return Error(ErrorCode::kExists, target.string() + " exists already");
+  if (::lstat(target.c_str(), &info) == 0)
+    return Error(ErrorCode::kExists, target.string() + " exists already");
   const Reader reader = make_reader();
   if (!reader || ::archive_read_open_fd(reader.get(), archive, kBlock) != ARCHIVE_OK)
     return Error(ErrorCode::kCorrupt, "not an archive: " + (reader ? reason(reader.get()) : "no memory"));
   const fs::path temporary = target.parent_path() / (".unpack-" + random_hex(8));
-  if (::mkdir(temporary.c_str(), 0755) != 0) return Error::from_errno(errno, "make folder " + temporary.string());
+  if (::mkdir(temporary.c_str(), 0755) != 0)
+    return Error::from_errno(errno, "make folder " + temporary.string());
   UniqueFd root(::open(temporary.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   Result<ArchiveContent> content = Error(ErrorCode::kIo, "open " + temporary.string());
   if (root) content = Unpacker(reader.get(), std::move(root), limits, owner).run();

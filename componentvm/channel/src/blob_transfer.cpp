@@ -33,7 +33,8 @@ Status send_blob(HostEnd& node, const BlobStore& store, const std::string& diges
   while (offset < size) {
     MVM_ASSIGN(std::string piece, read_piece(fd.get(), offset));
     if (piece.empty()) return Error(ErrorCode::kCorrupt, "blob " + digest + " was cut in the store");
-    MVM_ASSIGN(const Reply put, node.call("blob.data", {{"digest", digest}, {"offset", offset}}, timeout, piece));
+    MVM_ASSIGN(const Reply put,
+               node.call("blob.data", {{"digest", digest}, {"offset", offset}}, timeout, piece));
     const std::uint64_t next = number_or(put.result, "offset");
     // A node that never gets on, or claims bytes it was not sent, is broken.
     if (next <= offset || next > size)

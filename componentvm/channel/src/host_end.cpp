@@ -33,7 +33,7 @@ using Time = SteadyClock::time_point;
 
 constexpr milliseconds kHelloAgain{1000};
 constexpr milliseconds kShortSession{1000};
-constexpr milliseconds kOfferAgain{100};      // an event whose handler failed: pause, doubling
+constexpr milliseconds kOfferAgain{100};  // an event whose handler failed: pause, doubling
 constexpr milliseconds kOfferAgainMost{5000};
 // Twice the kernel's window: whoever sends more than that breaks the protocol on purpose.
 constexpr std::size_t kMaxEvents = 2 * kEventWindow;
@@ -45,8 +45,8 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   address.sun_family = AF_UNIX;
   const std::string text = path.string();
   if (text.empty() || text.size() >= sizeof address.sun_path)
-    return Error(ErrorCode::kInvalid, "socket path: found " + std::to_string(text.size()) +
-                                          " bytes, expected 1 to 107: " + text);
+    return Error(ErrorCode::kInvalid,
+                 "socket path: found " + std::to_string(text.size()) + " bytes, expected 1 to 107: " + text);
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
   return address;
 }
@@ -56,7 +56,8 @@ Result<UniqueFd> listen_at(const std::filesystem::path& path, std::optional<unsi
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return Error::from_errno(errno, "socket");
   // Left by a daemon that was killed. Whoever is connected to it sees that end closed already.
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno(errno, "remove " + path.string());
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return Error::from_errno(errno, "remove " + path.string());
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return Error::from_errno(errno, "make socket " + path.string());
   if (::chmod(path.c_str(), 0600) != 0 ||
@@ -81,8 +82,8 @@ struct Pending {
   nlohmann::json args;
   std::string blob;
   std::vector<UniqueFd> descriptors;
-  bool sent = false;    // in this session
-  bool tried = false;   // in any session of this boot
+  bool sent = false;   // in this session
+  bool tried = false;  // in any session of this boot
   std::optional<Result<Reply>> answer;
 };
 
@@ -107,12 +108,12 @@ struct HostEnd::State {
   mutable std::condition_variable changed;  // an answer, a session, an event, the end
   bool ending = false;
   bool is_up = false;
-  bool gone = false;             // kGiven: closed for good
+  bool gone = false;  // kGiven: closed for good
   std::uint64_t session_number = 0;
-  std::string boot;              // of the running or last session
+  std::string boot;  // of the running or last session
   Error why{ErrorCode::kUnavailable, "the kernel has not connected yet"};
   Position position;
-  std::uint64_t ack_due = 0;     // to be sent
+  std::uint64_t ack_due = 0;  // to be sent
   struct Queued {
     Event event;
     std::size_t cost = 0;
@@ -130,7 +131,9 @@ struct HostEnd::State {
   Time begin{}, next_hello{}, last_ping{}, not_before{};
   milliseconds wait{0};
 
-  State(Options o, Callbacks c) : options(std::move(o)), callbacks(std::move(c)) { position = options.position; }
+  State(Options o, Callbacks c) : options(std::move(o)), callbacks(std::move(c)) {
+    position = options.position;
+  }
 
   // I/O thread.
   void io();
@@ -219,7 +222,8 @@ void HostEnd::State::cut(const Error& reason) {
   session.clear();
   const Time now = SteadyClock::now();
   // Who connects and breaks off again and again is let in ever more slowly.
-  wait = now - begin > kShortSession ? milliseconds(0) : std::clamp(wait * 2, options.redial, options.redial * 20);
+  wait = now - begin > kShortSession ? milliseconds(0)
+                                     : std::clamp(wait * 2, options.redial, options.redial * 20);
   not_before = now + wait;
   const std::lock_guard lock(mutex);
   why = reason;
@@ -236,7 +240,8 @@ int HostEnd::State::next_timer() const {
   if (not_before > now) next = std::min(next, not_before);
   if (stream && serial) next = std::min(next, std::max(next_hello, now));
   if (stream) next = std::min(next, std::max(last_ping, heard) + options.keep_alive);
-  return static_cast<int>(std::clamp<long long>(std::chrono::ceil<milliseconds>(next - now).count(), 0, 60'000));
+  return static_cast<int>(
+      std::clamp<long long>(std::chrono::ceil<milliseconds>(next - now).count(), 0, 60'000));
 }
 
 void HostEnd::State::step() {
@@ -273,7 +278,8 @@ Status HostEnd::State::read_frames() {
 Status HostEnd::State::take(Frame frame) {
   const std::string type = text_or(frame.head, "t");
   if (type == "hello") return take_hello(frame.head);
-  if (type == "refuse") return Error(ErrorCode::kUnsupported, "the kernel speaks another version of the channel");
+  if (type == "refuse")
+    return Error(ErrorCode::kUnsupported, "the kernel speaks another version of the channel");
   bool open = false;
   {
     const std::lock_guard lock(mutex);
@@ -376,9 +382,11 @@ Status HostEnd::State::take_event(Frame frame) {
   const std::size_t cost = frame.blob.size() + kParsedFactor * frame.text_size;
   Event event{boot, number_or(frame.head, "seq"), text_or(frame.head, "event"),
               object_or_empty(frame.head, "args"), std::move(frame.blob)};
-  if (event.name.empty() || event.name.size() > 64) return Error(ErrorCode::kCorrupt, "an event without name");
+  if (event.name.empty() || event.name.size() > 64)
+    return Error(ErrorCode::kCorrupt, "an event without name");
   const std::lock_guard lock(mutex);
-  const std::uint64_t last = !events.empty() && events.back().event.boot == boot ? events.back().event.seq : position.after;
+  const std::uint64_t last =
+      !events.empty() && events.back().event.boot == boot ? events.back().event.seq : position.after;
   if (event.seq <= last) return ok();
   if (events.size() >= kMaxEvents || event_bytes + cost > kMaxEventBytes)
     return Error(ErrorCode::kExhausted, "the kernel sends events faster than it may");
@@ -545,7 +553,8 @@ Result<Reply> HostEnd::call(const std::string& op, const nlohmann::json& args, m
   if (mine.answer)
     result = std::move(*mine.answer);
   else if (state_->gone)
-    result = Error(ErrorCode::kUnavailable, op + ": the channel to node " + state_->options.node + " is lost");
+    result =
+        Error(ErrorCode::kUnavailable, op + ": the channel to node " + state_->options.node + " is lost");
   else if (!state_->ending && state_->is_up)
     result = Error(ErrorCode::kTimeout, op + ": node " + state_->options.node + " did not answer within " +
                                             std::to_string(timeout.count()) + " ms");

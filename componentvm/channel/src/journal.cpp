@@ -46,7 +46,8 @@ Result<Journal> Journal::open(std::filesystem::path path, std::string boot) {
   Journal journal;
   journal.path_ = std::move(path);
   journal.boot_ = std::move(boot);
-  journal.fd_.reset(::open(journal.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_APPEND | O_CLOEXEC, 0600));
+  journal.fd_.reset(
+      ::open(journal.path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_APPEND | O_CLOEXEC, 0600));
   if (!journal.fd_) return Error::from_errno(errno, "open " + journal.path_.string());
   MVM_TRY(journal.load());
   return journal;
@@ -106,7 +107,8 @@ Status Journal::rewrite() {
   std::string bytes = encode_frame({{"boot", boot_}, {"next", next_}});
   for (const JournalEntry& entry : entries_) bytes += encode_frame(head_of(entry), entry.blob);
   MVM_TRY(write_all(fd.get(), bytes));
-  if (::rename(fresh.c_str(), path_.c_str()) != 0) return Error::from_errno(errno, "rename to " + path_.string());
+  if (::rename(fresh.c_str(), path_.c_str()) != 0)
+    return Error::from_errno(errno, "rename to " + path_.string());
   fd_ = std::move(fd);
   size_ = bytes.size();
   return ok();
@@ -120,9 +122,10 @@ void Journal::compact() {
 
 Result<std::uint64_t> Journal::append(NewEvent event) {
   if (!event.mark.empty() && marks_.contains(event.mark)) return std::uint64_t{0};
-  JournalEntry entry{{next_, std::move(event.name), event.mark, std::move(event.group), std::move(event.spool)},
-                     std::move(event.args),
-                     std::move(event.blob)};
+  JournalEntry entry{
+      {next_, std::move(event.name), event.mark, std::move(event.group), std::move(event.spool)},
+      std::move(event.args),
+      std::move(event.blob)};
   MVM_TRY(write(encode_frame(head_of(entry), entry.blob)));
   if (!event.mark.empty()) marks_.insert(event.mark);
   entries_.push_back(std::move(entry));

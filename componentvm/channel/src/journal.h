@@ -24,8 +24,8 @@ struct JournalEntry {
 /// thread-safe. It need not survive the machine: it is not synced.
 class Journal {
  public:
-  /// Reads the file; starts a new one where there is none, or it is of another boot. A frame that was cut by the
-  /// writer's death is cut off.
+  /// Reads the file; starts a new one where there is none, or it is of another boot. A frame that was cut by
+  /// the writer's death is cut off.
   [[nodiscard]] static Result<Journal> open(std::filesystem::path path, std::string boot);
 
   /// Writes an event; answers its number, 0 where its mark is waiting already.

@@ -202,7 +202,8 @@ void KernelEnd::State::end_session() {
 }
 
 Status KernelEnd::State::send_hello(FrameStream& stream, const std::string& answers_session) {
-  nlohmann::json head{{"t", "hello"}, {"protocol", kProtocol}, {"node", options.node}, {"boot", options.boot}};
+  nlohmann::json head{
+      {"t", "hello"}, {"protocol", kProtocol}, {"node", options.node}, {"boot", options.boot}};
   if (!answers_session.empty()) head["for"] = answers_session;
   next_hello = std::chrono::steady_clock::now() + kHelloAgain;
   return stream.send(std::move(head));
@@ -295,7 +296,8 @@ Status KernelEnd::State::take_request(FrameStream& stream, Frame frame) {
   request.args = object_or_empty(frame.head, "args");
   request.blob = std::move(frame.blob);
   request.descriptors = std::move(frame.descriptors);
-  if (request.id.empty() || request.id.size() > 128) return Error(ErrorCode::kCorrupt, "a request without id");
+  if (request.id.empty() || request.id.size() > 128)
+    return Error(ErrorCode::kCorrupt, "a request without id");
   {
     const std::lock_guard lock(mutex);
     if (const Answers::Answer* known = answers.find(request.id)) return stream.send(known->head, known->blob);

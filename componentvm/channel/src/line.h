@@ -1,5 +1,6 @@
 #pragma once
-// What both ends share: waking a poll, the words of a session, the bounds that keep events from drowning answers.
+// What both ends share: waking a poll, the words of a session, the bounds that keep events from drowning
+// answers.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -12,7 +13,8 @@
 
 namespace mvm::channel {
 
-/// Events that may be on the way, sent and not acknowledged: the kernel keeps within half of what the host takes.
+/// Events that may be on the way, sent and not acknowledged: the kernel keeps within half of what the host
+/// takes.
 inline constexpr std::size_t kEventWindow = 64;
 inline constexpr std::size_t kEventWindowBytes = 2 << 20;
 /// Bytes that may wait in an output queue before more is put there.

@@ -43,7 +43,9 @@ class Core::View final : public Kernel {
  public:
   View(Core& core, std::string owner) : core_(core), owner_(std::move(owner)) {}
   const NodeConfig& config() const override { return core_.node_; }
-  Status handle(const std::string& op, Handler handler) override { return core_.offer(owner_, op, std::move(handler)); }
+  Status handle(const std::string& op, Handler handler) override {
+    return core_.offer(owner_, op, std::move(handler));
+  }
   Result<Answer> call(Call call) override { return core_.call(call); }
   Status tell(const std::string& event, const nlohmann::json& args, const std::string& blob) override {
     auto told = core_.channel_->tell({.name = event, .args = args, .blob = blob});
@@ -77,22 +79,24 @@ Result<std::unique_ptr<Core>> Core::open(const Config& config, const LauncherLin
 
 Status Core::start(std::function<void()> launcher_lost) {
   pool_ = std::make_unique<ThreadPool>(config_.pool);
-  relay_ = std::make_unique<ProcessRelay>(launcher_, config_.run,
-                                          [this](std::function<void()> job) { return pool_->submit(std::move(job)); });
+  relay_ = std::make_unique<ProcessRelay>(
+      launcher_, config_.run, [this](std::function<void()> job) { return pool_->submit(std::move(job)); });
   launcher_.start({.notice = [this](const nlohmann::json& notice) { relay_->on_notice(notice); },
                    .lost = std::move(launcher_lost)});
   channel::KernelEnd::Options options{.address = config_.channel,
                                       .node = config_.lab + "/" + config_.node,
                                       .boot = link_.boot,
                                       .journal = config_.run / "journal"};
-  MVM_ASSIGN(channel_, channel::KernelEnd::open(
-                           std::move(options),
-                           {.request = [this](channel::Request request) { take(std::move(request)); },
-                            .read_spool = [this](const channel::SpoolPart& part) { return relay_->read(part); },
-                            .acknowledged = [this](const auto& events) { relay_->on_acknowledged(events); }}));
+  MVM_ASSIGN(channel_,
+             channel::KernelEnd::open(
+                 std::move(options),
+                 {.request = [this](channel::Request request) { take(std::move(request)); },
+                  .read_spool = [this](const channel::SpoolPart& part) { return relay_->read(part); },
+                  .acknowledged = [this](const auto& events) { relay_->on_acknowledged(events); }}));
   MVM_TRY(relay_->start(*channel_));
   if (link_.restarts > 0) {
-    auto told = channel_->tell({.name = "node.kernel", .args = {{"restarted", true}, {"restarts", link_.restarts}}});
+    auto told =
+        channel_->tell({.name = "node.kernel", .args = {{"restarted", true}, {"restarts", link_.restarts}}});
     if (!told) log::warning("kernel.untold", {{"reason", told.error().message()}});
   }
   offer_own();
@@ -124,7 +128,8 @@ Status Core::load_plugins() {
     Status loaded = load_plugin(name);
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
-    const bool asked = std::find(config_.plugins.begin(), config_.plugins.end(), name) != config_.plugins.end();
+    const bool asked =
+        std::find(config_.plugins.begin(), config_.plugins.end(), name) != config_.plugins.end();
     if (asked) return loaded;
   }
   return ok();
@@ -160,8 +165,10 @@ void Core::unload(Loaded& loaded) {
 
 Status Core::offer(const std::string& owner, const std::string& op, Handler handler) {
   const std::lock_guard lock(operations_mutex_);
-  const auto [at, fresh] = operations_.try_emplace(op, Operation{owner, std::make_shared<Handler>(std::move(handler))});
-  if (!fresh) return Error(ErrorCode::kExists, "operation " + op + " is offered by plug-in " + at->second.owner);
+  const auto [at, fresh] =
+      operations_.try_emplace(op, Operation{owner, std::make_shared<Handler>(std::move(handler))});
+  if (!fresh)
+    return Error(ErrorCode::kExists, "operation " + op + " is offered by plug-in " + at->second.owner);
   return ok();
 }
 
@@ -178,7 +185,8 @@ void Core::take(channel::Request request) {
     else
       channel_->reply(shared->id, answer.error());
   });
-  if (!submitted) channel_->reply(id, Error(ErrorCode::kExhausted, "the kernel is busy: " + submitted.error().message()));
+  if (!submitted)
+    channel_->reply(id, Error(ErrorCode::kExhausted, "the kernel is busy: " + submitted.error().message()));
 }
 
 Result<Answer> Core::call(Call& call) {
@@ -187,7 +195,8 @@ Result<Answer> Core::call(Call& call) {
     const std::lock_guard lock(operations_mutex_);
     const auto found = operations_.find(call.op);
     if (found == operations_.end())
-      return Error(ErrorCode::kUnsupported, "no plug-in of this node offers \"" + call.op.substr(0, 80) + "\"");
+      return Error(ErrorCode::kUnsupported,
+                   "no plug-in of this node offers \"" + call.op.substr(0, 80) + "\"");
     operation = found->second;
     ++running_[operation.owner];
   }
@@ -209,8 +218,9 @@ Answer Core::node_info(const Call& call) {
   for (const Loaded& loaded : plugins_) names.push_back(loaded.name);
   std::size_t running = 0;
   if (auto all = relay_->list({}))
-    running = static_cast<std::size_t>(std::count_if(
-        all->begin(), all->end(), [](const ProcessInfo& info) { return info.state == ProcessState::kRunning; }));
+    running = static_cast<std::size_t>(std::count_if(all->begin(), all->end(), [](const ProcessInfo& info) {
+      return info.state == ProcessState::kRunning;
+    }));
   const bool versions = flag_or(call.args, "versions");
   nlohmann::json toolchains;
   {
@@ -219,7 +229,8 @@ Answer Core::node_info(const Call& call) {
     toolchains = toolchains_.is_null() ? find_toolchains(config_, false) : toolchains_;
   }
   const auto uptime =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin_).count();
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin_)
+          .count();
   return {{{"node", node_.lab + "/" + node_.node},
            {"boot", node_.boot},
            {"arch", architecture()},
@@ -251,10 +262,12 @@ Result<Answer> Core::adjust_pool(const Call& call) {
   limits.maximum = static_cast<std::size_t>(std::min(kMost, number_or(call.args, "maximum", limits.maximum)));
   limits.queue = static_cast<std::size_t>(std::min(kMost, number_or(call.args, "queue", limits.queue)));
   limits.idle_timeout = std::chrono::milliseconds(
-      number_or(call.args, "idle_ms", static_cast<std::uint64_t>(limits.idle_timeout.count())) % (1ULL << 31));
+      number_or(call.args, "idle_ms", static_cast<std::uint64_t>(limits.idle_timeout.count())) %
+      (1ULL << 31));
   // Fewer could leave none for an operation that waits for another one.
   if (limits.maximum < kFewestThreads)
-    return Error(ErrorCode::kInvalid, "the kernel needs at least " + std::to_string(kFewestThreads) + " threads");
+    return Error(ErrorCode::kInvalid,
+                 "the kernel needs at least " + std::to_string(kFewestThreads) + " threads");
   MVM_TRY(pool_->adjust(limits));
   return Answer{{{"minimum", limits.minimum},
                  {"maximum", limits.maximum},

@@ -20,7 +20,8 @@ namespace mvm::kernel {
 /// Asks the launcher and hears its notices. Any thread may ask; each call blocks until it is answered.
 class LauncherClient {
  public:
-  /// Called on the reading thread: a notice ("output", "exit"), and the loss of the launcher. Neither may ask.
+  /// Called on the reading thread: a notice ("output", "exit"), and the loss of the launcher. Neither may
+  /// ask.
   struct Callbacks {
     std::function<void(const nlohmann::json&)> notice;
     std::function<void()> lost;

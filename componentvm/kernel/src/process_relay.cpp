@@ -34,12 +34,9 @@ ProcessInfo info_from(const nlohmann::json& object) {
 }
 
 nlohmann::json limits_to_json(const ProcessLimits& limits) {
-  return {{"wall_ms", limits.wall_ms},
-          {"cpu_s", limits.cpu_s},
-          {"memory", limits.memory},
-          {"processes", limits.processes},
-          {"file_size", limits.file_size},
-          {"open_files", limits.open_files}};
+  return {{"wall_ms", limits.wall_ms},     {"cpu_s", limits.cpu_s},
+          {"memory", limits.memory},       {"processes", limits.processes},
+          {"file_size", limits.file_size}, {"open_files", limits.open_files}};
 }
 
 /// The spool part's name holds process and stream: neither has a space.
@@ -184,8 +181,10 @@ std::optional<ProcessRelay::Piece> ProcessRelay::next_piece() {
       args["stream"] = name;
       args["offset"] = stream.told;
       last_served_ = at->first;
-      channel::NewEvent event{.name = process.output_event, .args = std::move(args), .group = process.info.group};
-      event.spool = channel::SpoolPart{part_id(at->first, name), stream.told, static_cast<std::uint32_t>(length)};
+      channel::NewEvent event{
+          .name = process.output_event, .args = std::move(args), .group = process.info.group};
+      event.spool =
+          channel::SpoolPart{part_id(at->first, name), stream.told, static_cast<std::uint32_t>(length)};
       return Piece{std::move(event), at->first, name, stream.told, stream.told + length};
     }
   }
@@ -270,7 +269,8 @@ Status ProcessRelay::finish(const std::string& id, const std::string& event, con
 
 // ---- asking the launcher ---------------------------------------------------------------------------------
 
-Result<ProcessInfo> ProcessRelay::start(const ProcessSpec& spec, const std::vector<std::pair<int, int>>& descriptors) {
+Result<ProcessInfo> ProcessRelay::start(const ProcessSpec& spec,
+                                        const std::vector<std::pair<int, int>>& descriptors) {
   nlohmann::json environment = nlohmann::json::object();
   for (const auto& [name, value] : spec.environment) environment[name] = value;
   nlohmann::json numbers = nlohmann::json::array();
@@ -345,7 +345,8 @@ Result<std::vector<ProcessInfo>> ProcessRelay::list(const std::string& group) {
   return all;
 }
 
-Status ProcessRelay::forget_where(const nlohmann::json& what, const std::function<bool(const Process&)>& matches) {
+Status ProcessRelay::forget_where(const nlohmann::json& what,
+                                  const std::function<bool(const Process&)>& matches) {
   {
     const std::lock_guard lock(mutex_);
     std::erase_if(processes_, [&](const auto& entry) { return matches(entry.second); });
@@ -355,7 +356,8 @@ Status ProcessRelay::forget_where(const nlohmann::json& what, const std::functio
 }
 
 Status ProcessRelay::forget_group(const std::string& group) {
-  MVM_TRY(forget_where({{"group", group}}, [&](const Process& process) { return process.info.group == group; }));
+  MVM_TRY(
+      forget_where({{"group", group}}, [&](const Process& process) { return process.info.group == group; }));
   channel_->withdraw(group);
   return ok();
 }
@@ -364,7 +366,8 @@ Status ProcessRelay::forget(const std::string& id) {
   return forget_where({{"id", id}}, [&](const Process& process) { return process.info.id == id; });
 }
 
-Status ProcessRelay::keep(const std::string& name, const nlohmann::json& note, const std::vector<int>& descriptors) {
+Status ProcessRelay::keep(const std::string& name, const nlohmann::json& note,
+                          const std::vector<int>& descriptors) {
   if (descriptors.size() > kMaxFrameDescriptors)
     return Error(ErrorCode::kInvalid, "at most 64 descriptors are kept under one name");
   auto done = launcher_.ask("keep", {{"name", name}, {"note", note}}, {}, descriptors);

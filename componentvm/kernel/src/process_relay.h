@@ -1,6 +1,6 @@
 #pragma once
-// The kernel's process manager: asks the launcher, turns what processes print into events, and tells the plug-ins of
-// their ends after all of their output.
+// The kernel's process manager: asks the launcher, turns what processes print into events, and tells the
+// plug-ins of their ends after all of their output.
 
 #include <condition_variable>
 #include <functional>
@@ -35,14 +35,15 @@ class ProcessRelay final : public ProcessManager {
                                           const std::vector<std::pair<int, int>>& descriptors) override;
   [[nodiscard]] Status signal(const std::string& id, int number) override;
   [[nodiscard]] Status kill(const std::string& id, const std::string& reason) override;
-  [[nodiscard]] Result<std::uint64_t> input(const std::string& id, std::uint64_t offset, std::string_view bytes,
-                                            bool end) override;
+  [[nodiscard]] Result<std::uint64_t> input(const std::string& id, std::uint64_t offset,
+                                            std::string_view bytes, bool end) override;
   [[nodiscard]] Result<ProcessInfo> find(const std::string& id) override;
   [[nodiscard]] Result<std::vector<ProcessInfo>> list(const std::string& group) override;
   [[nodiscard]] Status forget_group(const std::string& group) override;
   [[nodiscard]] Status forget(const std::string& id) override;
   void on_exit(const std::string& owner, std::function<void(const ProcessInfo&)> callback) override;
-  [[nodiscard]] Status finish(const std::string& id, const std::string& event, const nlohmann::json& args) override;
+  [[nodiscard]] Status finish(const std::string& id, const std::string& event,
+                              const nlohmann::json& args) override;
   [[nodiscard]] Status keep(const std::string& name, const nlohmann::json& note,
                             const std::vector<int>& descriptors) override;
   [[nodiscard]] Result<std::vector<Kept>> kept(const std::string& prefix) override;

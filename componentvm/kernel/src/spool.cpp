@@ -23,7 +23,9 @@ std::filesystem::path spool_folder(const std::filesystem::path& run, const std::
   return run / "spool" / sha256_hex(process).substr(0, 24);
 }
 
-std::filesystem::path Spool::segment(std::uint64_t number) const { return segment_path(folder_, stream_, number); }
+std::filesystem::path Spool::segment(std::uint64_t number) const {
+  return segment_path(folder_, stream_, number);
+}
 
 Status Spool::append(std::string_view bytes) {
   const std::uint64_t before = size_;
@@ -33,7 +35,8 @@ Status Spool::append(std::string_view bytes) {
       fd_.reset(::open(segment(size_ / kSegment).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
       if (!fd_) break;
     }
-    const std::size_t room = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), kSegment - within));
+    const std::size_t room =
+        static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), kSegment - within));
     const ssize_t put = ::pwrite(fd_.get(), bytes.data(), room, static_cast<off_t>(within));
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) break;
@@ -57,10 +60,12 @@ std::optional<std::string> read_spool(const std::filesystem::path& folder, const
   std::string bytes;
   while (bytes.size() < length) {
     const std::uint64_t at = offset + bytes.size();
-    UniqueFd fd(::open(segment_path(folder, stream, at / kSegment).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    UniqueFd fd(
+        ::open(segment_path(folder, stream, at / kSegment).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) return std::nullopt;
-    std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(length - bytes.size(), kSegment - at % kSegment)),
-                      '\0');
+    std::string piece(
+        static_cast<std::size_t>(std::min<std::uint64_t>(length - bytes.size(), kSegment - at % kSegment)),
+        '\0');
     ssize_t got = 0;
     do got = ::pread(fd.get(), piece.data(), piece.size(), static_cast<off_t>(at % kSegment));
     while (got < 0 && errno == EINTR);

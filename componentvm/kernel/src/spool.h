@@ -1,6 +1,6 @@
 #pragma once
-// Output of processes on disk: written by the launcher, read by the kernel, in segments that are removed as they are
-// acknowledged. It outlives the kernel, not the launcher.
+// Output of processes on disk: written by the launcher, read by the kernel, in segments that are removed as
+// they are acknowledged. It outlives the kernel, not the launcher.
 
 #include <cstdint>
 #include <filesystem>
@@ -16,7 +16,8 @@ namespace mvm::kernel {
 inline constexpr std::uint64_t kSegment = 1 << 20;
 
 /// Folder of one process's output.
-[[nodiscard]] std::filesystem::path spool_folder(const std::filesystem::path& run, const std::string& process);
+[[nodiscard]] std::filesystem::path spool_folder(const std::filesystem::path& run,
+                                                 const std::string& process);
 
 /// The writing side of one stream.
 class Spool {
@@ -47,7 +48,8 @@ class Spool {
 };
 
 /// Reads `length` bytes at `offset`; nothing where they are gone.
-[[nodiscard]] std::optional<std::string> read_spool(const std::filesystem::path& folder, const std::string& stream,
-                                                    std::uint64_t offset, std::size_t length);
+[[nodiscard]] std::optional<std::string> read_spool(const std::filesystem::path& folder,
+                                                    const std::string& stream, std::uint64_t offset,
+                                                    std::size_t length);
 
 }  // namespace mvm::kernel

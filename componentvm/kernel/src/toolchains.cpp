@@ -9,7 +9,7 @@
 namespace mvm::kernel {
 namespace {
 
-constexpr std::array kTools{"g++", "gcc",  "clang++", "clang",  "gfortran", "rustc",
+constexpr std::array kTools{"g++", "gcc",  "clang++", "clang",   "gfortran", "rustc",
                             "go",  "make", "cmake",   "python3", "perl",     "java"};
 constexpr std::chrono::seconds kAskAtMost{10};  // an emulated machine is slow
 

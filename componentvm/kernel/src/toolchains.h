@@ -9,8 +9,8 @@
 
 namespace mvm::kernel {
 
-/// [{"name":"g++","version":"12.2.0"}, ...] of the well-known tools in the program folders. `versions`: run each to
-/// ask for its version (some milliseconds each); else the version is empty.
+/// [{"name":"g++","version":"12.2.0"}, ...] of the well-known tools in the program folders. `versions`: run
+/// each to ask for its version (some milliseconds each); else the version is empty.
 [[nodiscard]] nlohmann::json find_toolchains(const Config& config, bool versions);
 
 }  // namespace mvm::kernel

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Users take turns: next is the oldest job of whoever holds least, counting what was given to him in this pass.
-// Smaller jobs may overtake larger ones that find no room.
+// Users take turns: next is the oldest job of whoever holds least, counting what was given to him in this
+// pass. Smaller jobs may overtake larger ones that find no room.
 
 #include <algorithm>
 #include <deque>
@@ -26,7 +26,9 @@ std::int64_t decide(void*, const void* snapshot, std::uint64_t size, void* plan,
     std::uint64_t first;  ///< number of the user's oldest job: who waits longer goes first among equals
     std::uint32_t user;
   };
-  const auto later = [](const Turn& a, const Turn& b) { return a.held != b.held ? a.held > b.held : a.first > b.first; };
+  const auto later = [](const Turn& a, const Turn& b) {
+    return a.held != b.held ? a.held > b.held : a.first > b.first;
+  };
   std::priority_queue<Turn, std::vector<Turn>, decltype(later)> turns(later);
   for (std::uint32_t user = 0; user < waiting.size(); ++user)
     if (!waiting[user].empty())
@@ -52,6 +54,14 @@ void destroy(void*) {}
 
 }  // namespace
 
-extern "C" const mvm_policy_descriptor mvm_policy = {
-    sizeof(mvm_policy_descriptor), MVM_POLICY_API, MVM_POLICY_ABI, MVM_POLICY_ORDER, "order-fair", "1.0.0",
-    nullptr, nullptr, &create, &destroy, &decide};
+extern "C" const mvm_policy_descriptor mvm_policy = {sizeof(mvm_policy_descriptor),
+                                                     MVM_POLICY_API,
+                                                     MVM_POLICY_ABI,
+                                                     MVM_POLICY_ORDER,
+                                                     "order-fair",
+                                                     "1.0.0",
+                                                     nullptr,
+                                                     nullptr,
+                                                     &create,
+                                                     &destroy,
+                                                     &decide};

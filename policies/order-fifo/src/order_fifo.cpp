@@ -24,6 +24,14 @@ void destroy(void*) {}
 
 }  // namespace
 
-extern "C" const mvm_policy_descriptor mvm_policy = {
-    sizeof(mvm_policy_descriptor), MVM_POLICY_API, MVM_POLICY_ABI, MVM_POLICY_ORDER, "order-fifo", "1.0.0",
-    nullptr, nullptr, &create, &destroy, &decide};
+extern "C" const mvm_policy_descriptor mvm_policy = {sizeof(mvm_policy_descriptor),
+                                                     MVM_POLICY_API,
+                                                     MVM_POLICY_ABI,
+                                                     MVM_POLICY_ORDER,
+                                                     "order-fifo",
+                                                     "1.0.0",
+                                                     nullptr,
+                                                     nullptr,
+                                                     &create,
+                                                     &destroy,
+                                                     &decide};

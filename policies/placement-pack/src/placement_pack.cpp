@@ -23,7 +23,8 @@ std::int64_t decide(void*, const void* snapshot, std::uint64_t size, void* plan,
     std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return used(a) > used(b); });
     std::size_t at = 0;
     for (std::uint32_t k = 0; k < set.count; ++k) {
-      while (at < order.size() && (hosts[order[at]].milli_vcpus < set.milli_vcpus || hosts[order[at]].memory < set.memory))
+      while (at < order.size() &&
+             (hosts[order[at]].milli_vcpus < set.milli_vcpus || hosts[order[at]].memory < set.memory))
         ++at;
       if (at == order.size()) return mvm::policy::write_placement(false, MVM_LAYOUT_BLOCK, {}, plan, room);
       hosts[order[at]].milli_vcpus -= set.milli_vcpus;
@@ -40,6 +41,14 @@ void destroy(void*) {}
 
 }  // namespace
 
-extern "C" const mvm_policy_descriptor mvm_policy = {
-    sizeof(mvm_policy_descriptor), MVM_POLICY_API, MVM_POLICY_ABI, MVM_POLICY_PLACEMENT, "placement-pack", "1.0.0",
-    nullptr, nullptr, &create, &destroy, &decide};
+extern "C" const mvm_policy_descriptor mvm_policy = {sizeof(mvm_policy_descriptor),
+                                                     MVM_POLICY_API,
+                                                     MVM_POLICY_ABI,
+                                                     MVM_POLICY_PLACEMENT,
+                                                     "placement-pack",
+                                                     "1.0.0",
+                                                     nullptr,
+                                                     nullptr,
+                                                     &create,
+                                                     &destroy,
+                                                     &decide};

@@ -18,7 +18,8 @@ std::int64_t decide(void*, const void* snapshot, std::uint64_t size, void* plan,
     };
     // The roomiest on top; equal ones in the order of their numbers.
     const auto less = [&](std::uint32_t a, std::uint32_t b) {
-      return hosts[a].milli_vcpus != hosts[b].milli_vcpus ? hosts[a].milli_vcpus < hosts[b].milli_vcpus : a > b;
+      return hosts[a].milli_vcpus != hosts[b].milli_vcpus ? hosts[a].milli_vcpus < hosts[b].milli_vcpus
+                                                          : a > b;
     };
     std::vector<std::uint32_t> heap;
     for (const auto h : question->candidates_of(set))
@@ -46,6 +47,14 @@ void destroy(void*) {}
 
 }  // namespace
 
-extern "C" const mvm_policy_descriptor mvm_policy = {
-    sizeof(mvm_policy_descriptor), MVM_POLICY_API, MVM_POLICY_ABI, MVM_POLICY_PLACEMENT, "placement-spread", "1.0.0",
-    nullptr, nullptr, &create, &destroy, &decide};
+extern "C" const mvm_policy_descriptor mvm_policy = {sizeof(mvm_policy_descriptor),
+                                                     MVM_POLICY_API,
+                                                     MVM_POLICY_ABI,
+                                                     MVM_POLICY_PLACEMENT,
+                                                     "placement-spread",
+                                                     "1.0.0",
+                                                     nullptr,
+                                                     nullptr,
+                                                     &create,
+                                                     &destroy,
+                                                     &decide};

@@ -17,8 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// One tar entry, written by hand: archives that no packer would make.
-std::string tar_entry(const std::string& name, char type, const std::string& content = {}, const std::string& link = {},
-                      unsigned mode = 0644) {
+std::string tar_entry(const std::string& name, char type, const std::string& content = {},
+                      const std::string& link = {}, unsigned mode = 0644) {
   std::string header(512, '\0');
   const auto put = [&](std::size_t at, const std::string& text) { header.replace(at, text.size(), text); };
   const auto octal = [](std::uint64_t value, int width) {
@@ -66,7 +66,8 @@ class ArchiveTest : public testing::Test {
     return count == 1;
   }
   std::string shell(const std::string& script) {
-    auto done = run_captured({.argv = {"sh", "-c", "cd " + folder_.string() + " && " + script}}, std::chrono::seconds(60));
+    auto done = run_captured({.argv = {"sh", "-c", "cd " + folder_.string() + " && " + script}},
+                             std::chrono::seconds(60));
     EXPECT_TRUE(done && done->status.success()) << script << (done ? done->errors : done.error().describe());
     return done ? done->output : "";
   }
@@ -83,8 +84,11 @@ class ArchiveTest : public testing::Test {
 };
 
 TEST_F(ArchiveTest, EqualTreesPackToEqualBytesWhateverTheirTimesAndOrder) {
-  shell("mkdir -p a/sub b/sub && echo one > a/x && echo two > a/sub/y && ln -s ../x a/sub/l && chmod 700 a/x");
-  shell("ln -s ../x b/sub/l && echo two > b/sub/y && echo one > b/x && chmod 755 b/x && touch -d 2001-01-01 b/x b/sub");
+  shell(
+      "mkdir -p a/sub b/sub && echo one > a/x && echo two > a/sub/y && ln -s ../x a/sub/l && chmod 700 a/x");
+  shell(
+      "ln -s ../x b/sub/l && echo two > b/sub/y && echo one > b/x && chmod 755 b/x && touch -d 2001-01-01 "
+      "b/x b/sub");
   const std::string first = pack(folder_ / "a");
   EXPECT_EQ(first, pack(folder_ / "b"));
   shell("chmod 644 b/x");
@@ -92,8 +96,10 @@ TEST_F(ArchiveTest, EqualTreesPackToEqualBytesWhateverTheirTimesAndOrder) {
 }
 
 TEST_F(ArchiveTest, WhatIsPackedComesBack) {
-  shell("mkdir -p in/deep/er in/empty && seq 1 100000 > in/numbers && printf '#!/bin/sh\\n' > in/deep/run && chmod +x in/deep/run"
-        " && ln -s deep/run in/link && printf x > \"in/na me\\303\\244\" && mkfifo in/pipe");
+  shell(
+      "mkdir -p in/deep/er in/empty && seq 1 100000 > in/numbers && printf '#!/bin/sh\\n' > in/deep/run && "
+      "chmod +x in/deep/run"
+      " && ln -s deep/run in/link && printf x > \"in/na me\\303\\244\" && mkfifo in/pipe");
   std::ofstream(folder_ / "archive", std::ios::binary) << pack(folder_ / "in");
   const UniqueFd fd(::open((folder_ / "archive").c_str(), O_RDONLY | O_CLOEXEC));
   auto content = unpack(fd.get(), folder_ / "out");
@@ -103,9 +109,10 @@ TEST_F(ArchiveTest, WhatIsPackedComesBack) {
 
 TEST_F(ArchiveTest, ReadsWhatOthersPack) {
   shell("mkdir in && seq 1 1000 > in/n && mkdir in/d && echo x > in/d/x");
-  for (const char* make : {"tar cf archive -C in .", "tar czf archive -C in .", "tar cjf archive -C in .",
-                           "tar cJf archive -C in .", "tar --zstd -cf archive -C in .",
-                           "python3 -c 'import shutil; shutil.make_archive(\"a\", \"zip\", \"in\")' && mv a.zip archive"}) {
+  for (const char* make :
+       {"tar cf archive -C in .", "tar czf archive -C in .", "tar cjf archive -C in .",
+        "tar cJf archive -C in .", "tar --zstd -cf archive -C in .",
+        "python3 -c 'import shutil; shutil.make_archive(\"a\", \"zip\", \"in\")' && mv a.zip archive"}) {
     shell(std::string(make));
     const UniqueFd fd(::open((folder_ / "archive").c_str(), O_RDONLY | O_CLOEXEC));
     auto content = unpack(fd.get(), folder_ / "out");
@@ -127,7 +134,8 @@ TEST_F(ArchiveTest, HostileArchivesAreRefusedAndLeaveNothing) {
       {"link out", tar_of({tar_entry("l", '2', "", "/etc")})},
       {"link up", tar_of({tar_entry("a/l", '2', "", "../../x")})},
       {"link down and up", tar_of({tar_entry("l", '2', "", "a/../../x")})},
-      {"file behind a link", tar_of({tar_entry("d", '5'), tar_entry("l", '2', "", "d"), tar_entry("l/f", '0', "x")})},
+      {"file behind a link",
+       tar_of({tar_entry("d", '5'), tar_entry("l", '2', "", "d"), tar_entry("l/f", '0', "x")})},
       {"hard link out", tar_of({tar_entry("h", '1', "", "../../etc/passwd")})},
       {"hard link absolute", tar_of({tar_entry("h", '1', "", "/etc/passwd")})},
       {"hard link to a link", tar_of({tar_entry("d/l", '2', "", "../x"), tar_entry("h", '1', "", "d/l")})},
@@ -146,7 +154,8 @@ TEST_F(ArchiveTest, HostileArchivesAreRefusedAndLeaveNothing) {
     EXPECT_EQ(result.error().code(), ErrorCode::kCorrupt) << name << ": " << result.error().describe();
     EXPECT_TRUE(clean()) << name;
   }
-  EXPECT_EQ(unpack_bytes(tar_of({tar_entry(deep, '0', "x")}), {.depth = 30}).error().code(), ErrorCode::kExhausted);
+  EXPECT_EQ(unpack_bytes(tar_of({tar_entry(deep, '0', "x")}), {.depth = 30}).error().code(),
+            ErrorCode::kExhausted);
   EXPECT_TRUE(clean());
 }
 
@@ -204,8 +213,12 @@ TEST_F(ArchiveTest, PackingRefusesOrLeavesOutWhatLeadsAway) {
   ASSERT_TRUE(without);
   EXPECT_EQ(without->entries, 1U);
   EXPECT_EQ(pack_directory(folder_ / "in", drop, {.bytes = 1}, false).error().code(), ErrorCode::kExhausted);
-  EXPECT_EQ(pack_directory(folder_ / "in", [](std::string_view) { return Status(Error(ErrorCode::kExhausted, "full")); }, {}, false)
-                .error().message(), "full");
+  EXPECT_EQ(pack_directory(
+                folder_ / "in", [](std::string_view) { return Status(Error(ErrorCode::kExhausted, "full")); },
+                {}, false)
+                .error()
+                .message(),
+            "full");
 }
 
 TEST_F(ArchiveTest, InlineTextIsAnArchiveOfOneFile) {

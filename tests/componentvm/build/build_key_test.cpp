@@ -33,15 +33,20 @@ TEST(BuildKeyTest, EachInputChangesTheKeyAndNothingElseDoes) {
   EXPECT_TRUE(changed([](BuildInputs& i) { i.architecture = "aarch64"; }));
   EXPECT_FALSE(changed([](BuildInputs& i) { i.parameters["steps"] = "10"; }));
   // Text moved from one field to the next is another build.
-  EXPECT_TRUE(changed([](BuildInputs& i) { i.image = "image1"; i.libmvm = ".0"; }));
+  EXPECT_TRUE(changed([](BuildInputs& i) {
+    i.image = "image1";
+    i.libmvm = ".0";
+  }));
 }
 
 TEST(RecipeTest, TheCommandIsOneArgumentAndParametersAreVariables) {
   EXPECT_THAT(build_argv("a; b"), testing::ElementsAre("/bin/sh", "-c", "a; b"));
-  const auto environment = build_environment({"/w/s", "/w/h", "/w/t"}, "/opt/mvm", {{"grid-size", "$(rm -rf /)"}});
-  EXPECT_THAT(environment, testing::Contains(std::pair<std::string, std::string>("MVM_PARAM_grid_size", "$(rm -rf /)")));
+  const auto environment =
+      build_environment({"/w/s", "/w/h", "/w/t"}, "/opt/mvm", {{"grid-size", "$(rm -rf /)"}});
   EXPECT_THAT(environment,
-              testing::Contains(std::pair<std::string, std::string>("PKG_CONFIG_PATH", "/opt/mvm/lib/pkgconfig")));
+              testing::Contains(std::pair<std::string, std::string>("MVM_PARAM_grid_size", "$(rm -rf /)")));
+  EXPECT_THAT(environment, testing::Contains(std::pair<std::string, std::string>("PKG_CONFIG_PATH",
+                                                                                 "/opt/mvm/lib/pkgconfig")));
 }
 
 }  // namespace

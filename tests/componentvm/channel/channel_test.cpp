@@ -1,5 +1,5 @@
-#include <gmock/gmock.h>
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <sys/socket.h>
 
 #include <atomic>
@@ -30,7 +30,8 @@ class ChannelTest : public testing::Test {
   }
 
   std::unique_ptr<KernelEnd> make_kernel(const std::string& address, const std::string& boot) {
-    KernelEnd::Options options{.address = address, .node = "lab/a", .boot = boot, .journal = folder_ / "journal"};
+    KernelEnd::Options options{
+        .address = address, .node = "lab/a", .boot = boot, .journal = folder_ / "journal"};
     options.redial = 5ms;
     KernelEnd::Callbacks callbacks;
     callbacks.request = [this](Request request) { serve(std::move(request)); };
@@ -261,7 +262,8 @@ TEST_F(ChannelTest, AMarkedEventIsToldOnceAndAGroupCanBeWithdrawn) {
 
 TEST_F(ChannelTest, AJournalCutInItsLastFrameLosesOnlyThat) {
   kernel_ = make_kernel(unix_address(), "boot1");
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(kernel_->tell({.name = "e", .args = {{"n", i}}, .blob = "content"}));
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(kernel_->tell({.name = "e", .args = {{"n", i}}, .blob = "content"}));
   kernel_.reset();
   std::filesystem::resize_file(folder_ / "journal", std::filesystem::file_size(folder_ / "journal") - 3);
   kernel_ = make_kernel(unix_address(), "boot1");

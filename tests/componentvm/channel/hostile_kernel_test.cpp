@@ -76,10 +76,11 @@ class HostileKernelTest : public testing::Test {
 };
 
 TEST_F(HostileKernelTest, GarbageCutsOnlyThisConnection) {
-  for (const std::string& bytes : {std::string(100, 'x'), std::string("MVM1") + std::string(100, '\xff'),
-                                   std::string(16, '\0'), encode_frame({{"t", "hello"}, {"protocol", 2}}),
-                                   encode_frame({{"t", "hello"}, {"protocol", 1}, {"node", "lab/b"}, {"boot", "b"}}),
-                                   encode_frame({{"t", "hello"}, {"protocol", 1}, {"node", 5}, {"boot", {1, 2}}})}) {
+  for (const std::string& bytes :
+       {std::string(100, 'x'), std::string("MVM1") + std::string(100, '\xff'), std::string(16, '\0'),
+        encode_frame({{"t", "hello"}, {"protocol", 2}}),
+        encode_frame({{"t", "hello"}, {"protocol", 1}, {"node", "lab/b"}, {"boot", "b"}}),
+        encode_frame({{"t", "hello"}, {"protocol", 1}, {"node", 5}, {"boot", {1, 2}}})}) {
     UniqueFd fd = connect_socket(folder_ / "s");
     ASSERT_TRUE(fd);
     ASSERT_GT(::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);
@@ -93,7 +94,8 @@ TEST_F(HostileKernelTest, FieldsOfTheWrongTypeAreHarmless) {
   const UniqueFd fd = join();
   for (const nlohmann::json& head :
        {nlohmann::json{{"t", 1}}, nlohmann::json{{"t", "rep"}, {"id", 5}, {"ok", "x"}},
-        nlohmann::json{{"t", "rep"}, {"id", "-"}}, nlohmann::json{{"t", "rep"}, {"id", "99999999999999999999999"}},
+        nlohmann::json{{"t", "rep"}, {"id", "-"}},
+        nlohmann::json{{"t", "rep"}, {"id", "99999999999999999999999"}},
         nlohmann::json{{"t", "ack"}, {"seq", -1}}, nlohmann::json::object(), nlohmann::json{{"t", "ping"}}})
     ASSERT_TRUE(send_frame(fd.get(), head));
   FrameReader reader(fd.get());

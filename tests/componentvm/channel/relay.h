@@ -1,6 +1,6 @@
 #pragma once
-// Stands between the two ends and breaks things: cuts connections, or behaves like a serial line that stays open
-// on one side and forgets what is sent while the other side is away.
+// Stands between the two ends and breaks things: cuts connections, or behaves like a serial line that stays
+// open on one side and forgets what is sent while the other side is away.
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -41,8 +41,8 @@ inline UniqueFd connect_socket(const std::filesystem::path& path) {
   return fd;
 }
 
-/// A serial line between two listening sockets, as QEMU's character device is one: each side may come and go, the
-/// other does not notice; bytes to an absent side are lost.
+/// A serial line between two listening sockets, as QEMU's character device is one: each side may come and go,
+/// the other does not notice; bytes to an absent side are lost.
 class SerialLine {
  public:
   SerialLine(const std::filesystem::path& guest, const std::filesystem::path& host)
@@ -61,7 +61,8 @@ class SerialLine {
     const ssize_t got = ::recv(from.get(), piece.data(), piece.size(), MSG_DONTWAIT);
     if (got == 0) from.reset();
     for (ssize_t done = 0; got > 0 && to && done < got;) {
-      const ssize_t put = ::send(to.get(), piece.data() + done, static_cast<std::size_t>(got - done), MSG_NOSIGNAL);
+      const ssize_t put =
+          ::send(to.get(), piece.data() + done, static_cast<std::size_t>(got - done), MSG_NOSIGNAL);
       if (put <= 0) break;
       done += put;
     }

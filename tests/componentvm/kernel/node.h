@@ -1,8 +1,9 @@
 #pragma once
-// A real node on this machine: mvm-kernel as a plain process, or as PID 1 of its own PID name space, and the host's end
-// of its channel.
+// A real node on this machine: mvm-kernel as a plain process, or as PID 1 of its own PID name space, and the
+// host's end of its channel.
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,8 +18,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#include <gmock/gmock.h>
 
 #include "mvm/base/blob_store.h"
 #include "mvm/base/file.h"
@@ -83,8 +82,10 @@ class Node {
     return status;
   }
   void start_host(channel::Position position = {}) {
-    channel::HostEnd::Options options{
-        .way = channel::HostEnd::Way::kListen, .path = folder / "s", .node = "lab/a", .position = std::move(position)};
+    channel::HostEnd::Options options{.way = channel::HostEnd::Way::kListen,
+                                      .path = folder / "s",
+                                      .node = "lab/a",
+                                      .position = std::move(position)};
     options.redial = 5ms;
     channel::HostEnd::Callbacks callbacks;
     callbacks.event = [this](const channel::Event& event) { return take(event); };
@@ -109,7 +110,11 @@ class Node {
     const std::filesystem::path tree = folder / ("tree" + std::to_string(++trees_));
     for (const auto& [name, text] : files) {
       EXPECT_TRUE(make_folders((tree / name).parent_path()));
-      EXPECT_TRUE(write_file_durably(tree / name, text, text.starts_with("#!") || text.starts_with("\x7f" "ELF") ? 0755 : 0644));
+      EXPECT_TRUE(write_file_durably(tree / name, text,
+                                     text.starts_with("#!") || text.starts_with("\x7f"
+                                                                                "ELF")
+                                         ? 0755
+                                         : 0644));
     }
     const std::string digest = *build::pack_directory(tree, *store);
     const Status sent = channel::send_blob(*host, *store, digest, 30s);
@@ -126,10 +131,16 @@ class Node {
   /// Starts `sh -c script` as a process of attempt "j.1".
   nlohmann::json start_script(const std::string& name, const std::string& script,
                               nlohmann::json more = nlohmann::json::object()) {
-    nlohmann::json args{{"proc", "j.1/" + name}, {"attempt", "j.1"}, {"job", "j"},
-                        {"role", name},          {"index", 0},       {"count", 1},
-                        {"argv", {"/bin/sh", "-c", script}},         {"environment", nlohmann::json::object()},
-                        {"tree", ""},            {"kind", "job"}};
+    nlohmann::json args{{"proc", "j.1/" + name},
+                        {"attempt", "j.1"},
+                        {"job", "j"},
+                        {"role", name},
+                        {"index", 0},
+                        {"count", 1},
+                        {"argv", {"/bin/sh", "-c", script}},
+                        {"environment", nlohmann::json::object()},
+                        {"tree", ""},
+                        {"kind", "job"}};
     args.update(more);
     return must("proc.start", args);
   }

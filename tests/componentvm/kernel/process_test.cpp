@@ -28,7 +28,8 @@ TEST_F(ProcessTest, TellsWhatItIs) {
   const nlohmann::json versions = node_.must("node.info", {{"versions", true}});
   bool compiler = false;
   for (const nlohmann::json& tool : versions.at("toolchains"))
-    compiler = compiler || (tool.at("name") == "g++" && tool.at("version").get<std::string>().starts_with("1"));
+    compiler =
+        compiler || (tool.at("name") == "g++" && tool.at("version").get<std::string>().starts_with("1"));
   EXPECT_TRUE(compiler) << versions.dump();
   EXPECT_EQ(node_.call("no.such").error().code(), ErrorCode::kUnsupported);
 }
@@ -60,9 +61,12 @@ TEST_F(ProcessTest, ReadsItsInputToTheEnd) {
   EXPECT_EQ(node_.must("proc.input", {{"proc", "j.1/cat"}, {"offset", 0}}, "hello ").at("offset"), 6);
   // The same again is not given twice; what goes on from there is.
   EXPECT_EQ(node_.must("proc.input", {{"proc", "j.1/cat"}, {"offset", 0}}, "hello ").at("offset"), 6);
-  EXPECT_EQ(node_.must("proc.input", {{"proc", "j.1/cat"}, {"offset", 6}, {"eof", true}}, "world\n").at("offset"), 12);
+  EXPECT_EQ(
+      node_.must("proc.input", {{"proc", "j.1/cat"}, {"offset", 6}, {"eof", true}}, "world\n").at("offset"),
+      12);
   EXPECT_EQ(node_.wait_end("j.1/cat").output.at("out"), "hello world\ndone\n");
-  EXPECT_EQ(node_.call("proc.input", {{"proc", "j.1/cat"}, {"offset", 12}}, "x").error().code(), ErrorCode::kConflict);
+  EXPECT_EQ(node_.call("proc.input", {{"proc", "j.1/cat"}, {"offset", 12}}, "x").error().code(),
+            ErrorCode::kConflict);
 }
 
 TEST_F(ProcessTest, ASignalEndsItAndIsReported) {
@@ -84,9 +88,10 @@ TEST_F(ProcessTest, StartingTwiceStartsOnce) {
 }
 
 TEST_F(ProcessTest, IsUnprivilegedAndHasNothingOfTheKernel) {
-  node_.start_script("who",
-                     "id -u; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp:' /proc/self/status; ls /proc/self/fd | tr "
-                     "'\\n' ' '; ulimit -c; env | sort; touch /etc/x 2>&1");
+  node_.start_script(
+      "who",
+      "id -u; grep -E 'Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp:' /proc/self/status; ls /proc/self/fd | tr "
+      "'\\n' ' '; ulimit -c; env | sort; touch /etc/x 2>&1");
   const std::string out = node_.wait_end("j.1/who").output.at("out");
   if (::geteuid() == 0) {
     EXPECT_TRUE(out.starts_with("1000\n")) << out;
@@ -95,7 +100,8 @@ TEST_F(ProcessTest, IsUnprivilegedAndHasNothingOfTheKernel) {
   EXPECT_THAT(out, testing::HasSubstr("CapEff:\t0000000000000000"));
   EXPECT_THAT(out, testing::HasSubstr("NoNewPrivs:\t1"));
   EXPECT_THAT(out, testing::HasSubstr("Seccomp:\t2"));
-  EXPECT_THAT(out, testing::HasSubstr("\n0 1 2 3 0\n"));  // 3 is the folder that ls reads; then the core limit
+  EXPECT_THAT(out,
+              testing::HasSubstr("\n0 1 2 3 0\n"));  // 3 is the folder that ls reads; then the core limit
   EXPECT_THAT(out, testing::Not(testing::HasSubstr("MVM_RUN")));
 }
 
@@ -115,7 +121,8 @@ for name, args in (("unshare", (0x10000000,)), ("mount", (b"a", b"/tmp", b"tmpfs
 
 TEST_F(ProcessTest, LimitsHold) {
   node_.start_script("wall", "sleep 1000", {{"limits", {{"wall_ms", 200}}}});
-  node_.start_script("size", "dd if=/dev/zero of=big bs=1M count=10 2>/dev/null", {{"limits", {{"file_size", 1 << 20}}}});
+  node_.start_script("size", "dd if=/dev/zero of=big bs=1M count=10 2>/dev/null",
+                     {{"limits", {{"file_size", 1 << 20}}}});
   node_.start_script("cpu", "while :; do :; done", {{"limits", {{"cpu_s", 1}}}});
   node_.start_script("memory", "python3 -c 'x = bytearray(1 << 30)'", {{"limits", {{"memory", 256 << 20}}}});
   EXPECT_EQ(node_.wait_end("j.1/wall").end->at("reason"), "wall-time");
@@ -130,7 +137,8 @@ TEST_F(ProcessTest, LimitsHold) {
 TEST_F(ProcessTest, OnlyProgramsOfThePresetFoldersAndItsOwnRun) {
   const std::string tree = node_.send_tree({{"mine", "#!/bin/sh\necho mine\n"}});
   const auto start = [&](const std::string& name, const std::string& program) {
-    return node_.call("proc.start", {{"proc", "j.1/" + name}, {"attempt", "j.1"}, {"argv", {program}}, {"tree", tree}});
+    return node_.call("proc.start",
+                      {{"proc", "j.1/" + name}, {"attempt", "j.1"}, {"argv", {program}}, {"tree", tree}});
   };
   EXPECT_TRUE(start("a", "./mine"));
   EXPECT_EQ(node_.wait_end("j.1/a").output.at("out"), "mine\n");
@@ -143,7 +151,8 @@ TEST_F(ProcessTest, OnlyProgramsOfThePresetFoldersAndItsOwnRun) {
 }
 
 TEST_F(ProcessTest, StagedFilesComeAndResultsGo) {
-  const std::string tree = node_.send_tree({{"run.sh", "#!/bin/sh\ntr a-z A-Z < data/in.txt > out.txt; ln -s /etc/passwd sneak\n"}});
+  const std::string tree = node_.send_tree(
+      {{"run.sh", "#!/bin/sh\ntr a-z A-Z < data/in.txt > out.txt; ln -s /etc/passwd sneak\n"}});
   const std::string data = node_.send_bytes("some text");
   node_.must("proc.start", {{"proc", "j.1/s"},
                             {"attempt", "j.1"},
@@ -155,20 +164,31 @@ TEST_F(ProcessTest, StagedFilesComeAndResultsGo) {
   EXPECT_EQ(file.at("size"), 9);
   ASSERT_TRUE(channel::fetch_blob(*node_.host, *node_.store, file.at("digest"), 1 << 20, 10s));
   EXPECT_EQ(*node_.store->read_whole(file.at("digest"), 100), "SOME TEXT");
-  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "sneak"}}).error().code(), ErrorCode::kRefused);
-  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "../../../../etc/passwd"}}).error().code(), ErrorCode::kInvalid);
-  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "none"}}).error().code(), ErrorCode::kNotFound);
-  EXPECT_EQ(node_.call("proc.start", {{"proc", "j.1/t"}, {"attempt", "j.1"}, {"argv", {"true"}}, {"tree", std::string(64, 'a')}})
-                .error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "sneak"}}).error().code(),
+            ErrorCode::kRefused);
+  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "../../../../etc/passwd"}}).error().code(),
+            ErrorCode::kInvalid);
+  EXPECT_EQ(node_.call("file.get", {{"proc", "j.1/s"}, {"name", "none"}}).error().code(),
+            ErrorCode::kNotFound);
+  EXPECT_EQ(
+      node_
+          .call("proc.start",
+                {{"proc", "j.1/t"}, {"attempt", "j.1"}, {"argv", {"true"}}, {"tree", std::string(64, 'a')}})
+          .error()
+          .code(),
+      ErrorCode::kNotFound);
 }
 
 TEST_F(ProcessTest, NothingOfAProcessSurvivesIt) {
-  node_.start_script("daemon", "setsid sleep 1000 & echo $!; (sleep 1000 & echo $!); (setsid sh -c 'sleep 1000 & echo $!; wait' &)");
+  node_.start_script(
+      "daemon",
+      "setsid sleep 1000 & echo $!; (sleep 1000 & echo $!); (setsid sh -c 'sleep 1000 & echo $!; wait' &)");
   std::istringstream lines(node_.wait_end("j.1/daemon").output.at("out"));
   int pids = 0;
   for (std::string pid; std::getline(lines, pid);) {
     ++pids;
-    EXPECT_FALSE(std::filesystem::exists("/proc/" + pid)) << read_file("/proc/" + pid + "/cmdline", 4096).value_or("");
+    EXPECT_FALSE(std::filesystem::exists("/proc/" + pid))
+        << read_file("/proc/" + pid + "/cmdline", 4096).value_or("");
   }
   EXPECT_GE(pids, 2);
 }
@@ -181,9 +201,10 @@ TEST_F(ProcessTest, CleaningLeavesNothingOfAnAttempt) {
   EXPECT_TRUE(node_.must("proc.list", {{"attempt", "j.1"}}).at("processes").empty());
   EXPECT_TRUE(std::filesystem::is_empty(node_.folder / "work/attempts"));
   EXPECT_TRUE(std::filesystem::is_empty(node_.folder / "run/spool"));
-  for (const std::string& line : children_of_ours(node_)) EXPECT_THAT(line, testing::HasSubstr("mvm-kernel")) << line;
+  for (const std::string& line : children_of_ours(node_))
+    EXPECT_THAT(line, testing::HasSubstr("mvm-kernel")) << line;
   node_.must("attempt.clean", {{"attempt", "j.1"}});  // may be repeated
-  node_.start_script("a", "echo again");                // and the name is free
+  node_.start_script("a", "echo again");              // and the name is free
   EXPECT_EQ(node_.wait_end("j.1/a").end->at("code"), 0);
 }
 

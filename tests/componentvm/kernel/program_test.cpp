@@ -32,7 +32,8 @@ TEST(ProgramTest, WrongUsageIsExplainedAndEndsWithTwo) {
 TEST(ProgramTest, ReadsAConfigurationFile) {
   auto file = make_temporary_folder("/tmp", "mvm-config-");
   ASSERT_TRUE(file);
-  ASSERT_TRUE(write_file_durably(*file / "kernel.toml", "threads-max = 7\nno-default-plugins = true\nplugin = [\"job\"]\n"));
+  ASSERT_TRUE(write_file_durably(*file / "kernel.toml",
+                                 "threads-max = 7\nno-default-plugins = true\nplugin = [\"job\"]\n"));
   {
     Node node({.arguments = {"--config", (*file / "kernel.toml").string()}});
     EXPECT_EQ(node.must("kernel.pool").at("maximum"), 7);

@@ -10,7 +10,8 @@ std::string processes_with(const std::string& text) {
   std::istringstream lines(listed->output);
   std::string found;
   for (std::string line; std::getline(lines, line);)
-    if (line.find(text) != std::string::npos && line.find("ps -eo") == std::string::npos) found += line + "\n";
+    if (line.find(text) != std::string::npos && line.find("ps -eo") == std::string::npos)
+      found += line + "\n";
   return found;
 }
 
@@ -32,7 +33,8 @@ class SurvivalTest : public testing::TestWithParam<bool> {
 };
 
 TEST_P(SurvivalTest, JobsLiveOnWhenTheKernelIsKilled) {
-  node_->start_script("count", "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; exit 5");
+  node_->start_script("count",
+                      "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.02; done; exit 5");
   node_->start_script("quick", "echo quick; exit 3");
   ASSERT_TRUE(node_->wait_output("j.1/count", "line 3"));
   for (int round = 0; round < 3; ++round) {

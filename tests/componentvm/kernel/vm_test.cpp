@@ -1,11 +1,10 @@
 // The kernel as the first program of real VMs: containers and machines of libvirt.
+#include <gmock/gmock.h>
 #include <sys/stat.h>
 
 #include <condition_variable>
 #include <map>
 #include <mutex>
-
-#include <gmock/gmock.h>
 
 #include "mvm/base/blob_store.h"
 #include "mvm/build/archive.h"
@@ -48,7 +47,8 @@ class VmTest : public testing::TestWithParam<Driver> {
                                                .kernel = platform().image / "kernel",
                                                .initramfs = platform().image / "initramfs",
                                                .cache = platform().libvirt.cache()})
-                   : osvm::libvirt::open_lxc({.uri = platform().libvirt.uri("LXC"), .cache = platform().libvirt.cache()});
+                   : osvm::libvirt::open_lxc(
+                         {.uri = platform().libvirt.uri("LXC"), .cache = platform().libvirt.cache()});
     osvm::VmSpec spec;
     spec.id = "mvm-kernel-a";
     spec.labels = {"lab", "j", "a", 1};
@@ -128,18 +128,24 @@ class VmTest : public testing::TestWithParam<Driver> {
 TEST_P(VmTest, BuildsAndRunsInside) {
   const nlohmann::json info = must("node.info");
   EXPECT_EQ(info.at("node"), "lab/a");
-  EXPECT_THAT(info.at("plugins").get<std::vector<std::string>>(), testing::IsSupersetOf({"job", "builder", "queue"}));
+  EXPECT_THAT(info.at("plugins").get<std::vector<std::string>>(),
+              testing::IsSupersetOf({"job", "builder", "queue"}));
   const std::string source =
-      send_source("hello.c", "#include <stdio.h>\n#include <unistd.h>\n"
-                             "int main(void) { printf(\"hello from user %d\\n\", (int)getuid()); return 3; }\n");
-  must("build.start", {{"key", sha256_hex("hello")},
-                       {"source", source},
-                       {"command", "gcc hello.c -o hello && ls /sys/class/net /proc/self/ns >/dev/null; id -un"}});
+      send_source("hello.c",
+                  "#include <stdio.h>\n#include <unistd.h>\n"
+                  "int main(void) { printf(\"hello from user %d\\n\", (int)getuid()); return 3; }\n");
+  must("build.start",
+       {{"key", sha256_hex("hello")},
+        {"source", source},
+        {"command", "gcc hello.c -o hello && ls /sys/class/net /proc/self/ns >/dev/null; id -un"}});
   const nlohmann::json built = wait_end();
   ASSERT_TRUE(built.at("ok").get<bool>()) << built.dump() << output_ << console();
   EXPECT_EQ(output_, "mvm\n");
   output_.clear();
-  must("proc.start", {{"proc", "j.1/x"}, {"attempt", "j.1"}, {"argv", {"./hello"}}, {"tree", built.at("output").at("digest")}});
+  must("proc.start", {{"proc", "j.1/x"},
+                      {"attempt", "j.1"},
+                      {"argv", {"./hello"}},
+                      {"tree", built.at("output").at("digest")}});
   EXPECT_EQ(wait_end().at("code"), 3);
   EXPECT_EQ(output_, "hello from user 1000\n");
   must("attempt.clean", {{"attempt", "j.1"}});
@@ -147,7 +153,9 @@ TEST_P(VmTest, BuildsAndRunsInside) {
 }
 
 TEST_P(VmTest, TheHostEndMayGoAndComeBack) {
-  must("proc.start", {{"proc", "j.1/x"}, {"attempt", "j.1"}, {"argv", {"sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done"}}});
+  must("proc.start", {{"proc", "j.1/x"},
+                      {"attempt", "j.1"},
+                      {"argv", {"sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done"}}});
   host_.reset();
   osvm::VmSpec spec;
   spec.folder = folder_ / "a";

@@ -1,11 +1,11 @@
-// A job's process for the tests: `send N [PAUSE_MS]` numbers the messages of port "out"; `receive` prints those of port
-// "in" and how the stream ended.
+// A job's process for the tests: `send N [PAUSE_MS]` numbers the messages of port "out"; `receive` prints
+// those of port "in" and how the stream ended.
 #include <mvm.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <unistd.h>
 
 int main(int argc, char** argv) {
   if (mvm_attach() != MVM_OK) {

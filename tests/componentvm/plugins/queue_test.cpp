@@ -1,6 +1,7 @@
 // Wiring carried out by a real kernel between real processes that use libmvm.
-#include "componentvm/kernel/node.h"
 #include "mvm/queuevm/queue.h"
+
+#include "componentvm/kernel/node.h"
 
 namespace mvm::kernel {
 namespace {
@@ -8,8 +9,14 @@ namespace {
 nlohmann::json queue_to_make(const std::string& id) {
   return {{"id", id},
           {"create",
-           {{"link", 7}, {"kind", "fifo"}, {"capacity", 64}, {"bytes", 65536}, {"when_full", "block"},
-            {"deliver", "one-of"}, {"producers", 1}, {"consumers", 1}}}};
+           {{"link", 7},
+            {"kind", "fifo"},
+            {"capacity", 64},
+            {"bytes", 65536},
+            {"when_full", "block"},
+            {"deliver", "one-of"},
+            {"producers", 1},
+            {"consumers", 1}}}};
 }
 
 nlohmann::json process(const std::string& role, const std::string& port, const std::string& direction,
@@ -39,11 +46,16 @@ class QueueTest : public testing::Test {
             {"proxies", nlohmann::json::array()}};
   }
   void start(const std::string& role, const std::vector<std::string>& arguments) {
-    if (tree_.empty()) tree_ = node_.send_tree({{"job", *read_file(MVM_BINARY_DIR "/tests/port_job", 64 << 20)}});
+    if (tree_.empty())
+      tree_ = node_.send_tree({{"job", *read_file(MVM_BINARY_DIR "/tests/port_job", 64 << 20)}});
     std::vector<std::string> argv{"./job"};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    node_.must("proc.start", {{"proc", "j.1/" + role}, {"attempt", "j.1"}, {"job", "j"}, {"role", role},
-                              {"argv", argv}, {"tree", tree_}});
+    node_.must("proc.start", {{"proc", "j.1/" + role},
+                              {"attempt", "j.1"},
+                              {"job", "j"},
+                              {"role", role},
+                              {"argv", argv},
+                              {"tree", tree_}});
   }
   /// The rings as a host makes them, handed over as a host does.
   void hand_over_ring() {
@@ -54,7 +66,8 @@ class QueueTest : public testing::Test {
     for (const char* proc : {"j.1/sender", "j.1/receiver", ""}) {
       auto fd = queue->open_descriptor();
       ASSERT_TRUE(fd);
-      auto given = node_.host->call("wire.queues", {{"attempt", "j.1"}, {"proc", proc}, {"ids", {"q"}}}, 30s, {}, {fd->get()});
+      auto given = node_.host->call("wire.queues", {{"attempt", "j.1"}, {"proc", proc}, {"ids", {"q"}}}, 30s,
+                                    {}, {fd->get()});
       ASSERT_TRUE(given) << given.error().describe();
     }
   }

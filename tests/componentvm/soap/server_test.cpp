@@ -429,7 +429,9 @@ TEST_F(ServerTest, LargeBlobsDoNotFillTheMemory) {
   });
   ASSERT_TRUE(put) << put.error().describe();
   EXPECT_EQ(fake_.blob_bytes(), kSize);
-  if (kMemoryIsOurs) { EXPECT_LT(std::max(peak, resident()) - before, 32U << 20); }
+  if (kMemoryIsOurs) {
+    EXPECT_LT(std::max(peak, resident()) - before, 32U << 20);
+  }
 }
 
 /// A store whose one blob is made up while it is read.
@@ -477,7 +479,9 @@ TEST_F(SoapServerTest, LargeBlobsComeDownInConstantMemory) {
   });
   ASSERT_TRUE(got) << got.error().describe();
   EXPECT_EQ(size, kSize);
-  if (kMemoryIsOurs) { EXPECT_LT(peak - before, 32U << 20); }
+  if (kMemoryIsOurs) {
+    EXPECT_LT(peak - before, 32U << 20);
+  }
 
   store.break_at = 10UL * piece.size();
   EXPECT_FALSE(client_->get_blob({}, sum.hex(), [](std::string_view) { return ok(); }))

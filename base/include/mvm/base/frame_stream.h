@@ -14,13 +14,13 @@
 
 namespace mvm {
 
-/// A descriptor (UNIX socket, pipe-like device) that gives and takes frames without ever blocking. Owned by one
-/// thread. What waits to be written is not bounded here: look at queued() before sending.
+/// A descriptor (UNIX socket, pipe-like device) that gives and takes frames without ever blocking. Owned by
+/// one thread. What waits to be written is not bounded here: look at queued() before sending.
 class FrameStream {
  public:
   struct Options {
-    bool serial = false;              ///< a line without connections: resynchronise, checksum blobs
-    bool takes_descriptors = false;   ///< else descriptors that the peer sends are closed by the kernel
+    bool serial = false;             ///< a line without connections: resynchronise, checksum blobs
+    bool takes_descriptors = false;  ///< else descriptors that the peer sends are closed by the kernel
   };
   /// Makes the descriptor non-blocking.
   FrameStream(UniqueFd fd, Options options);
@@ -30,14 +30,16 @@ class FrameStream {
   [[nodiscard]] short events() const;
   /// Queues a frame and writes what goes at once. MVM_ASSERTs the limits of a frame. The descriptors are kept
   /// until they are sent. An error: the stream is broken.
-  [[nodiscard]] Status send(nlohmann::json head, std::string_view blob = {}, std::vector<UniqueFd> descriptors = {});
+  [[nodiscard]] Status send(nlohmann::json head, std::string_view blob = {},
+                            std::vector<UniqueFd> descriptors = {});
   /// Queues bytes that are no frame (padding on a serial line).
   [[nodiscard]] Status send_raw(std::string bytes);
   /// Writes what goes without blocking.
   [[nodiscard]] Status flush();
   /// Bytes that wait to be written.
   [[nodiscard]] std::size_t queued() const { return queued_; }
-  /// Reads once, at most 64 KiB. kUnavailable at end of stream. Take all frames with next() before the next call.
+  /// Reads once, at most 64 KiB. kUnavailable at end of stream. Take all frames with next() before the next
+  /// call.
   [[nodiscard]] Status receive();
   /// The next whole frame; nothing where more bytes are needed; kCorrupt where the stream is broken.
   [[nodiscard]] Result<std::optional<Frame>> next();

@@ -23,8 +23,9 @@ struct Field {
   Field(std::string_view field_name, const char* text) : name(field_name), value(text) {}
   Field(std::string_view field_name, bool flag) : name(field_name), value(flag ? "true" : "false") {}
   template <class Number>
-    requires(std::integral<Number> || std::floating_point<Number>)
-  Field(std::string_view field_name, Number number) : name(field_name), value(std::to_string(number)) {}
+  requires(std::integral<Number> || std::floating_point<Number>)
+      Field(std::string_view field_name, Number number)
+      : name(field_name), value(std::to_string(number)) {}
 };
 
 using Fields = std::initializer_list<Field>;

@@ -1,6 +1,6 @@
 #pragma once
-// Plug-in loader of the Harness kernel [Engelmann & Geist, lightweight kernel, §2.3], shared by all programs that
-// load components.
+// Plug-in loader of the Harness kernel [Engelmann & Geist, lightweight kernel, §2.3], shared by all programs
+// that load components.
 
 #include <cstdint>
 #include <filesystem>
@@ -25,8 +25,8 @@ inline constexpr std::uint32_t kPluginAbi = (201U << 16)
     ;
 
 extern "C" {
-/// What every plug-in exports, under the name `mvm_plugin`. Constant data: nothing of the plug-in runs before its
-/// fields were checked, except static constructors, of which it has none.
+/// What every plug-in exports, under the name `mvm_plugin`. Constant data: nothing of the plug-in runs before
+/// its fields were checked, except static constructors, of which it has none.
 struct MvmPluginDescriptor {
   std::uint32_t magic;        ///< kPluginMagic
   std::uint32_t abi_version;  ///< kPluginAbi
@@ -49,8 +49,8 @@ struct PluginInfo {
   std::filesystem::path file;
 };
 
-/// A loaded plug-in. While it lives the library stays mapped; destroying the last owner's one calls fini() and
-/// unmaps it.
+/// A loaded plug-in. While it lives the library stays mapped; destroying the last owner's one calls fini()
+/// and unmaps it.
 class LoadedPlugin {
  public:
   ~LoadedPlugin();
@@ -78,8 +78,8 @@ class LoadedPlugin {
   std::unique_ptr<State> state_;
 };
 
-/// Loads plug-ins of one kind from one preset folder and the folders below it. Thread-safe, re-entrant: init() may
-/// load others.
+/// Loads plug-ins of one kind from one preset folder and the folders below it. Thread-safe, re-entrant:
+/// init() may load others.
 class PluginLoader {
  public:
   struct Options {
@@ -89,10 +89,11 @@ class PluginLoader {
   };
   explicit PluginLoader(Options options) : options_(std::move(options)) {}
 
-  /// Loads `<folder>/<name>.so`. `name` may have folders ("policies/pack"); links and ".." are refused, and so is a
-  /// file that others than its owner (root or us) may write. kNotFound, kRefused, kUnsupported (kind, version or
-  /// compiler differ), kCorrupt (no plug-in). Symbols stay private (RTLD_LOCAL).
-  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& name, const std::string& owner) const;
+  /// Loads `<folder>/<name>.so`. `name` may have folders ("policies/pack"); links and ".." are refused, and
+  /// so is a file that others than its owner (root or us) may write. kNotFound, kRefused, kUnsupported (kind,
+  /// version or compiler differ), kCorrupt (no plug-in). Symbols stay private (RTLD_LOCAL).
+  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& name,
+                                                           const std::string& owner) const;
   /// Names that could be loaded, sorted.
   [[nodiscard]] std::vector<std::string> available() const;
 

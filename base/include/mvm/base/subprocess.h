@@ -17,14 +17,14 @@ namespace mvm {
 
 /// How to start a program.
 struct SpawnOptions {
-  std::vector<std::string> argv;                             ///< argv[0] is looked up in PATH
+  std::vector<std::string> argv;                                 ///< argv[0] is looked up in PATH
   std::vector<std::pair<std::string, std::string>> environment;  ///< replaces the whole environment when set
-  bool inherit_environment = true;                           ///< `environment` is added to ours
-  int standard_input = -1;                                   ///< -1: /dev/null
-  int standard_output = -1;                                  ///< -1: inherited
-  int standard_error = -1;                                   ///< -1: inherited
-  std::vector<std::pair<int, int>> descriptors;              ///< (ours, its number in the child)
-  bool new_session = false;                                  ///< setsid(): survives our terminal
+  bool inherit_environment = true;                               ///< `environment` is added to ours
+  int standard_input = -1;                                       ///< -1: /dev/null
+  int standard_output = -1;                                      ///< -1: inherited
+  int standard_error = -1;                                       ///< -1: inherited
+  std::vector<std::pair<int, int>> descriptors;                  ///< (ours, its number in the child)
+  bool new_session = false;                                      ///< setsid(): survives our terminal
 };
 
 /// How a process ended.

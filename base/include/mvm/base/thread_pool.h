@@ -12,9 +12,9 @@ namespace mvm {
 
 /// Bounds of a pool, all adjustable while it runs.
 struct ThreadPoolLimits {
-  std::size_t minimum = 1;  ///< threads kept even when idle
-  std::size_t maximum = 8;  ///< never more threads than this
-  std::size_t queue = 256;  ///< jobs waiting once all threads are busy
+  std::size_t minimum = 1;                         ///< threads kept even when idle
+  std::size_t maximum = 8;                         ///< never more threads than this
+  std::size_t queue = 256;                         ///< jobs waiting once all threads are busy
   std::chrono::milliseconds idle_timeout{10'000};  ///< an idle thread above the minimum leaves after this
 };
 

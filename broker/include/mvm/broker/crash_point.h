@@ -1,5 +1,6 @@
 #pragma once
-// Crash points: places where the broker can be told to die, generated from the tables of effects and transitions.
+// Crash points: places where the broker can be told to die, generated from the tables of effects and
+// transitions.
 
 #include <functional>
 #include <string>
@@ -18,8 +19,8 @@ class CrashPoints {
  public:
   using Death = std::function<void()>;
   CrashPoints() = default;
-  /// `where` is "NAME:PHASE" or "NAME:PHASE:N" (the N-th pass, 1-based). kInvalid unless list_crash_points() has
-  /// it. `death` ends the process (the default: SIGKILL to itself).
+  /// `where` is "NAME:PHASE" or "NAME:PHASE:N" (the N-th pass, 1-based). kInvalid unless list_crash_points()
+  /// has it. `death` ends the process (the default: SIGKILL to itself).
   [[nodiscard]] static Result<CrashPoints> parse(std::string_view where, Death death = {});
   /// Passes a place; does not return where it is the armed one.
   void pass(std::string_view name, std::string_view phase);

@@ -56,10 +56,10 @@ enum class Effect : std::uint8_t {
 };
 inline constexpr std::size_t kEffects = 10;
 
-[[nodiscard]] std::string_view to_string(JobState state);    ///< "SUBMITTED"
-[[nodiscard]] std::string_view to_string(Outcome outcome);   ///< "retry"
-[[nodiscard]] std::string_view to_string(JobEvent event);    ///< "effects-done"
-[[nodiscard]] std::string_view to_string(Effect effect);     ///< "boot-nodes"
+[[nodiscard]] std::string_view to_string(JobState state);   ///< "SUBMITTED"
+[[nodiscard]] std::string_view to_string(Outcome outcome);  ///< "retry"
+[[nodiscard]] std::string_view to_string(JobEvent event);   ///< "effects-done"
+[[nodiscard]] std::string_view to_string(Effect effect);    ///< "boot-nodes"
 [[nodiscard]] std::optional<JobState> job_state_from(std::string_view name);
 [[nodiscard]] std::optional<Outcome> outcome_from(std::string_view name);
 

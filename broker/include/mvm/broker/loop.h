@@ -1,6 +1,6 @@
 #pragma once
-// Where the broker's state changes (one loop, one thread) and where its blocking calls run (an executor). Tests
-// put in a loop and an executor that they step by hand.
+// Where the broker's state changes (one loop, one thread) and where its blocking calls run (an executor).
+// Tests put in a loop and an executor that they step by hand.
 
 #include <condition_variable>
 #include <cstdint>
@@ -28,8 +28,8 @@ class Loop {
   virtual Timer at(Clock::Instant when, Task task) = 0;
   /// Forgets a timer; no error if it has run.
   virtual void cancel(Timer timer) = 0;
-  /// Runs the task on the loop and waits until it has run; at once where the caller is on the loop. False: the
-  /// loop has stopped, and the task did not run.
+  /// Runs the task on the loop and waits until it has run; at once where the caller is on the loop. False:
+  /// the loop has stopped, and the task did not run.
   [[nodiscard]] virtual bool call(const Task& task) = 0;
 };
 
@@ -67,8 +67,8 @@ class Executor {
   virtual void run_long(Task job) = 0;
 };
 
-/// Jobs on a thread pool; beyond its queue they wait here. Long ones have a thread each. Destroying it waits for
-/// the long ones, and drops what has not begun.
+/// Jobs on a thread pool; beyond its queue they wait here. Long ones have a thread each. Destroying it waits
+/// for the long ones, and drops what has not begun.
 class PoolExecutor final : public Executor {
  public:
   explicit PoolExecutor(ThreadPool& pool);

@@ -17,10 +17,10 @@ namespace mvm::broker {
 struct HostSnapshot {
   host::HostInfo info;
   bool usable = true;
-  std::string unusable_why;            ///< "does not answer", "drained"
-  std::uint64_t container_vcpus = 0;   ///< used by containers and plain processes
-  std::uint64_t guest_vcpus = 0;       ///< used by QEMU guests
-  std::uint64_t memory_used = 0;       ///< bytes
+  std::string unusable_why;           ///< "does not answer", "drained"
+  std::uint64_t container_vcpus = 0;  ///< used by containers and plain processes
+  std::uint64_t guest_vcpus = 0;      ///< used by QEMU guests
+  std::uint64_t memory_used = 0;      ///< bytes
 };
 
 /// A node that exists in the lab that the job is to run in.
@@ -73,9 +73,9 @@ enum class Layout : std::uint8_t {
 /// What a placement rule decides on: numbers only.
 struct PlacementProblem {
   struct Host {
-    std::uint64_t milli_vcpus = 0;       ///< free thousandths of a vcpu, after overcommitment's factor
-    std::uint64_t memory = 0;            ///< free bytes
-    std::uint64_t milli_vcpus_all = 0;   ///< of the empty host
+    std::uint64_t milli_vcpus = 0;      ///< free thousandths of a vcpu, after overcommitment's factor
+    std::uint64_t memory = 0;           ///< free bytes
+    std::uint64_t milli_vcpus_all = 0;  ///< of the empty host
     std::uint64_t memory_all = 0;
   };
   /// A set of equal nodes.
@@ -101,7 +101,8 @@ struct Placement {
 /// kConflict with what is wrong unless every node has a host that can boot it and has room.
 [[nodiscard]] Status check_placement(const PlacementProblem& problem, const Placement& placement);
 
-/// The problem behind a request; or, where not even empty hosts could do it or they are too full now, the reasons.
+/// The problem behind a request; or, where not even empty hosts could do it or they are too full now, the
+/// reasons.
 struct Preparation {
   PlacementProblem problem;
   std::vector<std::string> reasons;  ///< one for each host and each set of machines that it cannot take
@@ -110,7 +111,8 @@ struct Preparation {
 [[nodiscard]] Preparation prepare(const Snapshot& snapshot, const topologies::Profile& profile);
 
 /// Why a problem whose every set has a host with room cannot be placed as a whole.
-[[nodiscard]] std::vector<std::string> explain_shortage(const Snapshot& snapshot, const topologies::Profile& profile,
+[[nodiscard]] std::vector<std::string> explain_shortage(const Snapshot& snapshot,
+                                                        const topologies::Profile& profile,
                                                         const PlacementProblem& problem);
 
 /// The plan for a placement that was checked. kInvalid where a role has no machines.
@@ -127,6 +129,7 @@ struct PlanOutcome {
 [[nodiscard]] PlanOutcome plan(const Snapshot& snapshot, const topologies::Profile& profile);
 
 /// What a node takes of a host's processors: thousandths of a vcpu.
-[[nodiscard]] std::uint64_t milli_cost(const std::string& driver, std::uint32_t vcpus, const Overcommit& overcommit);
+[[nodiscard]] std::uint64_t milli_cost(const std::string& driver, std::uint32_t vcpus,
+                                       const Overcommit& overcommit);
 
 }  // namespace mvm::broker

@@ -9,9 +9,10 @@
 
 namespace mvm::broker {
 
-/// Opens or makes the database (mode 0600): write-ahead log, synchronous FULL. One process at a time: kConflict
-/// where another one has it open. kCorrupt where it is no store of ours. Leases end by `clock`, looked at by
-/// every call. `clock` outlives the store.
-[[nodiscard]] Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& file, Clock& clock);
+/// Opens or makes the database (mode 0600): write-ahead log, synchronous FULL. One process at a time:
+/// kConflict where another one has it open. kCorrupt where it is no store of ours. Leases end by `clock`,
+/// looked at by every call. `clock` outlives the store.
+[[nodiscard]] Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& file,
+                                                               Clock& clock);
 
 }  // namespace mvm::broker

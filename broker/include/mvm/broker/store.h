@@ -51,7 +51,7 @@ using Batch = std::vector<Operation>;
 
 /// One change, as a watcher sees it.
 struct Change {
-  Entry entry;          ///< after a put; after an erase only key and revision
+  Entry entry;  ///< after a put; after an erase only key and revision
   bool erased = false;
 };
 

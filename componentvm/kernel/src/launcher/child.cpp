@@ -21,7 +21,8 @@ namespace {
 constexpr std::size_t kRead = 65536;
 constexpr std::size_t kMaxInput = 2 << 20;  // a whole frame fits, even after another
 constexpr std::size_t kMaxArguments = 4096;
-constexpr std::size_t kDrainAtMost = 2 << 20;  // what a pipe may hold when its last reader of interest has ended
+constexpr std::size_t kDrainAtMost =
+    2 << 20;  // what a pipe may hold when its last reader of interest has ended
 
 struct Pipe {
   UniqueFd read, write;
@@ -33,7 +34,9 @@ Result<Pipe> make_pipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-void make_nonblocking(const UniqueFd& fd) { (void)::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
+void make_nonblocking(const UniqueFd& fd) {
+  (void)::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
+}
 
 bool valid_id(const std::string& id) {
   return std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c <= '~'; });
@@ -65,8 +68,8 @@ Result<std::vector<std::pair<int, int>>> numbers_from(const nlohmann::json& args
   std::vector<std::pair<int, int>> result;
   const nlohmann::json& numbers = array_or_empty(args, "numbers");
   if (numbers.size() != descriptors.size())
-    return Error(ErrorCode::kInvalid, "descriptors: found " + std::to_string(descriptors.size()) + ", expected " +
-                                          std::to_string(numbers.size()));
+    return Error(ErrorCode::kInvalid, "descriptors: found " + std::to_string(descriptors.size()) +
+                                          ", expected " + std::to_string(numbers.size()));
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
     if (!numbers[i].is_number_unsigned() || numbers[i].get<std::uint64_t>() < 3 || numbers[i] > 1000)
       return Error(ErrorCode::kInvalid, "descriptor numbers must lie between 3 and 1000");
@@ -142,7 +145,8 @@ Result<std::unique_ptr<Child>> Child::start(const ChildContext& context, const n
   }
   child->pid_ = started->pid;
   if (plan.limits.wall_ms > 0)
-    child->deadline_ = child->begin_ + std::chrono::milliseconds(std::min<std::uint64_t>(plan.limits.wall_ms, 1ULL << 40));
+    child->deadline_ =
+        child->begin_ + std::chrono::milliseconds(std::min<std::uint64_t>(plan.limits.wall_ms, 1ULL << 40));
   make_nonblocking(child->report_);
   make_nonblocking(child->out_.fd);
   if (child->err_.fd) make_nonblocking(child->err_.fd);
@@ -160,8 +164,10 @@ Result<ShepherdReport> Child::await_start() {
     return Error(ErrorCode::kFailed, "process " + id_ + " could not be started: its shepherd died");
   if (report.kind == ShepherdReport::Kind::kStarted) return report;
   report.step.back() = '\0';
-  const ErrorCode code = report.problem == EAGAIN || report.problem == ENOMEM ? ErrorCode::kExhausted : ErrorCode::kFailed;
-  return Error(code, "start process " + id_ + ": " + report.step.data() + ": " + std::strerror(report.problem));
+  const ErrorCode code =
+      report.problem == EAGAIN || report.problem == ENOMEM ? ErrorCode::kExhausted : ErrorCode::kFailed;
+  return Error(code,
+               "start process " + id_ + ": " + report.step.data() + ": " + std::strerror(report.problem));
 }
 
 void Child::take_report() {
@@ -251,8 +257,7 @@ Result<std::uint64_t> Child::input(std::uint64_t offset, std::string_view bytes,
                                            ", expected at most " + std::to_string(input_taken_));
   if (input_taken_ - offset < bytes.size()) {
     bytes.remove_prefix(static_cast<std::size_t>(input_taken_ - offset));
-    if (!input_ || input_end_)
-      return Error(ErrorCode::kConflict, "process " + id_ + " takes no more input");
+    if (!input_ || input_end_) return Error(ErrorCode::kConflict, "process " + id_ + " takes no more input");
     const std::string_view fits = bytes.substr(0, kMaxInput - std::min(kMaxInput, input_waiting_.size()));
     input_waiting_ += fits;
     input_taken_ += fits.size();

@@ -39,9 +39,10 @@ class Child {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Starts it. kInvalid, kNotFound, kRefused (program outside the allowed folders), kFailed (the process could
-  /// not become what it should). `args` are those of the request "start".
-  [[nodiscard]] static Result<std::unique_ptr<Child>> start(const ChildContext& context, const nlohmann::json& args,
+  /// Starts it. kInvalid, kNotFound, kRefused (program outside the allowed folders), kFailed (the process
+  /// could not become what it should). `args` are those of the request "start".
+  [[nodiscard]] static Result<std::unique_ptr<Child>> start(const ChildContext& context,
+                                                            const nlohmann::json& args,
                                                             std::vector<UniqueFd> descriptors);
 
   [[nodiscard]] const std::string& id() const { return id_; }
@@ -67,7 +68,9 @@ class Child {
   [[nodiscard]] Result<std::uint64_t> input(std::uint64_t offset, std::string_view bytes, bool end);
   void signal(int number) const;
   void kill(const std::string& reason);
-  [[nodiscard]] std::optional<Clock::time_point> deadline() const { return exited_ ? std::nullopt : deadline_; }
+  [[nodiscard]] std::optional<Clock::time_point> deadline() const {
+    return exited_ ? std::nullopt : deadline_;
+  }
 
   /// True where nothing of it is needed any more and nobody will say so.
   [[nodiscard]] bool done_with() const;

@@ -41,8 +41,8 @@ void raise_limits() {
     (void)::setrlimit(RLIMIT_NOFILE, &files);
   }
   // Rather a job than the launcher dies when memory is short. Only the machine's real root may ask for it.
-  if (const UniqueFd fd(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); fd)
-    [[maybe_unused]] const ssize_t put = ::write(fd.get(), "-900", 4);
+  if (const UniqueFd fd(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); fd) [[maybe_unused]]
+    const ssize_t put = ::write(fd.get(), "-900", 4);
 }
 
 }  // namespace
@@ -87,7 +87,8 @@ int Launcher::run() {
     log::error("launcher.failed", {{"reason", ready.error().describe()}});
     return 1;
   }
-  log::info("launcher.started", {{"node", config_.lab + "/" + config_.node}, {"boot", boot_}, {"pid", ::getpid()}});
+  log::info("launcher.started",
+            {{"node", config_.lab + "/" + config_.node}, {"boot", boot_}, {"pid", ::getpid()}});
   while (!ending_) step();
   return end();
 }
@@ -136,8 +137,9 @@ void Launcher::kernel_ended(int status) {
   drop_kernel_link();
   if (ending_) return;
   const auto now = Clock::now();
-  kernel_wait_ = now - kernel_begin_ > kKernelShortLife ? milliseconds(0)
-                                                        : std::clamp(kernel_wait_ * 2, milliseconds(50), kKernelWaitMost);
+  kernel_wait_ = now - kernel_begin_ > kKernelShortLife
+                     ? milliseconds(0)
+                     : std::clamp(kernel_wait_ * 2, milliseconds(50), kKernelWaitMost);
   kernel_not_before_ = now + kernel_wait_;
   log::warning("kernel.died", {{"signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0},
                                {"code", WIFEXITED(status) ? WEXITSTATUS(status) : 0},
@@ -182,7 +184,8 @@ void Launcher::reap() {
 int Launcher::end() {
   log::info("launcher.ending");
   if (::getpid() == 1) {
-    // The end of a container's first process is the end of all of it, at once. A machine has to be switched off.
+    // The end of a container's first process is the end of all of it, at once. A machine has to be switched
+    // off.
     if (config_.channel.starts_with("virtio:")) {
       ::sync();
       (void)::reboot(RB_POWER_OFF);
@@ -283,10 +286,11 @@ void Launcher::forget_settled() {
   });
   std::erase_if(waiting_, [this](const Waiting& wanted) {
     const bool left = std::any_of(children_.begin(), children_.end(), [&](const auto& entry) {
-      return entry.second->forgetting && (wanted.id.empty() ? entry.second->group() == wanted.group
-                                                            : entry.first == wanted.id);
+      return entry.second->forgetting &&
+             (wanted.id.empty() ? entry.second->group() == wanted.group : entry.first == wanted.id);
     });
-    if (!left) tell_kernel({{"t", "rep"}, {"n", wanted.number}, {"ok", true}, {"result", nlohmann::json::object()}});
+    if (!left)
+      tell_kernel({{"t", "rep"}, {"n", wanted.number}, {"ok", true}, {"result", nlohmann::json::object()}});
     return !left;
   });
 }

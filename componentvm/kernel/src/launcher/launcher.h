@@ -61,7 +61,8 @@ class Launcher {
   [[nodiscard]] Result<nlohmann::json> op_list(const nlohmann::json& args);
   [[nodiscard]] Result<nlohmann::json> op_input(Frame& frame);
   [[nodiscard]] Result<nlohmann::json> op_keep(Frame& frame);
-  [[nodiscard]] Result<nlohmann::json> op_forget(std::uint64_t number, const nlohmann::json& args, bool& later);
+  [[nodiscard]] Result<nlohmann::json> op_forget(std::uint64_t number, const nlohmann::json& args,
+                                                 bool& later);
   [[nodiscard]] Result<Child*> find(const nlohmann::json& args);
 
   const Config& config_;

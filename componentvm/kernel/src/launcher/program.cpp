@@ -39,7 +39,8 @@ Result<std::string> find_program(const Config& config, const std::string& name, 
     if (error) return Error(ErrorCode::kNotFound, "program " + name + ": " + error.message());
     const fs::path real_folder = fs::canonical(folder, error);
     if (error || !below(real, real_folder))
-      return Error(ErrorCode::kRefused, "program " + name + " is a link that leads out of the working directory");
+      return Error(ErrorCode::kRefused,
+                   "program " + name + " is a link that leads out of the working directory");
   } else if (std::none_of(config.programs.begin(), config.programs.end(),
                           [&](const fs::path& preset) { return below(path, preset); })) {
     return Error(ErrorCode::kRefused,

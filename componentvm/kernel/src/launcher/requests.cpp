@@ -84,7 +84,8 @@ Result<nlohmann::json> Launcher::op_start(Frame& frame) {
     return found->second->describe();
   }
   if (children_.size() >= kMaxChildren)
-    return Error(ErrorCode::kExhausted, "this node has " + std::to_string(kMaxChildren) + " processes already");
+    return Error(ErrorCode::kExhausted,
+                 "this node has " + std::to_string(kMaxChildren) + " processes already");
   const ChildContext context{config_, drop_, job_filter_ ? &*job_filter_ : nullptr,
                              build_filter_ ? &*build_filter_ : nullptr};
   MVM_ASSIGN(std::unique_ptr<Child> child, Child::start(context, args, std::move(frame.descriptors)));
@@ -102,10 +103,12 @@ Result<nlohmann::json> Launcher::op_list(const nlohmann::json& args) {
   // In pages: a frame has room for a thousand and more, unless their memos are large.
   for (auto entry = children_.upper_bound(after); entry != children_.end(); ++entry) {
     const Child& child = *entry->second;
-    if (child.forgetting || (!group.empty() && child.group() != group) || (!id.empty() && child.id() != id)) continue;
+    if (child.forgetting || (!group.empty() && child.group() != group) || (!id.empty() && child.id() != id))
+      continue;
     nlohmann::json info = child.describe();
     size += info.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).size();
-    if (!processes.empty() && size > kMaxFrameText / 2) return nlohmann::json{{"processes", processes}, {"more", true}};
+    if (!processes.empty() && size > kMaxFrameText / 2)
+      return nlohmann::json{{"processes", processes}, {"more", true}};
     processes.push_back(std::move(info));
   }
   return nlohmann::json{{"processes", std::move(processes)}, {"more", false}};
@@ -114,7 +117,8 @@ Result<nlohmann::json> Launcher::op_list(const nlohmann::json& args) {
 Result<nlohmann::json> Launcher::op_input(Frame& frame) {
   const nlohmann::json& args = object_or_empty(frame.head, "args");
   MVM_ASSIGN(Child* const child, find(args));
-  MVM_ASSIGN(const std::uint64_t taken, child->input(number_or(args, "offset"), frame.blob, flag_or(args, "end")));
+  MVM_ASSIGN(const std::uint64_t taken,
+             child->input(number_or(args, "offset"), frame.blob, flag_or(args, "end")));
   return nlohmann::json{{"taken", taken}};
 }
 

@@ -96,7 +96,8 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   return result;
 }
 
-/// Moves the descriptors to their numbers and closes all others, `report` excepted. Answers where report is now.
+/// Moves the descriptors to their numbers and closes all others, `report` excepted. Answers where report is
+/// now.
 int arrange_descriptors(const ShepherdPlan& plan, int report) {
   int above = 3;
   for (const auto& [ours, number] : plan.descriptors) above = std::max(above, number + 1);
@@ -210,7 +211,8 @@ Started start_job(const ShepherdPlan& plan) {
   if (plan.isolate) {
     const bool mapped = map_user(plan, started.pid);
     const int problem = errno;
-    if (mapped) [[maybe_unused]] const ssize_t put = ::write(go[1], "g", 1);
+    if (mapped) [[maybe_unused]]
+      const ssize_t put = ::write(go[1], "g", 1);
     ::close(go[0]);
     ::close(go[1]);
     if (!mapped) {
@@ -244,7 +246,8 @@ ShepherdReport watch(pid_t main_pid, const sigset_t& signals) {
     for (pid_t pid = 0; (pid = ::wait4(-1, &status, WNOHANG, &usage)) > 0;) {
       if (pid != main_pid) continue;
       const auto ms = [](const timeval& time) {
-        return static_cast<std::uint64_t>(time.tv_sec) * 1000 + static_cast<std::uint64_t>(time.tv_usec) / 1000;
+        return static_cast<std::uint64_t>(time.tv_sec) * 1000 +
+               static_cast<std::uint64_t>(time.tv_usec) / 1000;
       };
       report.status = status;
       report.user_ms = ms(usage.ru_utime);

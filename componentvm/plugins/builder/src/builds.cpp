@@ -28,7 +28,9 @@ Result<std::string> key_of(const Call& call) {
   return key;
 }
 
-build::BuildFolders folders_of(const fs::path& folder) { return {folder / "source", folder / "home", folder / "tmp"}; }
+build::BuildFolders folders_of(const fs::path& folder) {
+  return {folder / "source", folder / "home", folder / "tmp"};
+}
 
 std::uint64_t limit_or(const nlohmann::json& limits, const char* name, std::uint64_t otherwise) {
   const std::uint64_t value = number_or(limits, name);
@@ -67,7 +69,8 @@ void Builds::clear_leftovers() const {
   std::error_code error;
   for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (entry->is_directory(error) && !kernel_.processes().find(launcher_id(name))) (void)remove_tree(entry->path());
+    if (entry->is_directory(error) && !kernel_.processes().find(launcher_id(name)))
+      (void)remove_tree(entry->path());
   }
 }
 
@@ -107,7 +110,8 @@ Status Builds::prepare(const std::string& key, const std::string& source) const 
   std::optional<build::FileOwner> owner;
   if (config.drops_privileges) owner = build::FileOwner{config.user, config.group};
   for (const fs::path& folder : {folders.home, folders.temporary}) {
-    if (::mkdir(folder.c_str(), 0700) != 0 || (owner && ::lchown(folder.c_str(), owner->user, owner->group) != 0))
+    if (::mkdir(folder.c_str(), 0700) != 0 ||
+        (owner && ::lchown(folder.c_str(), owner->user, owner->group) != 0))
       return Error::from_errno(errno, "make " + folder.string());
   }
   MVM_ASSIGN(const UniqueFd archive, kernel_.blobs().read(source));
@@ -152,7 +156,8 @@ nlohmann::json Builds::outcome(const ProcessInfo& info, const std::string& key) 
                       {"reason", reason_for(info)},
                       {"wall_ms", info.wall_ms}};
   if (info.code != 0 || info.signal != 0 || !info.reason.empty()) return args;
-  auto digest = build::pack_directory(folders_of(folder_ / key).source, kernel_.blobs(), {}, /*refuse_links_out=*/false);
+  auto digest = build::pack_directory(folders_of(folder_ / key).source, kernel_.blobs(), {},
+                                      /*refuse_links_out=*/false);
   if (!digest) {
     args["reason"] = "the result cannot be packed: " + digest.error().describe();
     return args;

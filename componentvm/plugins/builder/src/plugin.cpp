@@ -1,9 +1,10 @@
 // The builder: turns source into binaries, in this node, as an unprivileged user without network.
 
+#include "mvm/kernel/plugin.h"
+
 #include <memory>
 
 #include "builds.h"
-#include "mvm/kernel/plugin.h"
 
 namespace {
 

@@ -78,7 +78,8 @@ Result<Answer> Blobs::data(const Call& call) {
     return Error(ErrorCode::kConflict, "blob " + digest + ": found offset " + std::to_string(offset) +
                                            ", expected at most " + std::to_string(here));
   if (here - offset < call.blob.size())
-    MVM_TRY(upload->writer.append(std::string_view(call.blob).substr(static_cast<std::size_t>(here - offset))));
+    MVM_TRY(
+        upload->writer.append(std::string_view(call.blob).substr(static_cast<std::size_t>(here - offset))));
   return Answer{{{"offset", upload->writer.offset()}}, {}, {}};
 }
 

@@ -49,7 +49,8 @@ bool valid_name(const std::string& name) {
 std::string as_component(const std::string& name) {
   std::string component;
   for (const char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
     component += plain ? c : '_';
   }
   component.resize(std::min<std::size_t>(component.size(), 100));
@@ -62,7 +63,9 @@ Status Folders::prepare() const {
   return ok();
 }
 
-fs::path Folders::attempt(const std::string& attempt) const { return config_.work / "attempts" / as_component(attempt); }
+fs::path Folders::attempt(const std::string& attempt) const {
+  return config_.work / "attempts" / as_component(attempt);
+}
 
 fs::path Folders::process(const std::string& attempt, const std::string& process) const {
   return this->attempt(attempt) / as_component(process);
@@ -76,12 +79,14 @@ Status Folders::make(const std::string& attempt, const std::string& process, con
   // Under a name that no running process can guess, until it is complete.
   const fs::path fresh = this->attempt(attempt) / (".new-" + random_hex(12));
   Status done = fill(fresh, tree, staged);
-  if (done && ::rename(fresh.c_str(), folder.c_str()) != 0) done = Error::from_errno(errno, "make " + folder.string());
+  if (done && ::rename(fresh.c_str(), folder.c_str()) != 0)
+    done = Error::from_errno(errno, "make " + folder.string());
   if (!done) (void)remove_tree(fresh);
   return done;
 }
 
-Status Folders::fill(const fs::path& folder, const std::string& tree, const std::vector<StagedFile>& staged) const {
+Status Folders::fill(const fs::path& folder, const std::string& tree,
+                     const std::vector<StagedFile>& staged) const {
   std::optional<build::FileOwner> owner;
   if (config_.drops_privileges) owner = build::FileOwner{config_.user, config_.group};
   if (tree.empty()) {
@@ -92,7 +97,8 @@ Status Folders::fill(const fs::path& folder, const std::string& tree, const std:
     if (!content) return std::move(content).error().wrap("unpack " + tree);
   }
   const UniqueFd root(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!root || (owner && ::fchown(root.get(), owner->user, owner->group) != 0) || ::fchmod(root.get(), 0700) != 0)
+  if (!root || (owner && ::fchown(root.get(), owner->user, owner->group) != 0) ||
+      ::fchmod(root.get(), 0700) != 0)
     return Error::from_errno(errno, "prepare " + folder.string());
   for (const StagedFile& file : staged) MVM_TRY(place(root.get(), file));
   return ok();
@@ -100,7 +106,8 @@ Status Folders::fill(const fs::path& folder, const std::string& tree, const std:
 
 Status Folders::place(int folder, const StagedFile& file) const {
   if (!valid_name(file.name))
-    return Error(ErrorCode::kInvalid, "staged file: \"" + file.name.substr(0, 200) + "\" is not a plain relative path");
+    return Error(ErrorCode::kInvalid,
+                 "staged file: \"" + file.name.substr(0, 200) + "\" is not a plain relative path");
   const bool give = config_.drops_privileges;
   const fs::path path(file.name);
   std::string so_far;
@@ -109,7 +116,8 @@ Status Folders::place(int folder, const StagedFile& file) const {
     if (!parent) return Error::from_errno(errno, "stage " + file.name);
     const bool made = ::mkdirat(parent.get(), part.c_str(), 0755) == 0;
     if (!made && errno != EEXIST) return Error::from_errno(errno, "stage " + file.name);
-    if (made && give && ::fchownat(parent.get(), part.c_str(), config_.user, config_.group, AT_SYMLINK_NOFOLLOW) != 0)
+    if (made && give &&
+        ::fchownat(parent.get(), part.c_str(), config_.user, config_.group, AT_SYMLINK_NOFOLLOW) != 0)
       return Error::from_errno(errno, "stage " + file.name);
     so_far = (fs::path(so_far) / part).string();
   }
@@ -122,7 +130,8 @@ Status Folders::place(int folder, const StagedFile& file) const {
   return ok();
 }
 
-Result<std::pair<std::string, std::uint64_t>> Folders::store(const fs::path& folder, const std::string& name) const {
+Result<std::pair<std::string, std::uint64_t>> Folders::store(const fs::path& folder,
+                                                             const std::string& name) const {
   if (!valid_name(name))
     return Error(ErrorCode::kInvalid, "\"" + name.substr(0, 200) + "\" is not a plain relative path");
   const UniqueFd root(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));

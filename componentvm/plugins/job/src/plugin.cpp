@@ -1,9 +1,10 @@
 // The job runner: starts, feeds and watches the job's processes on this node, and carries blobs and files.
 
+#include "mvm/kernel/plugin.h"
+
 #include <memory>
 
 #include "blobs.h"
-#include "mvm/kernel/plugin.h"
 #include "processes.h"
 
 namespace {

@@ -128,7 +128,8 @@ Result<Answer> Processes::start(const Call& call) {
   if (auto known = kernel_.processes().find(spec.id)) return Answer{{{"pid", known->pid}}, {}, {}};
   MVM_TRY(folders_.make(spec.group, process, tree, staged));
   std::vector<std::pair<int, int>> descriptors;
-  auto attached = kernel_.call({.op = "wire.attach", .args = {{"attempt", text_or(call.args, "attempt")}, {"proc", process}}});
+  auto attached = kernel_.call(
+      {.op = "wire.attach", .args = {{"attempt", text_or(call.args, "attempt")}, {"proc", process}}});
   if (attached && attached->descriptors.size() == 1) {
     descriptors.emplace_back(attached->descriptors[0].get(), kAttachDescriptor);
     spec.environment.emplace_back("MVM_FD", std::to_string(kAttachDescriptor));
@@ -193,9 +194,11 @@ Result<Answer> Processes::clean(const Call& call) {
 void Processes::ended(const ProcessInfo& info) {
   const std::string process = text_or(info.memo, "proc");
   const bool well = info.code == 0 && info.signal == 0;
-  auto closed = kernel_.call(
-      {.op = "wire.ended", .args = {{"attempt", text_or(info.memo, "attempt")}, {"proc", process}, {"ok", well}}});
-  if (!closed && closed.error().code() != ErrorCode::kUnsupported && closed.error().code() != ErrorCode::kNotFound)
+  auto closed =
+      kernel_.call({.op = "wire.ended",
+                    .args = {{"attempt", text_or(info.memo, "attempt")}, {"proc", process}, {"ok", well}}});
+  if (!closed && closed.error().code() != ErrorCode::kUnsupported &&
+      closed.error().code() != ErrorCode::kNotFound)
     log::warning("process.ends-not-closed", {{"process", process}, {"reason", closed.error().describe()}});
   if (text_or(info.memo, "attempt").empty()) (void)folders_.remove(info.group);
   const Status told = kernel_.processes().finish(
@@ -206,7 +209,8 @@ void Processes::ended(const ProcessInfo& info) {
        {"reason", info.reason},
        {"usage", {{"user_ms", info.user_ms}, {"system_ms", info.system_ms}, {"max_rss", info.max_rss}}},
        {"wall_ms", info.wall_ms}});
-  if (!told) log::warning("process.end-not-told", {{"process", process}, {"reason", told.error().describe()}});
+  if (!told)
+    log::warning("process.end-not-told", {{"process", process}, {"reason", told.error().describe()}});
 }
 
 }  // namespace mvm::plugins::job

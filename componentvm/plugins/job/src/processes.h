@@ -14,8 +14,7 @@ namespace mvm::plugins::job {
 /// The job's processes on this node. Thread-safe.
 class Processes {
  public:
-  explicit Processes(kernel::Kernel& kernel)
-      : kernel_(kernel), folders_(kernel.config(), kernel.blobs()) {}
+  explicit Processes(kernel::Kernel& kernel) : kernel_(kernel), folders_(kernel.config(), kernel.blobs()) {}
   [[nodiscard]] Status offer();
 
  private:

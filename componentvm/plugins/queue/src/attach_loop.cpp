@@ -29,7 +29,8 @@ AttachLoop::~AttachLoop() {
   thread_.join();
 }
 
-void AttachLoop::add(const std::string& name, std::unique_ptr<queuevm::AttachServer> server, Attached attached) {
+void AttachLoop::add(const std::string& name, std::unique_ptr<queuevm::AttachServer> server,
+                     Attached attached) {
   {
     const std::lock_guard lock(mutex_);
     served_[name] = {std::move(server), std::move(attached), false};
@@ -73,7 +74,8 @@ void AttachLoop::serve(const std::string& name) {
     if (found == served_.end()) return;
     // A server that was exchanged since the poll answers that nothing is there to read.
     const Status answered = found->second.server->on_readable();
-    if (found->second.server->attached() && !std::exchange(found->second.told, true)) attached = found->second.attached;
+    if (found->second.server->attached() && !std::exchange(found->second.told, true))
+      attached = found->second.attached;
     if (!answered) {
       if (answered.error().code() != ErrorCode::kUnavailable)
         log::warning("attach.refused", {{"process", name}, {"reason", answered.error().describe()}});

@@ -35,7 +35,8 @@ Status Attempt::give(const std::string& process, const std::vector<std::string>&
   // With the launcher first: a kernel that dies from here on leaves nothing half given.
   std::vector<int> numbers;
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
-  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + ids.front()), {{"process", process}, {"ids", ids}}, numbers));
+  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + ids.front()),
+                       {{"process", process}, {"ids", ids}}, numbers));
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (process.empty()) {
@@ -66,7 +67,8 @@ Status Attempt::wire_processes(std::vector<ProcessStep> steps) {
   for (ProcessStep& step : steps) {
     for (const std::string& id : step.queues)
       if (!queues_.contains(id))
-        return Error(ErrorCode::kInvalid, "process " + step.process + " is wired to queue " + id + ", which is not here");
+        return Error(ErrorCode::kInvalid,
+                     "process " + step.process + " is wired to queue " + id + ", which is not here");
     Process& process = processes_[step.process];
     if (process.table) {
       MVM_TRY(process.table->update(step.wiring));
@@ -120,7 +122,8 @@ Status Attempt::apply(Steps steps, const nlohmann::json& args) {
 Result<UniqueFd> Attempt::attach(const std::string& process) {
   {
     const std::lock_guard lock(mutex_);
-    if (!processes_.contains(process)) return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
+    if (!processes_.contains(process))
+      return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
   }
   MVM_ASSIGN(auto sockets, queuevm::AttachServer::make_sockets());
   MVM_TRY(keeper_.keep(kept_name("socket/" + process), {{"process", process}}, {sockets.first.get()}));
@@ -176,9 +179,9 @@ void Attempt::close_ends(const Process& process, EndState how) {
     const auto queue = queues_.find(end.queue);
     if (queue == queues_.end()) continue;
     if (Status closed = queue->second.close_end(end.end, how); !closed)
-      log::warning("queue.end-not-closed", {{"process", process.step.process},
-                                            {"queue", end.queue},
-                                            {"reason", closed.error().describe()}});
+      log::warning(
+          "queue.end-not-closed",
+          {{"process", process.step.process}, {"queue", end.queue}, {"reason", closed.error().describe()}});
   }
 }
 
@@ -243,7 +246,8 @@ Status Attempt::recover(std::vector<kernel::Kept> kept) {
   for (kernel::Kept& one : kept) {
     const std::string rest = one.name.substr(std::min(one.name.size(), kept_name("").size()));
     const std::string process = text_or(one.note, "process");
-    if (rest == "steps") args = std::move(one.note);
+    if (rest == "steps")
+      args = std::move(one.note);
     else if (rest.starts_with("socket/") && one.descriptors.size() == 1)
       sockets.emplace_back(process, std::move(one.descriptors[0]));
     else if (rest.starts_with("made/") || rest.starts_with("given/")) {

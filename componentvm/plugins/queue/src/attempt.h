@@ -29,8 +29,8 @@ class Attempt {
   /// Queues that others made: for one process, or, where `process` is empty, our own way to them.
   [[nodiscard]] Status give(const std::string& process, const std::vector<std::string>& ids,
                             std::vector<UniqueFd> descriptors);
-  /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps` were read
-  /// from, to be kept.
+  /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps`
+  /// were read from, to be kept.
   [[nodiscard]] Status apply(Steps steps, const nlohmann::json& args);
   /// The socket that a process attaches by; kNotFound where no wiring names it.
   [[nodiscard]] Result<UniqueFd> attach(const std::string& process);

@@ -1,8 +1,10 @@
-// The queues: makes or receives the rings of this node, writes its wiring tables, hands both to the processes.
+// The queues: makes or receives the rings of this node, writes its wiring tables, hands both to the
+// processes.
+
+#include "mvm/kernel/plugin.h"
 
 #include <memory>
 
-#include "mvm/kernel/plugin.h"
 #include "queues.h"
 
 namespace {

@@ -16,7 +16,8 @@ constexpr std::size_t kMaxAttempts = 1024;
 Result<std::string> attempt_of(const Call& call) {
   MVM_ASSIGN(std::string attempt, need_text(call.args, "attempt", 190));
   // It becomes a part of the names under which the launcher keeps things.
-  if (attempt.find('/') != std::string::npos) return Error(ErrorCode::kInvalid, "an attempt's name has no slash");
+  if (attempt.find('/') != std::string::npos)
+    return Error(ErrorCode::kInvalid, "an attempt's name has no slash");
   return attempt;
 }
 
@@ -91,7 +92,8 @@ Result<std::shared_ptr<Attempt>> Queues::find_or_make(const Call& call) {
   MVM_ASSIGN(const std::string name, attempt_of(call));
   const std::lock_guard lock(mutex_);
   if (attempts_.size() >= kMaxAttempts && !attempts_.contains(name))
-    return Error(ErrorCode::kExhausted, "this node has wiring for " + std::to_string(kMaxAttempts) + " attempts already");
+    return Error(ErrorCode::kExhausted,
+                 "this node has wiring for " + std::to_string(kMaxAttempts) + " attempts already");
   std::shared_ptr<Attempt>& attempt = attempts_[name];
   if (!attempt) attempt = std::make_shared<Attempt>(name, kernel_.processes(), *loop_);
   return attempt;

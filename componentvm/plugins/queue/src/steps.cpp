@@ -14,7 +14,8 @@ constexpr std::size_t kMaxProcesses = 4096;
 constexpr std::size_t kMaxName = 256;
 
 Error unknown(const char* field, const std::string& found) {
-  return Error(ErrorCode::kInvalid, "field \"" + std::string(field) + "\": found \"" + found.substr(0, 80) + "\"");
+  return Error(ErrorCode::kInvalid,
+               "field \"" + std::string(field) + "\": found \"" + found.substr(0, 80) + "\"");
 }
 
 Result<queuevm::QueueSpec> queue_spec(const json& create) {
@@ -61,7 +62,8 @@ Result<QueueStep> queue_step(const json& item) {
 std::uint32_t descriptor_of(ProcessStep& step, const std::string& queue) {
   const auto found = std::find(step.queues.begin(), step.queues.end(), queue);
   if (found == step.queues.end()) step.queues.push_back(queue);
-  return static_cast<std::uint32_t>(std::find(step.queues.begin(), step.queues.end(), queue) - step.queues.begin());
+  return static_cast<std::uint32_t>(std::find(step.queues.begin(), step.queues.end(), queue) -
+                                    step.queues.begin());
 }
 
 Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
@@ -79,9 +81,11 @@ Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
   for (const json& end : array_or_empty(item, "ends")) {
     MVM_ASSIGN(const std::string queue, need_text(end, "queue", kMaxName));
     MVM_ASSIGN(const std::uint64_t slot, need_number(end, "slot", 4095));
-    const auto side = port.direction == queuevm::Direction::kOut ? queuevm::Side::kProducer : queuevm::Side::kConsumer;
+    const auto side =
+        port.direction == queuevm::Direction::kOut ? queuevm::Side::kProducer : queuevm::Side::kConsumer;
     step.ends.push_back({queue, {side, static_cast<std::uint32_t>(slot)}});
-    port.links.push_back({number_or(end, "link"), descriptor_of(step, queue), static_cast<std::uint32_t>(slot)});
+    port.links.push_back(
+        {number_or(end, "link"), descriptor_of(step, queue), static_cast<std::uint32_t>(slot)});
   }
   return port;
 }
@@ -131,7 +135,8 @@ template <class T, class Parse>
 Status parse_all(const json& args, const char* field, std::size_t most, std::vector<T>& into, Parse parse) {
   const json& list = array_or_empty(args, field);
   if (list.size() > most)
-    return Error(ErrorCode::kExhausted, "field \"" + std::string(field) + "\": more than " + std::to_string(most));
+    return Error(ErrorCode::kExhausted,
+                 "field \"" + std::string(field) + "\": more than " + std::to_string(most));
   for (const json& item : list) {
     MVM_ASSIGN(T one, parse(item));
     into.push_back(std::move(one));

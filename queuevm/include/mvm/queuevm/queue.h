@@ -164,8 +164,8 @@ class Consumer {
 
 /// A queue's file, mapped. Thread-safe for spec, stats, end_states and close_end. [MVM 003, §2.2]
 ///
-/// The first queue a process opens installs a SIGBUS handler: a named file that one of its users cuts short then
-/// costs that queue, not the process.
+/// The first queue a process opens installs a SIGBUS handler: a named file that one of its users cuts short
+/// then costs that queue, not the process.
 class Queue {
  public:
   /// Makes the file (it must not exist: kExists) and touches its pages, so that they are charged to the

@@ -13,10 +13,10 @@ namespace mvm::build {
 /// Bounds of a build; what a profile does not say.
 struct BuildLimits {
   std::uint64_t wall_ms = 10 * 60 * 1000;
-  std::uint64_t cpu_s = 600;               ///< each process
-  std::uint64_t memory = 4ULL << 30;       ///< bytes of address space, each process
+  std::uint64_t cpu_s = 600;          ///< each process
+  std::uint64_t memory = 4ULL << 30;  ///< bytes of address space, each process
   std::uint64_t processes = 256;
-  std::uint64_t file_size = 1ULL << 30;    ///< bytes, each file
+  std::uint64_t file_size = 1ULL << 30;  ///< bytes, each file
 };
 
 /// Where a build runs. All below one folder that belongs to the build's user.

@@ -34,12 +34,12 @@ class HostEnd {
     std::filesystem::path path;
     UniqueFd given;
     std::string node;                   ///< "LAB/NODE"; a kernel that says another name is refused
-    std::optional<unsigned> peer_user;  ///< kListen: only a peer of this uid is accepted, and the socket file is
-                                        ///< given to it (LXC: osvm::kFirstGuestId; process: our own)
-    Position position;                  ///< where an earlier host daemon got to
-    std::chrono::milliseconds redial{100};      ///< pause before connecting again; doubles up to 20 times it
-    std::chrono::milliseconds keep_alive{5000}; ///< ping after this much silence
-    std::size_t max_calls = 512;                ///< calls waiting for an answer; more are kExhausted
+    std::optional<unsigned> peer_user;  ///< kListen: only a peer of this uid is accepted, and the socket file
+                                        ///< is given to it (LXC: osvm::kFirstGuestId; process: our own)
+    Position position;                           ///< where an earlier host daemon got to
+    std::chrono::milliseconds redial{100};       ///< pause before connecting again; doubles up to 20 times it
+    std::chrono::milliseconds keep_alive{5000};  ///< ping after this much silence
+    std::size_t max_calls = 512;                 ///< calls waiting for an answer; more are kExhausted
   };
   /// Called one at a time, on a thread of this object; they may call().
   struct Callbacks {

@@ -14,7 +14,7 @@ namespace mvm::channel {
 
 /// Where an event's blob lies until the event is acknowledged, if it is not in the event itself.
 struct SpoolPart {
-  std::string id;           ///< the spool's name, chosen by whoever keeps it
+  std::string id;  ///< the spool's name, chosen by whoever keeps it
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
 };
@@ -25,9 +25,9 @@ struct NewEvent {
   nlohmann::json args = nlohmann::json::object();
   std::string blob;                ///< at most kPiece bytes
   std::optional<SpoolPart> spool;  ///< instead of `blob`
-  std::string mark;  ///< not empty: telling a second event of this mark is no error and does nothing, as long as
-                     ///< the first is not acknowledged
-  std::string group;               ///< withdraw() drops the events of a group
+  std::string mark;  ///< not empty: telling a second event of this mark is no error and does nothing, as long
+                     ///< as the first is not acknowledged
+  std::string group;  ///< withdraw() drops the events of a group
 };
 
 /// An event that a former kernel of this boot told and the host has not acknowledged.
@@ -39,20 +39,21 @@ struct PendingEvent {
   std::optional<SpoolPart> spool;
 };
 
-/// The channel, seen from inside the node. It connects for ever. Events are written to a journal before they are
-/// sent, so that they survive the death of this process; they are forgotten when the host acknowledged them.
+/// The channel, seen from inside the node. It connects for ever. Events are written to a journal before they
+/// are sent, so that they survive the death of this process; they are forgotten when the host acknowledged
+/// them.
 class KernelEnd {
  public:
   struct Options {
-    /// "unix:/run/mvm/channel.sock", "virtio:mvm.control.0", or "line:PATH": a UNIX socket behind which lies a
-    /// serial line.
+    /// "unix:/run/mvm/channel.sock", "virtio:mvm.control.0", or "line:PATH": a UNIX socket behind which lies
+    /// a serial line.
     std::string address;
-    std::string node;               ///< "LAB/NODE"
-    std::string boot;               ///< drawn by the launcher
-    std::filesystem::path journal;  ///< a file; one of another boot is thrown away
-    std::chrono::milliseconds redial{50};        ///< doubles up to 40 times it
+    std::string node;                      ///< "LAB/NODE"
+    std::string boot;                      ///< drawn by the launcher
+    std::filesystem::path journal;         ///< a file; one of another boot is thrown away
+    std::chrono::milliseconds redial{50};  ///< doubles up to 40 times it
     std::chrono::milliseconds keep_alive{5000};
-    std::size_t remembered = 1024;               ///< answers kept for requests that are sent again
+    std::size_t remembered = 1024;  ///< answers kept for requests that are sent again
     std::size_t remembered_bytes = 4 << 20;
   };
   /// Called on the channel's thread; must not block for long.
@@ -73,13 +74,14 @@ class KernelEnd {
   [[nodiscard]] const std::vector<PendingEvent>& recovered() const;
   /// Begins to connect.
   [[nodiscard]] Status start();
-  /// Leaves the host and calls back no more; the other calls still work, and what is told is told by the next one.
+  /// Leaves the host and calls back no more; the other calls still work, and what is told is told by the next
+  /// one.
   void stop();
 
   /// Answers a request. Any thread. An unknown id is ignored.
   void reply(const std::string& id, Result<Reply> reply);
-  /// Writes the event down; when this returns it will be told even if this process dies. Answers its number, 0
-  /// where its mark is already waiting. Any thread.
+  /// Writes the event down; when this returns it will be told even if this process dies. Answers its number,
+  /// 0 where its mark is already waiting. Any thread.
   [[nodiscard]] Result<std::uint64_t> tell(NewEvent event);
   /// Forgets the events of a group that were not acknowledged.
   void withdraw(const std::string& group);

@@ -14,17 +14,17 @@ namespace mvm::kernel {
 struct Config {
   std::string lab;
   std::string node;
-  std::string channel;                  ///< as channel::KernelEnd::Options::address
+  std::string channel;  ///< as channel::KernelEnd::Options::address
   std::filesystem::path work = "/work";
   std::filesystem::path run = "/run/mvm";
   std::filesystem::path prefix = "/opt/mvm";
-  std::filesystem::path plugin_folder;  ///< empty: <prefix>/lib/mvm/plugins
-  std::vector<std::string> plugins;     ///< loaded at start, in this order; each must be there
-  bool default_plugins = true;          ///< also those of job, builder, queue and node that are there
+  std::filesystem::path plugin_folder;          ///< empty: <prefix>/lib/mvm/plugins
+  std::vector<std::string> plugins;             ///< loaded at start, in this order; each must be there
+  bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
   std::vector<std::filesystem::path> programs;  ///< preset program folders
-  unsigned user = 1000;                 ///< uid of job processes, where started by root
+  unsigned user = 1000;                         ///< uid of job processes, where started by root
   unsigned group = 1000;
-  std::uint64_t spool = 8 << 20;        ///< bytes of unacknowledged output kept for each stream
+  std::uint64_t spool = 8 << 20;  ///< bytes of unacknowledged output kept for each stream
   ThreadPoolLimits pool{.minimum = 1, .maximum = 16, .queue = 256, .idle_timeout = std::chrono::seconds(10)};
 };
 

@@ -52,14 +52,14 @@ using Handler = std::function<Result<Answer>(Call&)>;
 struct NodeConfig {
   std::string lab;
   std::string node;
-  std::string boot;                           ///< drawn once for each boot of the node
-  std::filesystem::path work;                 ///< folder for what the job needs, "/work"
-  std::filesystem::path run;                  ///< folder for the kernel's own, "/run/mvm"
-  std::filesystem::path prefix;               ///< the read-only tree, "/opt/mvm"
+  std::string boot;                             ///< drawn once for each boot of the node
+  std::filesystem::path work;                   ///< folder for what the job needs, "/work"
+  std::filesystem::path run;                    ///< folder for the kernel's own, "/run/mvm"
+  std::filesystem::path prefix;                 ///< the read-only tree, "/opt/mvm"
   std::vector<std::filesystem::path> programs;  ///< preset program folders
-  unsigned user = 1000;                       ///< uid and gid that job processes get
+  unsigned user = 1000;                         ///< uid and gid that job processes get
   unsigned group = 1000;
-  bool drops_privileges = false;              ///< false: not started by root, processes keep our uid
+  bool drops_privileges = false;  ///< false: not started by root, processes keep our uid
 };
 
 /// The kernel, as its plug-ins see it. Every method may be called from any thread.
@@ -84,8 +84,8 @@ class Kernel {
   [[nodiscard]] virtual const BlobStore& blobs() const = 0;
 };
 
-/// A plug-in. start() once; stop() once before it is destroyed, in the reverse order of starting: its handlers are
-/// no longer called by then, and its own threads must be gone when stop() returns.
+/// A plug-in. start() once; stop() once before it is destroyed, in the reverse order of starting: its
+/// handlers are no longer called by then, and its own threads must be gone when stop() returns.
 class Plugin {
  public:
   virtual ~Plugin() = default;
@@ -97,16 +97,16 @@ class Plugin {
 }  // namespace mvm::kernel
 
 /// Exports `Class` as the kernel plug-in of this shared object. Once per plug-in, at namespace scope.
-#define MVM_KERNEL_PLUGIN(Class, plugin_name, plugin_version)                                               \
-  extern "C" __attribute__((visibility("default"))) const ::mvm::MvmPluginDescriptor mvm_plugin;            \
-  extern "C" const ::mvm::MvmPluginDescriptor mvm_plugin = {                                                \
-      ::mvm::kPluginMagic,                                                                                  \
-      ::mvm::kPluginAbi,                                                                                    \
-      ::mvm::kernel::kPluginKind,                                                                           \
-      ::mvm::kernel::kPluginApi,                                                                            \
-      plugin_name,                                                                                          \
-      plugin_version,                                                                                       \
-      nullptr,                                                                                              \
-      nullptr,                                                                                              \
-      []() -> void* { return static_cast<::mvm::kernel::Plugin*>(new Class()); },                           \
+#define MVM_KERNEL_PLUGIN(Class, plugin_name, plugin_version)                                    \
+  extern "C" __attribute__((visibility("default"))) const ::mvm::MvmPluginDescriptor mvm_plugin; \
+  extern "C" const ::mvm::MvmPluginDescriptor mvm_plugin = {                                     \
+      ::mvm::kPluginMagic,                                                                       \
+      ::mvm::kPluginAbi,                                                                         \
+      ::mvm::kernel::kPluginKind,                                                                \
+      ::mvm::kernel::kPluginApi,                                                                 \
+      plugin_name,                                                                               \
+      plugin_version,                                                                            \
+      nullptr,                                                                                   \
+      nullptr,                                                                                   \
+      []() -> void* { return static_cast<::mvm::kernel::Plugin*>(new Class()); },                \
       [](void* object) { delete static_cast<::mvm::kernel::Plugin*>(object); }};

@@ -1,6 +1,7 @@
 #pragma once
 // The kernel's process manager, as plug-ins see it [Engelmann & Geist, lightweight kernel, §2.1]: a separate
-// process, the launcher, starts and owns all processes, relays their standard streams and outlives the kernel.
+// process, the launcher, starts and owns all processes, relays their standard streams and outlives the
+// kernel.
 
 #include <cstdint>
 #include <filesystem>
@@ -18,31 +19,32 @@ namespace mvm::kernel {
 
 /// Bounds of one process and all it starts; 0 is no bound beyond the node's own.
 struct ProcessLimits {
-  std::uint64_t wall_ms = 0;    ///< then all of it is killed
-  std::uint64_t cpu_s = 0;      ///< processor seconds, each process
-  std::uint64_t memory = 0;     ///< bytes of address space, each process
-  std::uint64_t processes = 0;  ///< processes and threads of the job's user (of its own where isolated)
-  std::uint64_t file_size = 0;  ///< bytes of the largest file it may write
+  std::uint64_t wall_ms = 0;     ///< then all of it is killed
+  std::uint64_t cpu_s = 0;       ///< processor seconds, each process
+  std::uint64_t memory = 0;      ///< bytes of address space, each process
+  std::uint64_t processes = 0;   ///< processes and threads of the job's user (of its own where isolated)
+  std::uint64_t file_size = 0;   ///< bytes of the largest file it may write
   std::uint64_t open_files = 0;  ///< descriptors, each process
 };
 
 /// What to start.
 struct ProcessSpec {
-  std::string id;     ///< names it until forget(); [!-~] without spaces, at most 200 bytes
-  std::string owner;  ///< the plug-in's name: who is told of its end
-  std::string group;  ///< forget_group() takes all of a group (an attempt)
-  std::vector<std::string> argv;  ///< argv[0]: absolute, under a preset program folder or `folder`; relative with a
-                                  ///< slash: below `folder`; without: searched in the preset folders
-  std::filesystem::path folder;   ///< its working directory, absolute
+  std::string id;                 ///< names it until forget(); [!-~] without spaces, at most 200 bytes
+  std::string owner;              ///< the plug-in's name: who is told of its end
+  std::string group;              ///< forget_group() takes all of a group (an attempt)
+  std::vector<std::string> argv;  ///< argv[0]: absolute, under a preset program folder or `folder`; relative
+                                  ///< with a slash: below `folder`; without: searched in the preset folders
+  std::filesystem::path folder;                                  ///< its working directory, absolute
   std::vector<std::pair<std::string, std::string>> environment;  ///< all of it
   ProcessLimits limits;
   bool standard_input = false;  ///< else /dev/null
   bool merge_output = false;    ///< standard error goes with standard output, in order
   bool isolate = false;         ///< no network, no other processes in sight, fewer system calls: for builds
-  bool transient = false;       ///< forgotten by itself once it was finish()ed and all it said was acknowledged
-  std::string output_event;     ///< event for its output, with `output_args` plus stream and offset
+  bool transient = false;    ///< forgotten by itself once it was finish()ed and all it said was acknowledged
+  std::string output_event;  ///< event for its output, with `output_args` plus stream and offset
   nlohmann::json output_args = nlohmann::json::object();
-  nlohmann::json memo = nlohmann::json::object();  ///< the plug-in's own, given back with ProcessInfo; <= 64 KiB
+  nlohmann::json memo =
+      nlohmann::json::object();  ///< the plug-in's own, given back with ProcessInfo; <= 64 KiB
 };
 
 enum class ProcessState { kRunning, kExited };
@@ -54,7 +56,7 @@ struct ProcessInfo {
   std::string group;
   long pid = 0;
   ProcessState state = ProcessState::kRunning;
-  int code = 0;        ///< exit code; 128 + signal where a signal ended it
+  int code = 0;  ///< exit code; 128 + signal where a signal ended it
   int signal = 0;
   std::string reason;  ///< why it was ended: "wall-time", "stopped"; empty: by itself
   std::uint64_t wall_ms = 0;
@@ -77,14 +79,14 @@ class ProcessManager {
   virtual ~ProcessManager() = default;
 
   /// Starts a process; an id that exists already is answered as it is. `descriptors`: (ours, number in it).
-  [[nodiscard]] virtual Result<ProcessInfo> start(const ProcessSpec& spec,
-                                                  const std::vector<std::pair<int, int>>& descriptors = {}) = 0;
+  [[nodiscard]] virtual Result<ProcessInfo> start(
+      const ProcessSpec& spec, const std::vector<std::pair<int, int>>& descriptors = {}) = 0;
   /// To it and its process group. kNotFound; no error if it has ended.
   [[nodiscard]] virtual Status signal(const std::string& id, int number) = 0;
   /// Kills it and all it started; it ends with `reason`.
   [[nodiscard]] virtual Status kill(const std::string& id, const std::string& reason) = 0;
-  /// Adds to its standard input. `offset`: how many bytes were given before (what overlaps is not given twice).
-  /// Answers how many it has now: fewer than offered where it does not read; go on from there later.
+  /// Adds to its standard input. `offset`: how many bytes were given before (what overlaps is not given
+  /// twice). Answers how many it has now: fewer than offered where it does not read; go on from there later.
   [[nodiscard]] virtual Result<std::uint64_t> input(const std::string& id, std::uint64_t offset,
                                                     std::string_view bytes, bool end) = 0;
   [[nodiscard]] virtual Result<ProcessInfo> find(const std::string& id) = 0;
@@ -102,8 +104,8 @@ class ProcessManager {
   [[nodiscard]] virtual Status finish(const std::string& id, const std::string& event,
                                       const nlohmann::json& args) = 0;
 
-  /// Gives descriptors into the launcher's keeping (duplicates), replacing those of that name; at most 64 for each
-  /// name. `note` at most 256 KiB.
+  /// Gives descriptors into the launcher's keeping (duplicates), replacing those of that name; at most 64 for
+  /// each name. `note` at most 256 KiB.
   [[nodiscard]] virtual Status keep(const std::string& name, const nlohmann::json& note,
                                     const std::vector<int>& descriptors) = 0;
   /// Duplicates of what is kept under names that begin so.

@@ -11,14 +11,14 @@ namespace mvm::kernel {
 
 /// Where the kernel finds its launcher.
 struct LauncherLink {
-  int control = -1;        ///< our end of the socket to the launcher
-  std::string boot;        ///< drawn by the launcher
-  unsigned restarts = 0;   ///< how often the kernel was started in this boot before
+  int control = -1;       ///< our end of the socket to the launcher
+  std::string boot;       ///< drawn by the launcher
+  unsigned restarts = 0;  ///< how often the kernel was started in this boot before
 };
 
 /// The launcher: the node's first program (PID 1), or any process. Single-threaded; starts the kernel as its
-/// child, `kernel_argv` plus what LauncherLink needs, and again whenever it dies; owns all processes. Returns the
-/// program's exit code when it is told to end (SIGTERM, SIGINT): everything it started is dead then.
+/// child, `kernel_argv` plus what LauncherLink needs, and again whenever it dies; owns all processes. Returns
+/// the program's exit code when it is told to end (SIGTERM, SIGINT): everything it started is dead then.
 [[nodiscard]] int run_launcher(const Config& config, const std::vector<std::string>& kernel_argv);
 
 /// The kernel: thread pool, plug-in loader, guest channel. Returns the program's exit code on SIGTERM.

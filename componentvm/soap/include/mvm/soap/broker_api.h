@@ -53,7 +53,7 @@ struct PlannedLink {
 struct PlanView {
   std::string name;
   std::vector<PlannedNode> nodes;
-  std::vector<PlannedLink> links;    ///< at most 10,000; `link_count` is the whole
+  std::vector<PlannedLink> links;  ///< at most 10,000; `link_count` is the whole
   std::uint64_t process_count = 0;
   std::uint64_t link_count = 0;
   std::vector<std::string> builds;   ///< what will be compiled, and where; "cached" where it already was
@@ -63,15 +63,15 @@ struct PlanView {
 struct SubmitRequest {
   std::string profile;  ///< the job or lab file as XML, self-contained: sources are digests
   Settings settings;
-  std::string lab;             ///< run in this existing lab; empty: a lab of its own, gone with the job
-  std::string request;         ///< client's own id of this submission: sent twice, it submits once
-  std::string file;            ///< name for diagnostics
+  std::string lab;      ///< run in this existing lab; empty: a lab of its own, gone with the job
+  std::string request;  ///< client's own id of this submission: sent twice, it submits once
+  std::string file;     ///< name for diagnostics
 };
 
 /// A job as the job table shows it.
 struct JobView {
   std::string id, lab, name, user, state;
-  std::string reason;       ///< why it is held, queued, failed
+  std::string reason;                                           ///< why it is held, queued, failed
   std::int64_t submitted_ms = 0, started_ms = 0, ended_ms = 0;  ///< wall clock; 0: not yet
   std::uint32_t nodes = 0;
   std::vector<std::string> where;  ///< hosts
@@ -214,7 +214,8 @@ class LabApi {
   /// Starts a program in a node; the id follows it.
   [[nodiscard]] virtual Result<std::string> exec(const Caller&, const ExecRequest&) = 0;
   [[nodiscard]] virtual Result<ExecPage> exec_output(const Caller&, const std::string& id,
-                                                     std::uint64_t cursor, std::chrono::milliseconds wait) = 0;
+                                                     std::uint64_t cursor,
+                                                     std::chrono::milliseconds wait) = 0;
 };
 
 // ---- store and system ----------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ class StoreApi {
 struct EventView {
   std::uint64_t seq = 0;
   std::int64_t at_ms = 0;
-  std::string event;   ///< "job.state", "node.up", ...
+  std::string event;  ///< "job.state", "node.up", ...
   std::string lab, job, node;
   std::string detail;  ///< for people
 };
