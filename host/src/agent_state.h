@@ -76,6 +76,10 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] std::filesystem::path ring_folder(const Lab& lab) const {
     return config.shared_memory / lab.spec.lab;
   }
+  /// In memory, for what of a node lives no longer than its VM.
+  [[nodiscard]] std::filesystem::path scratch_folder(const Lab& lab, const Node& node) const {
+    return ring_folder(lab) / "nodes" / node.spec.node;
+  }
 };
 
 }  // namespace mvm::host

@@ -89,6 +89,7 @@ Result<osvm::VmSpec> LocalHostAgent::State::vm_spec(const Lab& lab, const Node& 
   spec.limits.vcpus = wanted.vcpus;
   if (wanted.memory != 0) spec.limits.memory_bytes = wanted.memory;
   spec.folder = node.folder;
+  if (wanted.driver != "process") spec.scratch = scratch_folder(lab, node);
   spec.tools = config.node_tree;
   const bool plain = wanted.driver == "process";
   const std::string run = plain ? osvm::run_folder(node.folder).string() : "/run/mvm";
@@ -301,6 +302,7 @@ Status LocalHostAgent::State::close_node(Lab& lab, Node& node) {
   channel.reset();  // whoever is calling holds it a little longer; its calls then end with the VM
   if (osvm::Hypervisor* driver = hypervisor(node.spec.driver))
     MVM_TRY(driver->destroy(vm_id(lab.spec.lab, node.spec.node)));
+  MVM_TRY(remove_tree(scratch_folder(lab, node)));
   MVM_TRY(remove_tree(node.folder));
   const std::lock_guard lock(lab.mutex);
   lab.nodes.erase(node.spec.node);

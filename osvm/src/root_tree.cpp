@@ -112,7 +112,7 @@ Status make_etc(const TreeMaker& tree, const VmSpec& spec) {
 }
 
 Status make_root(const VmSpec& spec, unsigned owner) {
-  const fs::path root = spec.folder / "root";
+  const fs::path root = root_folder(spec);
   MVM_TRY(remove_tree(root));
   const TreeMaker tree(root, owner);
   for (const char* folder : {"", "dev", "home", "mnt", "opt", "opt/mvm", "proc", "run", "run/mvm", "sys",
@@ -187,15 +187,29 @@ Status make_node_folder(const VmSpec& spec, unsigned owner, unsigned group) {
   if (std::error_code none; !fs::is_directory(spec.image.root / "usr", none))
     return Error(ErrorCode::kNotFound, "image " + spec.image.root.string() + " has no folder usr");
   MVM_TRY(make_shared_folders(spec, owner));
-  if (::geteuid() == 0 &&
-      (::chown(spec.folder.c_str(), 0, group) != 0 || ::chmod(spec.folder.c_str(), 0710) != 0))
-    return failed("close", spec.folder);
+  if (!spec.scratch.empty()) MVM_TRY(make_folders(spec.scratch, 0711));
+  for (const fs::path* folder : {&spec.folder, &spec.scratch})
+    if (!folder->empty() && ::geteuid() == 0 &&
+        (::chown(folder->c_str(), 0, group) != 0 || ::chmod(folder->c_str(), 0710) != 0))
+      return failed("close", *folder);
   return make_root(spec, owner);
 }
 
-Status remove_root(const fs::path& node_folder) {
+Status remove_root(const fs::path& node_folder, const fs::path& scratch) {
   for (const char* file : {"initramfs", "disk.qcow2"}) MVM_TRY(remove_tree(node_folder / file));
-  return remove_tree(node_folder / "root");
+  return remove_tree((scratch.empty() ? node_folder : scratch) / "root");
+}
+
+Result<fs::path> Alternatives::folder(const fs::path& image_root) {
+  struct stat now {};
+  if (::stat((image_root / "etc/alternatives").c_str(), &now) != 0) now = {};
+  const std::lock_guard lock(mutex_);
+  auto& [changed_s, changed_ns, known] = known_[image_root];
+  if (!known.empty() && changed_s == now.st_mtim.tv_sec && changed_ns == now.st_mtim.tv_nsec) return known;
+  MVM_ASSIGN(known, alternatives_folder(image_root, cache_));
+  changed_s = now.st_mtim.tv_sec;
+  changed_ns = now.st_mtim.tv_nsec;
+  return known;
 }
 
 }  // namespace mvm::osvm

@@ -135,6 +135,10 @@ std::string_view to_string(VmState state) {
   return "unknown";
 }
 
+std::filesystem::path root_folder(const VmSpec& spec) {
+  return (spec.scratch.empty() ? spec.folder : spec.scratch) / "root";
+}
+
 std::filesystem::path run_folder(const std::filesystem::path& node_folder) { return node_folder / "run"; }
 
 std::filesystem::path channel_socket(const std::filesystem::path& node_folder) {
@@ -168,6 +172,8 @@ Status validate(const VmSpec& spec) {
   // The guest channel is a UNIX socket below it: sun_path holds 107 characters.
   if (channel_socket(spec.folder).native().size() > 107)
     return invalid("folder", "is too long for the guest channel's socket (107 characters)");
+  if (!spec.scratch.empty() && !is_absolute_path(spec.scratch))
+    return invalid("scratch folder", "is not an absolute path");
   if (!is_absolute_path(spec.tools)) return invalid("tools", "is not an absolute path");
   return ok();
 }

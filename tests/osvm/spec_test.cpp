@@ -165,6 +165,32 @@ TEST_F(Folders, AlternativesAreSharedAndLeadIntoUsr) {
   EXPECT_NE(*alternatives_folder(folder_ / "image", folder_ / "cache"), *first) << "named by content";
 }
 
+TEST_F(Folders, TheRootMayBeMadeElsewhere) {
+  VmSpec vm = spec();
+  vm.scratch = folder_ / "memory/node";
+  ASSERT_TRUE(make_node_folder(vm, ::geteuid(), ::getegid()));
+  EXPECT_EQ(root_folder(vm), vm.scratch / "root");
+  EXPECT_TRUE(std::filesystem::exists(vm.scratch / "root/etc/passwd"));
+  EXPECT_FALSE(std::filesystem::exists(vm.folder / "root"));
+  if (::geteuid() == 0) {
+    EXPECT_EQ(std::filesystem::status(vm.scratch).permissions(), std::filesystem::perms(0710));
+  }
+  ASSERT_TRUE(remove_root(vm.folder, vm.scratch));
+  EXPECT_TRUE(std::filesystem::is_empty(vm.scratch));
+  EXPECT_TRUE(std::filesystem::is_directory(work_folder(vm.folder)));
+}
+
+TEST_F(Folders, AlternativesAreLookedAtAgainWhenTheyChange) {
+  const auto links = folder_ / "image/etc/alternatives";
+  std::filesystem::create_directories(links);
+  std::filesystem::create_symlink("/usr/bin/gcc-9", links / "cc");
+  Alternatives alternatives(folder_ / "cache");
+  const auto first = *alternatives.folder(folder_ / "image");
+  EXPECT_EQ(*alternatives.folder(folder_ / "image"), first);
+  std::filesystem::create_symlink("/usr/bin/g++-9", links / "c++");
+  EXPECT_NE(*alternatives.folder(folder_ / "image"), first);
+}
+
 TEST_F(Folders, WhatAnEarlierGuestLeftIsNotFollowed) {
   const VmSpec vm = spec();
   ASSERT_TRUE(make_node_folder(vm, ::geteuid(), ::getegid()));

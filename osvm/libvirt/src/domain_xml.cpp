@@ -45,6 +45,7 @@ void add_metadata(XMLElement* domain, const VmSpec& spec) {
   set(vm, "node", spec.labels.node);
   set(vm, "attempt", std::to_string(spec.labels.attempt));
   set(vm, "folder", spec.folder.native());
+  if (!spec.scratch.empty()) set(vm, "scratch", spec.scratch.native());
   set(vm, "address", spec.network ? spec.network->address : "");
   set(vm, "arch", spec.image.arch);
 }
@@ -112,7 +113,7 @@ void add_lxc_ram(XMLElement* devices, const char* guest, std::uint64_t bytes) {
 
 void add_lxc_devices(XMLElement* domain, const VmSpec& spec, const std::filesystem::path& alternatives) {
   XMLElement* devices = add(domain, "devices");
-  add_lxc_mount(devices, spec.folder / "root", "/", false);
+  add_lxc_mount(devices, root_folder(spec), "/", false);
   add_lxc_mount(devices, spec.image.root / "usr", "/usr", true);
   add_lxc_mount(devices, alternatives, "/etc/alternatives", true);
   add_lxc_mount(devices, spec.tools, "/opt/mvm", true);
@@ -376,6 +377,7 @@ Result<VmInfo> read_metadata(const std::string& xml) {
   info.labels.job = attribute(vm, "job");
   info.labels.node = attribute(vm, "node");
   info.folder = attribute(vm, "folder");
+  info.scratch = attribute(vm, "scratch");
   info.address = attribute(vm, "address");
   info.arch = attribute(vm, "arch");
   auto attempt = number(attribute(vm, "attempt"));

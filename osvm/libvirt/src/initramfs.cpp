@@ -73,7 +73,7 @@ std::string lines(const std::vector<std::string>& items) {
 
 /// The root skeleton; of it, a disk that has a root of its own gets only what names the node.
 Status add_root(Archive& archive, const VmSpec& spec, const fs::path& alternatives) {
-  const fs::path root = spec.folder / "root";
+  const fs::path root = root_folder(spec);
   if (spec.image.kind != ImageKind::kDisk) {
     MVM_TRY(add_tree(archive, root, "mvm/root"));
     return add_tree(archive, alternatives, "mvm/root/etc/alternatives");

@@ -14,7 +14,7 @@ class LxcVms final : public LibvirtVms {
     if (spec.image.kind == ImageKind::kDisk)
       return Error(ErrorCode::kUnsupported, "a container cannot start from a disk image; use driver qemu");
     MVM_TRY(make_node_folder(spec, kFirstGuestId, kFirstGuestId));
-    MVM_ASSIGN(const auto alternatives, alternatives_folder(spec.image.root, options_.cache));
+    MVM_ASSIGN(const auto alternatives, alternatives_.folder(spec.image.root));
     return lxc_domain(spec, alternatives);
   }
 

@@ -79,7 +79,7 @@ class QemuVms final : public LibvirtVms {
     MVM_TRY(make_node_folder(spec, 0, emulator_group()));
     MVM_ASSIGN(settings.virtiofs, write_virtiofs_daemons(options_.cache));
     settings.initramfs = spec.folder / "initramfs";
-    MVM_ASSIGN(const auto alternatives, alternatives_folder(spec.image.root, options_.cache));
+    MVM_ASSIGN(const auto alternatives, alternatives_.folder(spec.image.root));
     MVM_TRY(write_initramfs(spec, initramfs, alternatives, settings.initramfs));
     MVM_TRY(remove_tree(channel_socket(spec.folder)));
     if (spec.image.kind == ImageKind::kDisk) {

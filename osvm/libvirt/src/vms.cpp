@@ -191,7 +191,7 @@ Result<VmInfo> LibvirtVms::create(const VmSpec& spec) {
   // Another daemon made the same one meanwhile?
   if (auto other = look_up(connect.get(), spec.id); other && *other) return adopt(other->get(), spec);
   roster_->forget(spec.id);
-  if (auto removed = remove_root(spec.folder); !removed)
+  if (auto removed = remove_root(spec.folder, spec.scratch); !removed)
     log::warning("vm.leftover", {{"vm", spec.id}, {"why", removed.error().describe()}});
   return started;
 }
@@ -203,6 +203,7 @@ Result<VmInfo> LibvirtVms::start(virConnectPtr connect, const VmSpec& spec) {
   info.driver = driver_;
   info.labels = spec.labels;
   info.folder = spec.folder;
+  info.scratch = spec.scratch;
   info.address = spec.network ? spec.network->address : "";
   info.arch = spec.image.arch;
   // Known before it lives: a guest that ends at once must not end unseen.
@@ -218,9 +219,13 @@ Status LibvirtVms::destroy(const std::string& id) {
   MVM_ASSIGN(const DomainHandle domain, look_up(connect.get(), id));
   const auto known = roster_->recall(id);
   std::filesystem::path folder = known ? known->folder : std::filesystem::path();
+  std::filesystem::path scratch = known ? known->scratch : std::filesystem::path();
   if (domain) {
     auto info = describe(domain.get());
-    if (info) folder = info->folder;
+    if (info) {
+      folder = info->folder;
+      scratch = info->scratch;
+    }
     if (!info && info.error().code() == ErrorCode::kCorrupt)
       return Error(ErrorCode::kRefused, "VM " + id + " is not of MVM's making");
     if (!info && info.error().code() != ErrorCode::kNotFound) return info.error();
@@ -234,7 +239,7 @@ Status LibvirtVms::destroy(const std::string& id) {
   }
   if (driver_ == Driver::kLxc && (domain || known || id.starts_with("mvm-")))
     MVM_TRY(kill_container_leftovers(id));
-  if (!folder.empty()) MVM_TRY(remove_root(folder));
+  if (!folder.empty()) MVM_TRY(remove_root(folder, scratch));
   return ok();
 }
 

@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "mvm/osvm/hypervisor.h"
 #include "mvm/osvm/libvirt/libvirt.h"
+#include "mvm/osvm/root_tree.h"
 #include "mvm/osvm/vm_roster.h"
 #include "networks.h"
 
@@ -47,6 +48,7 @@ class LibvirtVms : public Hypervisor, public Suspendable {
   Result<ConnectHandle> connect() { return connection_.get(); }
 
   const Options options_;
+  Alternatives alternatives_{options_.cache};
 
  private:
   Result<VmInfo> adopt(virDomainPtr domain, const VmSpec& spec);

@@ -23,7 +23,7 @@ struct HostImage {
 struct HostConfig {
   std::string name;                                      ///< unique among hosts
   std::filesystem::path state;                           ///< labs/ lives here
-  std::filesystem::path shared_memory = "/dev/shm/mvm";  ///< rings: <shared_memory>/LAB
+  std::filesystem::path shared_memory = "/dev/shm/mvm";  ///< rings and nodes' roots: <shared_memory>/LAB
   std::filesystem::path node_tree;                       ///< the tree that nodes see as /opt/mvm
   std::filesystem::path program;                         ///< mvmd itself, to start lab children
   std::string advertise;     ///< address where other hosts reach lab proxies; empty: only this host

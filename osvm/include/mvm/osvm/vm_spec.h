@@ -96,9 +96,15 @@ struct VmSpec {
   /// The driver puts run/, work/, root/ and console.log there; whoever removes the lab removes it after
   /// destroy().
   std::filesystem::path folder;
+  /// Where root/, which lives no longer than the VM, is made: a folder in memory, since its some fifty files
+  /// and folders are most of what a launch asks of a disk. Absolute, made by create() where missing;
+  /// destroy() removes root/, whoever removes the lab removes the folder. Empty: `folder`.
+  std::filesystem::path scratch;
   std::filesystem::path tools = "/opt/mvm";  ///< host folder seen as /opt/mvm inside, read-only
 };
 
+/// The root file system's skeleton of a VM to be made: root/ in its scratch folder.
+[[nodiscard]] std::filesystem::path root_folder(const VmSpec& spec);
 /// Folder of the guest channel: bound at /run/mvm inside (LXC, process: the host listens on channel.sock and
 /// the guest connects; QEMU: QEMU listens on channel.sock, the host connects, the guest opens virtio port
 /// "mvm.control.0").
@@ -141,7 +147,8 @@ struct VmInfo {
   std::filesystem::path folder;  ///< the node's folder, as given at creation
   std::string address;           ///< its IPv4 address, empty without network
   std::string arch;
-  long pid = 0;  ///< first process as the host sees it (QEMU: the emulator); 0: unknown
+  long pid = 0;                   ///< first process as the host sees it (QEMU: the emulator); 0: unknown
+  std::filesystem::path scratch;  ///< its scratch folder, as given at creation; empty: none
 };
 
 /// Resources used so far.
