@@ -1,6 +1,7 @@
 #include "mvm/base/subprocess.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -60,6 +61,7 @@ struct ChildPlan {
   char* const* envp;
   std::array<int, 3> standard;
   std::vector<std::pair<int, int>> moves;  // every source already lies above all targets
+  int above;                               // greater than every target
   bool new_session;
   int report;  // errno goes here when exec fails
 };
@@ -76,6 +78,13 @@ struct ChildPlan {
   }
   for (const auto& [source, target] : plan.moves)
     if (::dup2(source, target) < 0) goto failed;
+  // What it was not given it does not get, though a library may have opened it without O_CLOEXEC.
+  for (int fd = 3; fd < plan.above; ++fd) {
+    bool given = false;
+    for (const auto& [source, target] : plan.moves) given = given || target == fd;
+    if (!given) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  }
+  ::close_range(static_cast<unsigned>(plan.above), ~0U, CLOSE_RANGE_CLOEXEC);
   ::execve(plan.program, plan.argv, plan.envp);
 failed:
   const int problem = errno;
@@ -112,7 +121,7 @@ Result<Subprocess> Subprocess::spawn(const SpawnOptions& options) {
     copies.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, above));
     return copies.back().get();
   };
-  ChildPlan plan{program.c_str(), argv.data(), envp.data(), {}, {}, options.new_session, -1};
+  ChildPlan plan{program.c_str(), argv.data(), envp.data(), {}, {}, above, options.new_session, -1};
   plan.standard = {lifted(options.standard_input >= 0 ? options.standard_input : null.get()),
                    options.standard_output >= 0 ? lifted(options.standard_output) : -1,
                    options.standard_error >= 0 ? lifted(options.standard_error) : -1};

@@ -415,6 +415,13 @@ Result<std::string> LabService::exec(const soap::Caller& caller, const soap::Exe
   if (request.input.size() > kMaxInput) return Error(ErrorCode::kInvalid, "standard input: at most 1 MiB");
   MVM_ASSIGN(const auto found, target(caller, request.lab, request.node));
   MVM_ASSIGN(const auto id, core_.ask([&]() -> Result<std::string> {
+    if (const auto* lab = core_.labs->find(found.lab)) {
+      const auto status = lab->status.find(found.node);
+      if (status != lab->status.end() && status->second.state == host::NodeState::kLost)
+        return Error(ErrorCode::kUnavailable, "node " + found.node + " is lost: " + status->second.why);
+      if (status != lab->status.end() && status->second.state == host::NodeState::kSuspended)
+        return Error(ErrorCode::kConflict, "node " + found.node + " is suspended; resume it first");
+    }
     return core_.execs->add(caller.user, found.lab, found.node, found.host).id;
   }));
   const json args = {{"proc", "exec/" + id},

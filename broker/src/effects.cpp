@@ -457,13 +457,9 @@ void Jobs::wire(Job& job) {
     }
     return;
   }
-  if (!job.layout) {
-    auto layout = lay_out(job.profile->graph, *job.plan);
-    if (!layout) {
-      fire(job, JobEvent::kJobFault, layout.error().describe());
-      return;
-    }
-    job.layout = std::move(*layout);
+  if (const auto known = know_layout(job); !known) {
+    fire(job, JobEvent::kJobFault, known.error().describe());
+    return;
   }
   WiringContext context{.job = job.record.id,
                         .attempt = attempt(job),

@@ -94,13 +94,13 @@ void Execs::ended(ExecRecord& exec, int code) {
   core_.look();
 }
 
-void Execs::node_lost(const std::string& lab, const std::string& node) {
+void Execs::node_lost(const std::string& lab, const std::string& node, const std::string& reason) {
   for (auto& [number, exec] : execs_)
     if (!exec.ended && exec.lab == lab && exec.node == node) {
       exec.ended = true;
       exec.code = 255;
       core_.journal.put("execs/" + padded(number), encode(exec));
-      core_.logs->note("exec/" + exec.id, "err", "node " + node + " was lost\n");
+      core_.logs->note("exec/" + exec.id, "err", "node " + node + " was lost: " + reason + "\n");
     }
 }
 

@@ -22,7 +22,7 @@ class Execs {
   void output(ExecRecord& exec, const std::string& stream, std::uint64_t offset, const std::string& text);
   void ended(ExecRecord& exec, int code);
   /// The node is gone, and all that ran in it.
-  void node_lost(const std::string& lab, const std::string& node);
+  void node_lost(const std::string& lab, const std::string& node, const std::string& reason);
 
  private:
   void trim();

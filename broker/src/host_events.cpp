@@ -66,11 +66,11 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
   } else if (event.event == "build.done") {
     core.builds->done(text(args, "key"), event.lab, event.node, args);
   } else if (event.event == "node.lost") {
-    core.execs->node_lost(event.lab, event.node);
     core.labs->node_lost(event.lab, event.node, text(args, "reason"), text(args, "boot"));
   } else if (event.event == "lab.child") {
     tell(core, event, text(args, "reason"));
-    core.jobs->proxy_lost(event.lab, host, text(args, "reason"));
+    core.jobs->proxy_lost(event.lab, host, static_cast<std::uint16_t>(number(args, "port")),
+                          text(args, "reason"));
   } else if (event.event == "node.up") {
     tell(core, event, "on host " + host);
   } else if (event.event == "node.kernel") {

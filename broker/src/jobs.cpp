@@ -453,14 +453,28 @@ void Jobs::node_missing(const std::string& lab, const std::string& node, const s
   }
 }
 
-void Jobs::proxy_lost(const std::string& lab, const std::string& host, const std::string& reason) {
+void Jobs::proxy_lost(const std::string& lab, const std::string& host, std::uint16_t port,
+                      const std::string& reason) {
   for (auto& [number, job] : jobs_) {
     const auto state = job->record.core.state;
-    if (job->record.lab != lab || (state != JobState::kWiring && state != JobState::kRunning) || !job->layout)
+    if (job->record.lab != lab || !job->plan || !job->profile || state < JobState::kPlanned ||
+        state > JobState::kRunning)
       continue;
-    if (hosts_with_proxy(*job->layout).contains(host))
+    // Its links know the proxy by the port that the job was told. After a crash of the broker that is asked
+    // for again before the links are made.
+    const auto told = job->lab_infos.find(host);
+    const bool concerned = told == job->lab_infos.end() ? state >= JobState::kWiring
+                                                        : port == 0 || told->second.proxy_port == port;
+    if (concerned && know_layout(*job) && hosts_with_proxy(*job->layout).contains(host))
       fire(*job, JobEvent::kFault, "proxy on host " + host + " was lost: " + reason);
   }
+}
+
+Status Jobs::know_layout(Job& job) {
+  if (!job.layout) {
+    MVM_ASSIGN(job.layout, lay_out(job.profile->graph, *job.plan));
+  }
+  return ok();
 }
 
 /// "12.1/cell[3]" → job 12 in its first attempt; null where that attempt counts no more.

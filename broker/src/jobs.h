@@ -89,7 +89,9 @@ class Jobs {
   void node_lost(const std::string& lab, const std::string& node, const std::string& reason);
   /// As node_lost(), for a node that a job in BOOTING or before may yet make.
   void node_missing(const std::string& lab, const std::string& node, const std::string& reason);
-  void proxy_lost(const std::string& lab, const std::string& host, const std::string& reason);
+  /// `port`: where that proxy was reached; 0: unknown. Who was given another one is not concerned.
+  void proxy_lost(const std::string& lab, const std::string& host, std::uint16_t port,
+                  const std::string& reason);
   void process_ended(const std::string& proc, const EndRecord& end);
   void process_output(const std::string& proc, const std::string& node, const std::string& stream,
                       std::uint64_t offset, const std::string& text);
@@ -104,6 +106,7 @@ class Jobs {
   void check_ended(Job& job);
   void watch_wall_time(Job& job);
   [[nodiscard]] Status restore(Job& job);
+  [[nodiscard]] static Status know_layout(Job& job);
 
   // ---- effects (effects.cpp)
   struct Part {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "execs.h"
 #include "hosts.h"
 #include "jobs.h"
 #include "mvm/base/digest.h"
@@ -133,13 +134,17 @@ Lab& Labs::add_for_job(const std::string& job, std::uint64_t number, const std::
   return lab;
 }
 
-Result<std::string> Labs::free_subnet() const {
+/// The next one that no lab has. In turn, so that what a host cannot use (others may have a network there) is
+/// not tried again by the next attempt.
+Result<std::string> Labs::free_subnet() {
   const auto pool = parse_pool(core_.config.subnet_pool);
   std::set<std::string> used;
   for (const auto& [id, lab] : labs_)
     for (const auto& [host, subnet] : lab->record.subnets) used.insert(subnet);
-  for (std::uint32_t i = pool->count > 1 ? 1 : 0; i < pool->count; ++i) {
-    auto subnet = dotted(pool->first + i, 0) + "/24";
+  const std::uint32_t first = pool->count > 1 ? 1 : 0;
+  for (std::uint32_t tried = first; tried < pool->count; ++tried) {
+    last_subnet_ = last_subnet_ + 1 < pool->count ? last_subnet_ + 1 : first;
+    auto subnet = dotted(pool->first + last_subnet_, 0) + "/24";
     if (!used.contains(subnet)) return subnet;
   }
   return Error(ErrorCode::kExhausted, "no subnet of " + core_.config.subnet_pool + " is free");
@@ -172,6 +177,8 @@ Status Labs::assign(Lab& lab, Plan& plan) {
 
 void Labs::remove(const std::string& id) {
   core_.journal.group([&] {
+    if (const auto* lab = find(id))
+      for (const auto& [node, status] : lab->status) core_.execs->node_lost(id, node, "its lab is gone");
     core_.journal.erase("labs/" + id);
     core_.journal.erase_large("plans/lab/" + id);
   });
@@ -430,6 +437,7 @@ void Labs::compare(const std::string& host, const host::Inventory& inventory) {
     // What was never up is not lost: whoever wants it boots it.
     if (mine == nullptr) continue;
     core_.jobs->node_missing(lab, node, reason);
+    core_.execs->node_lost(lab, node, reason);
     if (mine->status[node].state == host::NodeState::kUp) node_lost(lab, node, reason);
   }
 }
@@ -458,6 +466,7 @@ void Labs::node_lost(const std::string& id, const std::string& node, const std::
                        .detail = reason,
                        .user = lab->record.user});
   core_.jobs->node_lost(id, node, reason);
+  core_.execs->node_lost(id, node, reason);
   if (lab->record.ephemeral || lab->record.destroying) return;
   lab->up = false;
   core_.journal.after_commit([this, id, node, token = lab->token] {

@@ -76,7 +76,7 @@ class Labs {
   void add_usage(HostSnapshot& host) const;
 
  private:
-  [[nodiscard]] Result<std::string> free_subnet() const;
+  [[nodiscard]] Result<std::string> free_subnet();
   Lab& insert(LabRecord record);
   void set_plan(Lab& lab, Plan plan);
   void bring_up(Lab& lab);
@@ -87,6 +87,7 @@ class Labs {
 
   Core& core_;
   std::map<std::string, std::unique_ptr<Lab>> labs_;
+  std::uint32_t last_subnet_ = 0;
 };
 
 }  // namespace mvm::broker

@@ -73,7 +73,7 @@ Status PolicyChild::begin() {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return Error::from_errno(errno, "socketpair");
   stream_.reset(ends[0]);
-  const UniqueFd theirs(ends[1]);
+  UniqueFd theirs(ends[1]);
   SpawnOptions options;
   options.argv = command_;
   options.argv.push_back(file_.string());
@@ -81,6 +81,7 @@ Status PolicyChild::begin() {
   options.environment = {{"PATH", "/usr/bin:/bin"}};
   options.descriptors = {{theirs.get(), 3}};
   MVM_ASSIGN(auto process, Subprocess::spawn(options));
+  theirs.reset();  // or its death would not end the stream
   process_.emplace(std::move(process));
   reader_.emplace(stream_.get());
   MVM_ASSIGN(const auto hello, reader_->read(static_cast<int>(deadline_.count())));
@@ -102,6 +103,8 @@ Result<UniqueFd> seal(std::string_view bytes) {
 }
 
 Result<std::string> PolicyChild::ask(std::string_view question) {
+  // One that ended between two questions failed at none of them.
+  if (process_ && process_->wait_for(std::chrono::milliseconds(0))) end();
   MVM_TRY(begin());
   MVM_ASSIGN(const auto snapshot, seal(question));
   const auto id = ++last_id_;

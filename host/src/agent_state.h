@@ -49,6 +49,8 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] Status open_network(Lab& lab);
   [[nodiscard]] Status open_child(Lab& lab);
   [[nodiscard]] Status close_lab(const std::shared_ptr<Lab>& lab);
+  /// `port`: where its proxy was; 0: nobody knows any more.
+  void tell_child_lost(const Lab& lab, std::uint16_t port);
   /// The watcher's thread: events of VMs, deaths of lab children.
   void watch();
   void await_hypervisors(const std::vector<std::shared_ptr<Lab>>& found);
@@ -68,6 +70,8 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   void look_for_lost(const std::string& driver);
   [[nodiscard]] std::pair<std::string, std::shared_ptr<Node>> node_of_vm(const std::string& vm);
   void mark_lost(const std::string& lab, Node& node, const std::string& why);
+  /// Somebody wants its end: whoever waits for the node, waits no more; nothing is made of its end.
+  static void forsake(Node& node);
 
   // wiring.cpp
   [[nodiscard]] Status wire_guest(const std::string& lab, const std::string& attempt,

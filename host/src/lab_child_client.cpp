@@ -16,6 +16,7 @@
 namespace mvm::host {
 namespace {
 
+constexpr const char* kLog = "child.log";
 constexpr int kAnswerMs = 10'000;
 constexpr std::chrono::seconds kStartTimeout{10};
 
@@ -43,6 +44,11 @@ bool ended(int pidfd, int wait_ms) {
 LabChildClient::LabChildClient(UniqueFd socket, UniqueFd pidfd)
     : socket_(std::move(socket)), pidfd_(std::move(pidfd)), reader_(socket_.get()) {}
 
+bool LabChildClient::was_started(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  return std::filesystem::exists(folder / kLog, ignored);
+}
+
 LabChildClient::~LabChildClient() {
   if (!alive()) reap();
 }
@@ -58,7 +64,7 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::adopt(const std::filesys
 
 Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesystem::path& program,
                                                               const LabChildOptions& options) {
-  const std::filesystem::path log = options.folder / "child.log";
+  const std::filesystem::path log = options.folder / kLog;
   const UniqueFd output(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!output) return Error::from_errno(errno, "open " + log.string());
   SpawnOptions spawn;

@@ -23,6 +23,8 @@ class LabChildClient {
   /// Starts `program lab ...` and waits until it listens.
   [[nodiscard]] static Result<std::unique_ptr<LabChildClient>> start(const std::filesystem::path& program,
                                                                      const LabChildOptions& options);
+  /// True where a child ever began to run for the lab in this folder.
+  [[nodiscard]] static bool was_started(const std::filesystem::path& folder);
   ~LabChildClient();
 
   [[nodiscard]] std::uint16_t port() const { return port_; }

@@ -101,6 +101,8 @@ Status LocalHostAgent::State::close_lab(const std::shared_ptr<Lab>& lab) {
     lab->closing = true;
     nodes = lab->nodes;
   }
+  // What is under way with them ends now, and gives the lab's lock back.
+  for (auto& [name, node] : nodes) forsake(*node);
   const std::lock_guard work(lab->work);
   // Nodes go in parallel: each may take a hypervisor's grace period.
   std::vector<std::future<Status>> endings;
@@ -135,6 +137,14 @@ Status LocalHostAgent::destroy_lab(const std::string& name) {
   return state_->close_lab(*lab);
 }
 
+void LocalHostAgent::State::tell_child_lost(const Lab& lab, std::uint16_t port) {
+  mvm::log::warning("lab.child_lost", {{"lab", lab.spec.lab}});
+  log.add(
+      {.lab = lab.spec.lab,
+       .event = "lab.child",
+       .args = {{"lost", true}, {"port", port}, {"reason", "the lab's proxy process ended unexpectedly"}}});
+}
+
 /// Runs until the agent goes: a lab child that ends by itself is news for the broker, and so is a VM.
 void LocalHostAgent::State::watch() {
   while (!stopping) {
@@ -162,10 +172,7 @@ void LocalHostAgent::State::watch() {
         if (owners[i]->child == children[i]) owners[i]->child.reset();
         if (owners[i]->closing) continue;
       }
-      mvm::log::warning("lab.child_lost", {{"lab", owners[i]->spec.lab}});
-      log.add({.lab = owners[i]->spec.lab,
-               .event = "lab.child",
-               .args = {{"lost", true}, {"reason", "the lab's proxy process ended unexpectedly"}}});
+      tell_child_lost(*owners[i], children[i]->port());
     }
   }
 }
@@ -199,7 +206,10 @@ Status LocalHostAgent::recover() {
       const std::lock_guard lock(state_->mutex);
       state_->labs[lab->spec.lab] = lab;
     }
-    if (auto child = LabChildClient::adopt(lab->folder)) lab->child = std::move(*child);
+    if (auto child = LabChildClient::adopt(lab->folder))
+      lab->child = std::move(*child);
+    else if (LabChildClient::was_started(lab->folder))
+      state_->tell_child_lost(*lab, 0);
     if (auto opened = state_->open_network(*lab); !opened)
       mvm::log::warning("lab.network", {{"lab", lab->spec.lab}, {"why", opened.error().describe()}});
     for (const auto& [name, node] : lab->nodes) {

@@ -42,6 +42,10 @@ class Awaiting {
   Node& node_;
 };
 
+Error lost_error(const Node& node) {
+  return Error(ErrorCode::kUnavailable, "node " + node.spec.node + " is lost: " + node.lost_why);
+}
+
 std::string tail_of_console(osvm::Hypervisor& driver, const std::string& vm) {
   std::string tail;
   std::uint64_t cursor = 0;
@@ -71,8 +75,7 @@ Result<std::shared_ptr<channel::HostEnd>> LocalHostAgent::State::channel_of(cons
                                                                             const std::string& name) {
   MVM_ASSIGN(const std::shared_ptr<Node> node, find_node(lab, name));
   const std::lock_guard lock(node->mutex);
-  if (node->state == NodeState::kLost)
-    return Error(ErrorCode::kUnavailable, "node " + name + " is lost: " + node->lost_why);
+  if (node->state == NodeState::kLost) return lost_error(*node);
   if (!node->channel) return Error(ErrorCode::kUnavailable, "node " + name + " is not booted yet");
   return node->channel;
 }
@@ -123,6 +126,7 @@ void LocalHostAgent::State::mark_lost(const std::string& lab, Node& node, const 
     node.state = NodeState::kLost;
     node.lost_why = why;
     node.changed.notify_all();
+    if (node.channel) node.channel->give_up(lost_error(node));
     if (node.awaited) return;
   }
   mvm::log::warning("node.lost", {{"lab", lab}, {"node", node.spec.node}, {"why", why}});
@@ -275,8 +279,7 @@ Result<NodeInfo> LocalHostAgent::ensure_node(const NodeSpec& spec, std::chrono::
   {
     const std::lock_guard lock(node->mutex);
     state = node->state;
-    if (state == NodeState::kLost)
-      return Error(ErrorCode::kUnavailable, "node " + spec.node + " is lost: " + node->lost_why);
+    if (state == NodeState::kLost) return lost_error(*node);
   }
   if (state == NodeState::kBooting) MVM_TRY(state_->boot(lab, node, timeout));
   if (state != NodeState::kSuspended) MVM_TRY(state_->introduce(*lab, *node));
@@ -286,20 +289,27 @@ Result<NodeInfo> LocalHostAgent::ensure_node(const NodeSpec& spec, std::chrono::
   return info_of(*node);
 }
 
+void LocalHostAgent::State::forsake(Node& node) {
+  const std::lock_guard lock(node.mutex);
+  if (node.state != NodeState::kLost) node.lost_why = "it is being destroyed";
+  node.state = NodeState::kLost;
+  node.changed.notify_all();
+  if (node.channel) node.channel->give_up(lost_error(node));
+}
+
 Status LocalHostAgent::State::close_node(Lab& lab, Node& node) {
+  forsake(node);
   const std::lock_guard work(node.work);
   std::shared_ptr<channel::HostEnd> channel;
   {
     const std::lock_guard lock(node.mutex);
     channel = std::move(node.channel);
-    // Its end is wanted: no event is made of it.
-    node.state = NodeState::kLost;
-    node.lost_why = "it was destroyed";
-    node.changed.notify_all();
   }
   node.gone = true;
   log.wake();
-  channel.reset();  // whoever is calling holds it a little longer; its calls then end with the VM
+  // A boot that was under way may have made it since.
+  if (channel) channel->give_up(lost_error(node));
+  channel.reset();
   if (osvm::Hypervisor* driver = hypervisor(node.spec.driver))
     MVM_TRY(driver->destroy(vm_id(lab.spec.lab, node.spec.node)));
   MVM_TRY(remove_tree(scratch_folder(lab, node)));

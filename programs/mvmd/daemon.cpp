@@ -220,6 +220,15 @@ sigset_t stop_signals() {
 
 }  // namespace
 
+/// Ends what build() has made so far, in the order that lets each part finish with the others.
+void end(Daemon& daemon) {
+  daemon.loop.stop();
+  if (daemon.server) daemon.server->stop();
+  if (daemon.broker) daemon.broker->stop();
+  if (daemon.agent) daemon.agent->stop();
+  daemon.executor.reset();
+}
+
 int serve(const DaemonConfig& config, const std::function<void()>& ready) {
   log::start("mvmd", config.log_level, config.log_file.string());
   ::signal(SIGPIPE, SIG_IGN);
@@ -230,6 +239,7 @@ int serve(const DaemonConfig& config, const std::function<void()>& ready) {
   if (const Status built = build(config, daemon); !built) {
     log::error("mvmd.failed", {{"why", built.error().describe()}});
     if (!config.log_file.empty()) std::fprintf(stderr, "mvmd: %s\n", built.error().describe().c_str());
+    end(daemon);
     return built.error().code() == ErrorCode::kInvalid ? 2 : 1;
   }
   std::thread waiter([&daemon, stops] {
@@ -242,10 +252,7 @@ int serve(const DaemonConfig& config, const std::function<void()>& ready) {
   ready();
   daemon.loop.run();
   waiter.join();
-  daemon.server->stop();
-  if (daemon.broker) daemon.broker->stop();
-  daemon.agent->stop();
-  daemon.executor.reset();
+  end(daemon);
   return 0;
 }
 

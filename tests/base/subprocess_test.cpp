@@ -1,5 +1,6 @@
 #include "mvm/base/subprocess.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
 
@@ -43,6 +44,21 @@ TEST(SubprocessTest, NothingIsLeftWhenTheObjectDies) {
     ASSERT_EQ(::kill(pid, 0), 0);
   }
   EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST(SubprocessTest, GetsNoDescriptorThatItWasNotGiven) {
+  const UniqueFd low(::open("/dev/null", O_RDONLY));  // as libraries open theirs: without O_CLOEXEC
+  const UniqueFd high(::fcntl(low.get(), F_DUPFD, 200));
+  const UniqueFd given(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(high && given);
+  auto ran = run_captured({.argv = {"ls", "-l", "/proc/self/fd"}, .descriptors = {{given.get(), 9}}},
+                          milliseconds(5000));
+  ASSERT_TRUE(ran) << ran.error().describe();
+  using ::testing::HasSubstr;
+  using ::testing::Not;
+  EXPECT_THAT(ran->output, HasSubstr(" 9 -> /dev/zero"));
+  EXPECT_THAT(ran->output, Not(HasSubstr(" " + std::to_string(low.get()) + " -> /dev/null")));
+  EXPECT_THAT(ran->output, Not(HasSubstr(" " + std::to_string(high.get()) + " -> ")));
 }
 
 TEST(SubprocessTest, PassesDescriptorsAndEnvironment) {

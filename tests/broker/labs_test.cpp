@@ -37,6 +37,50 @@ class LabsTest : public ::testing::Test {
   World world;
 };
 
+TEST_F(LabsTest, AProgramStartedByHandEndsWithItsNode) {
+  world.host().auto_exit = false;
+  world.start();
+  world.pump();
+  const auto lab = create();
+  const auto exec = [&](const std::string& node) {
+    return world.labs().exec(world.user, {.lab = lab, .node = node, .argv = {"/bin/cat"}, .input = {}});
+  };
+  const auto first = exec("node-0");
+  const auto second = exec("node-1");
+  const auto third = exec((*world.labs().vms(world.user, lab))[2].node);
+  ASSERT_TRUE(first) << first.error().describe();
+  ASSERT_TRUE(second && third);
+  world.pump();
+  EXPECT_FALSE(world.labs().exec_output(world.user, *first, 0, {})->ended);
+
+  // Lost, and told.
+  for (int i = 0; i < 10; ++i) world.host().fail["ensure_node"].push_back(Error(ErrorCode::kIo, "no more"));
+  world.host().lose_node(lab, "node-0");
+  world.pump();
+  const auto page = *world.labs().exec_output(world.user, *first, 0, {});
+  EXPECT_TRUE(page.ended);
+  EXPECT_EQ(page.code, 255);
+  ASSERT_THAT(page.pieces, Not(IsEmpty()));
+  EXPECT_THAT(page.pieces.back().text, HasSubstr("node node-0 was lost: its VM ended"));
+  const auto refused = exec("node-0");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::kUnavailable);
+  EXPECT_THAT(refused.error().message(), HasSubstr("node-0 is lost"));
+
+  // Lost while the broker was dead.
+  world.kill();
+  world.host().lose_silently(lab, "node-1");
+  world.start();
+  world.pump();
+  EXPECT_TRUE(world.labs().exec_output(world.user, *second, 0, {})->ended);
+
+  // Gone with its lab.
+  EXPECT_FALSE(world.labs().exec_output(world.user, *third, 0, {})->ended);
+  ASSERT_TRUE(world.labs().destroy_lab(world.user, lab));
+  world.advance(std::chrono::seconds(2));
+  EXPECT_TRUE(world.labs().exec_output(world.user, *third, 0, {})->ended);
+}
+
 TEST_F(LabsTest, ComesUpHoldsJobsAndGoes) {
   world.start();
   world.pump();

@@ -232,6 +232,57 @@ TEST_F(Faults, ALostProxyIsAFaultOfThoseWhoNeedIt) {
   EXPECT_EQ(world.job(containers).job.attempt, 1U);
 }
 
+TEST_F(Faults, AProxyLostAfterTheBrokersOwnDeathIsAFaultToo) {
+  world.host().auto_exit = false;
+  world.start();
+  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  world.pump();
+  ASSERT_EQ(world.state_of(id), "RUNNING");
+  world.restart();
+  world.pump();
+  world.host().emit_child_lost(world.job(id).job.lab, 0);
+  world.host().auto_exit = true;
+  world.advance(std::chrono::seconds(2));
+  EXPECT_EQ(world.job(id).job.attempt, 2U);
+  EXPECT_EQ(world.state_of(id), "DONE");
+}
+
+TEST_F(Faults, TheDeathOfAProxyThatWasReplacedSinceIsNoFault) {
+  world.host().auto_exit = false;
+  world.start();
+  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  world.pump();
+  ASSERT_EQ(world.state_of(id), "RUNNING");
+  world.host().emit_child_lost(world.job(id).job.lab, fakes::FakeHostAgent::kProxyPort + 1);
+  world.advance(std::chrono::seconds(2));
+  EXPECT_EQ(world.state_of(id), "RUNNING");
+  EXPECT_EQ(world.job(id).job.attempt, 1U);
+}
+
+TEST_F(Faults, AProxyLostBeforeTheLinksAreMadeIsAFault) {
+  int strikes = 1;
+  world.host().on_call = [&](const std::string& call) {
+    if (call == "ensure_node" && strikes-- == 1)
+      world.host().emit_child_lost(world.host().inventory()->labs.front());
+  };
+  world.start();
+  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  world.advance(std::chrono::seconds(5));
+  EXPECT_EQ(world.state_of(id), "DONE");
+  EXPECT_EQ(world.job(id).job.attempt, 2U) << "guests would have dialled a proxy that is no more";
+  world.host().on_call = nullptr;
+}
+
+TEST_F(Faults, AnotherAttemptTakesAnotherSubnet) {
+  world.host().fail["ensure_lab"].push_back(Error(ErrorCode::kIo, "that network is in use"));
+  world.host().auto_exit = false;
+  world.start();
+  const auto id = world.submit(ring_job());
+  world.advance(std::chrono::seconds(2));
+  ASSERT_EQ(world.state_of(id), "RUNNING");
+  EXPECT_EQ(world.host().nodes().front().address, "10.181.2.2");
+}
+
 TEST_F(Faults, HostileEventsAreNoHarm) {
   world.host().auto_exit = false;
   world.start();

@@ -212,7 +212,7 @@ Result<host::LabInfo> FakeHostAgent::ensure_lab(const host::LabSpec& spec) {
       world_.violations.push_back("subnet " + spec.subnet + " is used by " + name + " and " + spec.lab);
   lab.spec = spec;
   return host::LabInfo{.proxy_address = "192.0.2." + std::to_string(name_.size()),
-                       .proxy_port = static_cast<std::uint16_t>(spec.proxy ? 4000 : 0)};
+                       .proxy_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort : 0)};
 }
 
 Status FakeHostAgent::destroy_lab(const std::string& lab) {
@@ -311,7 +311,7 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
   if (op == "file.get") return file(*node, args);
   if (op == "proc.input") {
     // An exec'd program ends once it has read all of its input.
-    end_process(*node, args.at("proc"), exit_code, 0);
+    if (auto_exit) end_process(*node, args.at("proc"), exit_code, 0);
     return CallReply{json::object(), {}};
   }
   if (op == "attempt.clean") {

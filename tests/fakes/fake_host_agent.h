@@ -28,6 +28,8 @@ class FakeHostAgent final : public host::HostAgent {
  public:
   FakeHostAgent(std::string name, FakeWorld& world, const BlobStore& blobs);
 
+  static constexpr std::uint16_t kProxyPort = 4000;
+
   // ---- the script
   bool auto_exit = true;  ///< processes end at once, with `exit_code`, after a line of output
   int exit_code = 0;
@@ -45,9 +47,9 @@ class FakeHostAgent final : public host::HostAgent {
   void lose_silently(const std::string& lab, const std::string& node);
   /// The host's daemon starts anew: earlier events are sent again under a new epoch.
   void restart();
-  /// The lab's proxy process ends.
-  void emit_child_lost(const std::string& lab) {
-    emit(lab, "", "lab.child", {{"lost", true}, {"reason", "killed"}});
+  /// The lab's proxy process ends; it was reached at this port.
+  void emit_child_lost(const std::string& lab, std::uint16_t port = kProxyPort) {
+    emit(lab, "", "lab.child", {{"lost", true}, {"port", port}, {"reason", "killed"}});
   }
   /// Whatever a hostile kernel may say.
   void emit_raw(const std::string& lab, const std::string& node, const std::string& event,

@@ -79,6 +79,20 @@ class LocalHostAgentTest : public ::testing::Test {
     ADD_FAILURE() << "no event " << name;
     return {};
   }
+  /// Sends a signal to all processes of this program that work for our labs; how many there were.
+  std::size_t signal_all(const std::string& program, int number) const {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const std::string name = entry.path().filename();
+      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+      std::ifstream file(entry.path() / "cmdline");
+      const std::string line((std::istreambuf_iterator<char>(file)), {});
+      if (line.substr(0, line.find('\0')).ends_with("/" + program) &&
+          line.find((folder_ / "labs").string()) != std::string::npos)
+        count += ::kill(std::stoi(name), number) == 0 ? 1U : 0U;
+    }
+    return count;
+  }
   Result<CallReply> call(const std::string& op, const json& args) {
     return agent_->call("l1", "n1", op, args, {}, seconds(20));
   }
@@ -172,22 +186,62 @@ TEST_F(LocalHostAgentTest, ARestartedDaemonAdoptsItsNodesAndMissesNothing) {
 
 TEST_F(LocalHostAgentTest, AKilledNodeIsReportedLost) {
   make_node();
-  const auto info = call("node.info", json::object());
-  ASSERT_TRUE(info);
-  const auto started = call("proc.list", {{"attempt", ""}});
-  static_cast<void>(started);
-  // The launcher's own number is not told; its channel's peer is found by its environment.
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "cmdline");
-    const std::string line((std::istreambuf_iterator<char>(file)), {});
-    if (line.find("mvm-kernel") != std::string::npos &&
-        line.find((folder_ / "labs").string()) != std::string::npos)
-      ::kill(std::stoi(name), SIGKILL);
-  }
+  ASSERT_TRUE(call("node.info", json::object()));
+  signal_all("mvm-kernel", SIGKILL);
   EXPECT_THAT(await("node.lost").value("reason", ""), ::testing::HasSubstr("ended"));
   EXPECT_EQ(call("node.info", json::object()).error().code(), ErrorCode::kUnavailable);
+}
+
+TEST_F(LocalHostAgentTest, WhoeverWaitsForANodeThatGoesIsToldAtOnce) {
+  const auto ask = [&] {
+    return std::async(std::launch::async, [&] {
+      return agent_->call("l1", "n1", "node.info", json::object(), {}, seconds(120));
+    });
+  };
+  make_node();
+  signal_all("mvm-kernel", SIGSTOP);
+  auto asked = ask();
+  EXPECT_EQ(asked.wait_for(milliseconds(200)), std::future_status::timeout) << "it is silent, not dead";
+  signal_all("mvm-kernel", SIGKILL);
+  ASSERT_EQ(asked.wait_for(seconds(30)), std::future_status::ready);
+  EXPECT_THAT(asked.get().error().message(), ::testing::HasSubstr("n1 is lost: its VM ended"));
+  ASSERT_TRUE(agent_->destroy_lab("l1"));
+
+  make_node();
+  signal_all("mvm-kernel", SIGSTOP);
+  asked = ask();
+  EXPECT_EQ(asked.wait_for(milliseconds(200)), std::future_status::timeout);
+  ASSERT_TRUE(agent_->destroy_lab("l1"));
+  ASSERT_EQ(asked.wait_for(seconds(1)), std::future_status::ready) << "its lab is destroyed already";
+  EXPECT_EQ(asked.get().error().code(), ErrorCode::kUnavailable);
+}
+
+TEST_F(LocalHostAgentTest, ALabIsDestroyedThoughOneOfItsNodesNeverComesUp) {
+  ASSERT_TRUE(agent_->ensure_lab(lab_));
+  auto booting = std::async(std::launch::async, [&] { return agent_->ensure_node(node_, seconds(120)); });
+  while (signal_all("mvm-kernel", SIGSTOP) == 0) std::this_thread::yield();
+  ASSERT_TRUE(agent_->destroy_lab("l1"));
+  ASSERT_EQ(booting.wait_for(seconds(1)), std::future_status::ready);
+  EXPECT_TRUE(agent_->inventory()->labs.empty());
+}
+
+TEST_F(LocalHostAgentTest, TheDeathOfALabChildIsTold) {
+  lab_.proxy = true;
+  const auto first = agent_->ensure_lab(lab_);
+  ASSERT_TRUE(first) << first.error().describe();
+  ASSERT_EQ(signal_all("mvmd", SIGKILL), 1U);
+  EXPECT_EQ(await("lab.child").value("port", 0), first->proxy_port);
+  const auto second = agent_->ensure_lab(lab_);
+  ASSERT_TRUE(second) << "it is loaded again: " << second.error().describe();
+
+  // While nobody looked.
+  agent_->stop();
+  agent_.reset();
+  ASSERT_EQ(signal_all("mvmd", SIGKILL), 1U);
+  start();
+  epoch_.clear();
+  seq_ = 0;
+  EXPECT_EQ(await("lab.child").value("port", 1), 0);
 }
 
 TEST_F(LocalHostAgentTest, BlobsTravelBothWays) {

@@ -101,7 +101,8 @@ class World:
         """Starts mvmd; returns once its services answer (or, without `wait`, at once)."""
         command = [*self.prefix, MVMD, "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
                    "--listen", f"{self.address}:{self.port}", "--node-tree", TREE, "--log-level", "debug",
-                   "--drivers", ",".join(self.drivers), *self.options, *more]
+                   "--drivers", ",".join(self.drivers), "--subnets", f"10.{182 + self.port % 64}.0.0/16",
+                   *self.options, *more]
         if self.libvirt:
             command += ["--libvirt-lxc", self.libvirt["LXC"], "--libvirt-qemu", self.libvirt["QEMU"]]
         self.state.mkdir(exist_ok=True)

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include <filesystem>
 #include <fstream>
@@ -16,6 +18,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 std::vector<std::string> event_names(World& world) {
   std::vector<std::string> names;
@@ -105,6 +108,18 @@ TEST_F(PolicyChildTest, OneThatNeverAnswersMissesItsDeadline) {
   EXPECT_THAT(event_names(world), Contains(HasSubstr("policy.failed misbehaving-2")));
 }
 
+TEST_F(PolicyChildTest, OneThatDiesBeforeItSaysAWordIsNotWaitedFor) {
+  world.config.policies.command = {"/bin/false"};
+  world.start();
+  world.pump();
+  const auto began = std::chrono::steady_clock::now();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, world.config.policies.deadline);
+  EXPECT_THAT(event_names(world), Contains(HasSubstr("policy.failed")));
+}
+
 TEST_F(PolicyChildTest, APlanThatDoesNotFitIsRefused) {
   use_bad(4);  // everything on the last host
   world.host(1).info.vcpus = 1;
@@ -128,16 +143,35 @@ TEST_F(PolicyChildTest, AComponentThatIsNotThereIsSaid) {
 }
 
 /// Children of ours that run `program`.
-std::size_t children_of(const std::string& program) {
-  std::size_t count = 0;
+std::vector<pid_t> children_of(const std::string& program) {
+  std::vector<pid_t> found;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     std::ifstream stat(entry.path() / "stat");
     std::string pid, name, state, parent;
     if (stat >> pid >> name >> state >> parent && parent == std::to_string(::getpid()) &&
         name == "(" + program + ")")
-      ++count;
+      found.push_back(std::stoi(pid));
   }
-  return count;
+  return found;
+}
+
+TEST_F(PolicyChildTest, OneThatIsKilledBetweenTwoQuestionsIsStartedAgain) {
+  world.start();
+  world.pump();
+  world.submit(ring_job(4, 2));
+  world.pump();
+  const auto children = children_of("policy_child");
+  ASSERT_THAT(children, SizeIs(2));
+  for (const pid_t child : children) {
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    siginfo_t info{};  // dead, and left to whoever started it
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT), 0);
+  }
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE");
+  EXPECT_THAT(children_of("policy_child"), SizeIs(2));
+  EXPECT_THAT(event_names(world), Not(Contains(HasSubstr("policy.failed"))));
 }
 
 TEST_F(PolicyChildTest, AnIdleBrokerHasNoChildren) {
@@ -145,14 +179,14 @@ TEST_F(PolicyChildTest, AnIdleBrokerHasNoChildren) {
   world.pump();
   world.submit(ring_job(4, 2));
   world.pump();
-  EXPECT_EQ(children_of("policy_child"), 2U) << "they stay for the next question";
+  EXPECT_THAT(children_of("policy_child"), SizeIs(2)) << "they stay for the next question";
   world.advance(std::chrono::seconds(15));
-  EXPECT_EQ(children_of("policy_child"), 0U);
+  EXPECT_THAT(children_of("policy_child"), IsEmpty());
   const auto id = world.submit(ring_job(4, 2));
   world.pump();
   EXPECT_EQ(world.state_of(id), "DONE") << "and come back when they are needed";
   world.kill();
-  EXPECT_EQ(children_of("policy_child"), 0U);
+  EXPECT_THAT(children_of("policy_child"), IsEmpty());
 }
 
 }  // namespace

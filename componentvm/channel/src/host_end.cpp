@@ -109,6 +109,7 @@ struct HostEnd::State {
   bool ending = false;
   bool is_up = false;
   bool gone = false;  // kGiven: closed for good
+  std::optional<Error> given_up;
   std::uint64_t session_number = 0;
   std::string boot;  // of the running or last session
   Error why{ErrorCode::kUnavailable, "the kernel has not connected yet"};
@@ -547,11 +548,14 @@ Result<Reply> HostEnd::call(const std::string& op, const nlohmann::json& args, m
   const std::uint64_t number = state_->next_call++;
   Pending& mine = state_->calls.emplace(number, std::move(call)).first->second;
   state_->wake.set();
-  state_->changed.wait_for(lock, timeout,
-                           [&] { return mine.answer || state_->ending || (state_->gone && !state_->is_up); });
+  state_->changed.wait_for(lock, timeout, [&] {
+    return mine.answer || state_->ending || state_->given_up || (state_->gone && !state_->is_up);
+  });
   Result<Reply> result = Error(ErrorCode::kCancelled, op + ": the channel is being closed");
   if (mine.answer)
     result = std::move(*mine.answer);
+  else if (state_->given_up)
+    result = *state_->given_up;
   else if (state_->gone)
     result =
         Error(ErrorCode::kUnavailable, op + ": the channel to node " + state_->options.node + " is lost");
@@ -563,6 +567,12 @@ Result<Reply> HostEnd::call(const std::string& op, const nlohmann::json& args, m
                                             state_->why.message() + ")");
   state_->calls.erase(number);
   return result;
+}
+
+void HostEnd::give_up(Error why) {
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->given_up) state_->given_up = std::move(why);
+  state_->changed.notify_all();
 }
 
 bool HostEnd::up() const {

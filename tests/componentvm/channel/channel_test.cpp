@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <fstream>
+#include <future>
 #include <map>
 #include <mutex>
 
@@ -240,6 +241,24 @@ TEST_F(ChannelTest, ANodeThatWasBootedAgainAbortsCallsAndCountsEventsAnew) {
   ASSERT_TRUE(wait([&] { return seen_.size() == 2; }));
   EXPECT_EQ(host_->position().boot, "boot2");
   EXPECT_THAT(ups_, testing::ElementsAre("boot1", "boot2"));
+}
+
+TEST_F(ChannelTest, NobodyWaitsForANodeThatIsKnownToBeGone) {
+  start_host(HostEnd::Way::kListen, folder_ / "s");
+  start_kernel(unix_address());
+  ASSERT_TRUE(host_->call("echo", {{"n", 1}}, 20s));
+  auto asked = std::async(std::launch::async, [&] { return host_->call("silent", {{"n", 2}}, 60s); });
+  ASSERT_TRUE(wait([&] { return !unanswered_.empty(); }));
+  host_->give_up(Error(ErrorCode::kUnavailable, "its VM ended"));
+  host_->give_up(Error(ErrorCode::kUnavailable, "said too late"));
+  ASSERT_EQ(asked.wait_for(20s), std::future_status::ready);
+  const auto answer = asked.get();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(answer.error().message(), "its VM ended");
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(host_->call("silent", {{"n", 3}}, 60s).error().message(), "its VM ended");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 20s);
 }
 
 TEST_F(ChannelTest, AMarkedEventIsToldOnceAndAGroupCanBeWithdrawn) {

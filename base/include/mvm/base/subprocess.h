@@ -23,8 +23,8 @@ struct SpawnOptions {
   int standard_input = -1;                                       ///< -1: /dev/null
   int standard_output = -1;                                      ///< -1: inherited
   int standard_error = -1;                                       ///< -1: inherited
-  std::vector<std::pair<int, int>> descriptors;                  ///< (ours, its number in the child)
-  bool new_session = false;                                      ///< setsid(): survives our terminal
+  std::vector<std::pair<int, int>> descriptors;  ///< (ours, its number in the child); it gets no others
+  bool new_session = false;                      ///< setsid(): survives our terminal
 };
 
 /// How a process ended.

@@ -36,7 +36,7 @@ class HostEnd {
     std::string node;                   ///< "LAB/NODE"; a kernel that says another name is refused
     std::optional<unsigned> peer_user;  ///< kListen: only a peer of this uid is accepted, and the socket file
                                         ///< is given to it (LXC: osvm::kFirstGuestId; process: our own)
-    Position position;                           ///< where an earlier host daemon got to
+    Position position;                  ///< where an earlier host daemon got to
     std::chrono::milliseconds redial{100};       ///< pause before connecting again; doubles up to 20 times it
     std::chrono::milliseconds keep_alive{5000};  ///< ping after this much silence
     std::size_t max_calls = 512;                 ///< calls waiting for an answer; more are kExhausted
@@ -60,12 +60,17 @@ class HostEnd {
   HostEnd& operator=(const HostEnd&) = delete;
 
   /// Asks the kernel and waits for the answer. Any thread; many at once. The time includes waiting for the
-  /// kernel to be there. kTimeout (the kernel may still do it), kAborted (booted again meanwhile), kCancelled
-  /// (this object ends), kExhausted (too many calls), kUnsupported (descriptors on a serial line), kInvalid
-  /// (too large), or the kernel's own error. `descriptors` are duplicated: the caller keeps its own.
+  /// kernel to be there. kTimeout (the kernel may still do it), what give_up() was told, kAborted (booted
+  /// again meanwhile), kCancelled (this object ends), kExhausted (too many calls), kUnsupported (descriptors
+  /// on a serial line), kInvalid (too large), or the kernel's own error. `descriptors` are duplicated: the
+  /// caller keeps its own.
   [[nodiscard]] Result<Reply> call(const std::string& op, const nlohmann::json& args,
                                    std::chrono::milliseconds timeout, std::string blob = {},
                                    const std::vector<int>& descriptors = {});
+
+  /// The node is known to be gone: every call that waits, and every later one, fails at once with `why`.
+  /// Events that had arrived are still handled. The first reason stays. Any thread.
+  void give_up(Error why);
 
   /// True while a session is up.
   [[nodiscard]] bool up() const;
