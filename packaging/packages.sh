@@ -9,6 +9,7 @@
 #          run     run labs on this machine: libvirt, QEMU, what containers and guests need
 #          test    what the tests use besides
 #          full    what ./check --full uses besides: the other compiler, sanitizers, linters
+#          bench   the peers that bench/all measures beside us
 #
 # ./quickstart and ./check source this file. docs/dependencies.md says why each of them is here.
 
@@ -42,11 +43,19 @@ mvm_packages_test=(
   python3 python3-zeep python3-libvirt libxml2-utils
   zip unzip xz-utils bzip2
   curl
+  spin gcc                                # the models of docs/formats/ring.md
 )
 
 mvm_packages_full=(
   clang clang-tidy clang-format llvm libclang-rt-dev lld
   shellcheck
+)
+
+mvm_packages_bench=(
+  openmpi-bin libopenmpi-dev mpich libmpich-dev   # message passing
+  libzmq3-dev                             # ZeroMQ
+  libboost-dev                            # its message queue
+  python3-libvirt
 )
 
 # Prints the names of all given purposes, each once. Fails on a purpose it does not know.
@@ -58,7 +67,8 @@ mvm_packages_list() {
       run) names+=("${mvm_packages_run[@]}") ;;
       test) names+=("${mvm_packages_test[@]}") ;;
       full) names+=("${mvm_packages_full[@]}") ;;
-      *) echo "packages.sh: unknown purpose '$purpose' (build, run, test, full)" >&2; return 2 ;;
+      bench) names+=("${mvm_packages_bench[@]}") ;;
+      *) echo "packages.sh: unknown purpose '$purpose' (build, run, test, full, bench)" >&2; return 2 ;;
     esac
   done
   printf '%s\n' "${names[@]}" | awk '!seen[$0]++'

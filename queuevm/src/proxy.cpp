@@ -383,11 +383,9 @@ bool Proxy::State::arm() {
   std::vector<WatchedWord> words;
   words.reserve(ends.size());
   for (ring::End* end : ends) {
-    ring::Event& event = end->event();
-    event.sleepers.store(1, std::memory_order_seq_cst);
-    words.push_back({&event.step, event.step.load(std::memory_order_seq_cst)});
+    words.push_back({&end->event().step, end->arm()});
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  ring::fence_peers();
   if (std::any_of(ends.begin(), ends.end(), [](const ring::End* end) { return end->maybe(); })) return false;
   const auto same = [](const WatchedWord& a, const WatchedWord& b) {
     return a.word == b.word && a.value == b.value;

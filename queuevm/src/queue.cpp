@@ -183,27 +183,39 @@ Result<Queue> Queue::adopt(UniqueFd fd) {
 
 const QueueSpec& Queue::spec() const { return impl_->spec; }
 
+namespace {
+
+/// Payload bytes that passed this end of a stream.
+std::uint64_t stream_payload(const ring::Slot& slot) {
+  const std::uint64_t overhead = slot.bytes.load() + slot.count.load() * ring::kStreamOverhead;
+  const std::uint64_t position = slot.position.load();
+  return position > overhead ? position - overhead : 0;
+}
+
+}  // namespace
+
 QueueStats Queue::stats() const {
   const ring::Region& region = impl_->region;
   const ring::Spec& spec = region.spec();
   QueueStats stats;
   std::uint64_t consumed = 0;
+  const bool stream = region.geometry().mode == ring::kStream;
   for (std::uint32_t i = 0; i < region.slot_count(); ++i) {
     const ring::Slot& slot = region.slot(i);
     const bool asleep = slot.asleep.load() != 0 && slot.state.load() == ring::kAttached;
     if (i < spec.producers) {
       stats.enqueued += slot.count.load();
-      stats.bytes_enqueued += slot.bytes.load();
+      stats.bytes_enqueued += stream ? stream_payload(slot) : slot.bytes.load();
       stats.dropped_newest += slot.dropped.load();
       stats.refused += slot.refused.load();
       stats.waiting_producers += asleep ? 1 : 0;
     } else {
       stats.dequeued += slot.count.load();
-      consumed += slot.bytes.load();
+      consumed += stream ? stream_payload(slot) : slot.bytes.load();
       stats.waiting_consumers += asleep ? 1 : 0;
     }
   }
-  if (region.geometry().mode == ring::kStream) {
+  if (stream) {
     stats.depth = stats.enqueued > stats.dequeued ? stats.enqueued - stats.dequeued : 0;
     stats.bytes = stats.bytes_enqueued > consumed ? stats.bytes_enqueued - consumed : 0;
     return stats;

@@ -234,6 +234,28 @@ TEST_F(LibmvmTest, AProducerKilledInTheMiddleOfALargeMessageLeavesNothingTorn) {
   EXPECT_EQ(consumer.text, "deaths 1\n");
 }
 
+TEST_F(LibmvmTest, AProducerThatDiesWhileItWritesLeavesNothingTorn) {
+  for (const bool reads_meanwhile : {true, false}) {
+    const auto queue = node_.add_queue({});
+    auto* consumer =
+        reads_meanwhile ? &start({"consume"}, wiring("c", {in_port("in", {{queue, 0}})})) : nullptr;
+    auto& producer = start({"die-writing"}, wiring("p", {out_port("out", {{queue, 0}})}));
+    EXPECT_EQ(node_.finish(producer).signal, SIGSEGV);
+    if (consumer == nullptr) consumer = &start({"consume"}, wiring("c", {in_port("in", {{queue, 0}})}));
+    expect_good(*consumer);
+    EXPECT_EQ(consumer->text, "deaths 1\n");
+  }
+}
+
+TEST_F(LibmvmTest, LongMessagesAreReadWhileTheyAreWritten) {
+  const auto queue = node_.add_queue({});
+  auto& consumer = start({"consume"}, wiring("c", {in_port("in", {{queue, 0}})}));
+  auto& producer = start({"produce", "400", "500000"}, wiring("p", {out_port("out", {{queue, 0}})}));
+  expect_good(producer);
+  expect_good(consumer);
+  EXPECT_EQ(std::count(consumer.text.begin(), consumer.text.end(), '\n'), 400);
+}
+
 TEST_F(LibmvmTest, HowAProcessEndsIsWhatItsPeersLearn) {
   for (const bool good : {true, false}) {
     const auto queue = node_.add_queue({});

@@ -43,12 +43,12 @@ std::optional<int> reap(pid_t child, Moment deadline) {
   return ::waitpid(child, &status, 0) == child ? std::optional<int>(status) : std::nullopt;
 }
 
-int produce(const Queue& queue, std::uint32_t slot, bool in_place_sizes) {
+int produce(const Queue& queue, std::uint32_t slot, std::size_t most) {
   auto producer = queue.producer(slot);
   if (!producer) return kError;
   std::mt19937 random(slot + 1);
   for (std::uint64_t number = 0;; ++number) {
-    const std::size_t size = in_place_sizes ? test::some_size(random, 12000) : 16 + random() % 64;
+    const std::size_t size = most > 80 ? test::some_size(random, most) : 16 + random() % 64;
     const auto message = test::make_message(slot, number, size);
     auto outcome =
         producer->put(std::as_bytes(std::span(message)), 10s, static_cast<std::uint32_t>(number % 3));
@@ -98,12 +98,14 @@ void one_round(const Shape& shape, std::mt19937& random, bool tell, std::chrono:
   spec.consumers = shape.consumers;
   spec.when_full = shape.when_full;
   spec.capacity = 1 + random() % 32;
-  spec.bytes = 32768;
+  const bool grows =
+      random() % 2 == 0;  // messages so long that a stream's consumer copies while they are written
+  spec.bytes = grows ? 262144 : 32768;
   Queue queue = Queue::create_in_memory(spec, "kill").value();
   const bool ordered = shape.kind == QueueKind::kFifo && shape.consumers == 1;
   std::vector<pid_t> children;
   for (std::uint32_t i = 0; i < shape.producers; ++i) {
-    children.push_back(start([&] { return produce(queue, i, true); }));
+    children.push_back(start([&] { return produce(queue, i, grows ? 120000 : 12000); }));
   }
   for (std::uint32_t i = 0; i < shape.consumers; ++i) {
     children.push_back(start([&] { return consume(queue, i, ordered); }));
@@ -199,10 +201,8 @@ TEST(Kill, ALockWhoseHolderWasKilledIsTakenOver) {
     Queue queue = Queue::create_in_memory(spec, "lock").value();
     std::vector<pid_t> producers;
     std::vector<pid_t> consumers;
-    for (std::uint32_t i = 0; i < 3; ++i)
-      producers.push_back(start([&] { return produce(queue, i, false); }));
-    for (std::uint32_t i = 0; i < 3; ++i)
-      consumers.push_back(start([&] { return consume(queue, i, false); }));
+    for (std::uint32_t i = 0; i < 3; ++i) producers.push_back(start([&] { return produce(queue, i, 80); }));
+    for (std::uint32_t i = 0; i < 3; ++i) consumers.push_back(start([&] { return consume(queue, i, 80); }));
     ::usleep(static_cast<useconds_t>(3000 + random() % 3000));
     for (std::uint32_t i = 0; i < 2; ++i) {
       ::kill(producers[i], SIGKILL);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <map>
@@ -314,6 +315,44 @@ TEST_P(EveryFifo, AVacatedEndGoesOnWhereItWas) {
   EXPECT_EQ(put(producer, "100"), Outcome::kDone);
   for (int i = 40; i <= 100; ++i) EXPECT_EQ(get(consumer), std::to_string(i));
   EXPECT_EQ(get(consumer), "<empty>");
+}
+
+TEST(Stream, WhoTakesOverFromAProducerThatDiedWhileItWroteVoidsItsMessage) {
+  Queue queue = Queue::create_in_memory({}, "test").value();
+  constexpr std::size_t kHalf = 131072;
+  auto* memory = static_cast<std::byte*>(
+      ::mmap(nullptr, 2 * kHalf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::mprotect(memory + kHalf, kHalf, PROT_NONE);
+    auto producer = queue.producer(0);
+    static_cast<void>(producer->try_put(std::span(memory, 8)));
+    static_cast<void>(producer->try_put(std::span(memory, 2 * kHalf)));  // ends it in the middle
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  Consumer consumer = queue.consumer(0).value();
+  MessageView view;
+  ASSERT_EQ(consumer.try_take(view).value(), Outcome::kDone);
+  EXPECT_EQ(view.data.size(), 8U);
+  ASSERT_TRUE(consumer.release(view));
+  EXPECT_EQ(consumer.try_take(view).value(), Outcome::kWouldBlock);  // nobody finished it yet
+  Producer producer = queue.producer(0).value();
+  ASSERT_EQ(producer.try_put(std::span(memory, 24)).value(), Outcome::kDone);
+  ASSERT_EQ(consumer.try_take(view).value(), Outcome::kDone);
+  if (view.fragment) {  // what was voided: a consumer of whole messages passes over it
+    ASSERT_TRUE(consumer.release(view));
+    ASSERT_EQ(consumer.try_take(view).value(), Outcome::kDone);
+  }
+  EXPECT_EQ(view.data.size(), 24U);
+  ASSERT_TRUE(consumer.release(view));
+  EXPECT_EQ(queue.stats().enqueued, 2U);
+  EXPECT_EQ(queue.stats().dequeued, 2U);
+  EXPECT_EQ(queue.stats().bytes, 0U);
+  ::munmap(memory, 2 * kHalf);
 }
 
 TEST(Priority, TheHighestLeavesFirstAndEqualsKeepOrder) {

@@ -1,5 +1,6 @@
 // The program that the tests start as a job's process. It knows libmvm and its ports' names, nothing else.
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -209,6 +210,14 @@ int main(int argc, char** argv) {
     ::alarm(1);
     ::signal(SIGALRM, SIG_DFL);
     mvm_enqueue(out, bytes.data(), bytes.size(), nullptr);
+    return 9;
+  }
+  if (what == "die-writing") {  // a message half of which cannot be read: the copying ends the process
+    constexpr std::size_t kHalf = 131072;
+    void* memory = ::mmap(nullptr, 2 * kHalf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || ::mprotect(static_cast<char*>(memory) + kHalf, kHalf, PROT_NONE) != 0)
+      return 9;
+    mvm_enqueue(mvm_port("out", 0), memory, 2 * kHalf, nullptr);
     return 9;
   }
   if (what == "exit") return static_cast<int>(number(2, 0));

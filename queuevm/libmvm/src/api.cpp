@@ -154,6 +154,10 @@ int mvm_port_done(int port) {
 
 int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts* opts) {
   Port* found = port_of(port);
+  if (opts == nullptr && data != nullptr && found != nullptr && found->out() && found->quick() != nullptr &&
+      found->quick()->quick_put(data, size)) {
+    return MVM_OK;
+  }
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || (data == nullptr && size != 0)) return MVM_EINVAL;
@@ -163,6 +167,11 @@ int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts* opts) {
 
 int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opts) {
   Port* found = port_of(port);
+  if (opts == nullptr && buffer != nullptr && found != nullptr && !found->out() &&
+      found->quick() != nullptr) {
+    const int64_t size = found->quick_dequeue(buffer, capacity);
+    if (size >= 0) return size;
+  }
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || (buffer == nullptr && capacity != 0)) return MVM_EINVAL;

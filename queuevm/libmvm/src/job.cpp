@@ -256,12 +256,13 @@ int Job::join(const wire::Table& table, std::vector<int>& descriptors, std::stri
     }
     for (auto& [id, link] : before) link->end.close(ring::kDone);
     if (result != MVM_OK) return result;
-    port.sort_links();
+    port.settle();
   }
   for (std::size_t i = 0; i < ports_.size(); ++i) {
     if (!named[i]) {
       for (auto& link : ports_[i]->links()) link->end.close(ring::kDone);
       ports_[i]->links().clear();
+      ports_[i]->settle();
     }
     ports_[i]->set_interrupt(interrupt());
   }

@@ -15,6 +15,7 @@ namespace {
 constexpr unsigned kEveryOne = 1;
 constexpr unsigned kByKey = 2;
 const ring::Interrupt kNoInterrupt;
+constexpr std::uint64_t kMostPiece = 32768;  // fragments: short, so that both sides copy at the same time
 
 std::int64_t wait_or_forever(const mvm_opts& opts) {
   return opts.timeout_ns == MVM_DEFAULT ? MVM_FOREVER : opts.timeout_ns;
@@ -24,7 +25,8 @@ bool gone(std::int64_t result) { return result == MVM_EOS || result == MVM_PEERD
 
 }  // namespace
 
-void Port::sort_links() {
+void Port::settle() {
+  quick_ = links_.size() == 1 && !closed_ && links_[0]->end.is_stream() ? &links_[0]->end : nullptr;
   if (!out_) return;
   std::sort(links_.begin(), links_.end(), [](const auto& a, const auto& b) { return a->id < b->id; });
 }
@@ -73,7 +75,8 @@ int Port::put_one(Link& link, const void* data, std::size_t size, const mvm_opts
 }
 
 int Port::put_large(Link& link, const void* data, std::size_t size, std::int64_t wait_ns) {
-  const std::size_t piece = static_cast<std::size_t>(link.end.region().spec().bytes / 4) & ~std::size_t{7};
+  const std::size_t piece =
+      static_cast<std::size_t>(std::min(link.end.region().spec().bytes / 4, kMostPiece)) & ~std::size_t{7};
   const std::int64_t deadline = ring::deadline_after(wait_ns);
   const auto* at = static_cast<const std::byte*>(data);
   for (std::size_t sent = 0; sent < size;) {
@@ -265,6 +268,24 @@ std::int64_t Port::get_rest(Link& link, View view, void* buffer) {
   }
 }
 
+// A message that its producer is still writing. Again, only the producer's death ends the wait.
+std::int64_t Port::get_grown(Link& link, const View& view, void* buffer) {
+  std::uint64_t done = 0;
+  End* one = &link.end;
+  for (;;) {
+    const int result = link.end.get_grown(view, buffer, done);
+    if (result == MVM_OK) return static_cast<std::int64_t>(view.size);
+    if (result == ring::kVoided) return kAgain;
+    if (result != kAgain) return result;
+    const int gone = link.end.other_side();
+    if (gone != kAgain && !link.end.grown()) {
+      link.end.rewind();
+      return gone;
+    }
+    ring::wait_any(&one, 1, &ring::test_grown, ring::kForever, spin_, kNoInterrupt);
+  }
+}
+
 std::int64_t Port::dequeue(void* buffer, std::size_t capacity, const mvm_opts& opts) {
   if (out_ || peeked_ != nullptr) return MVM_EINVAL;
   if (closed_) return MVM_EOS;
@@ -273,6 +294,11 @@ std::int64_t Port::dequeue(void* buffer, std::size_t capacity, const mvm_opts& o
     for (;;) {
       const int result = link.end.get(buffer, capacity, view);
       if (result != MVM_OK) return result;
+      if (view.growing) {
+        const std::int64_t grown = get_grown(link, view, buffer);
+        if (grown != kAgain) return grown;
+        continue;
+      }
       if (!view.more && !view.continuation) return static_cast<std::int64_t>(view.size);
       if (view.continuation) {  // the rest of a message whose beginning an earlier process took
         link.end.release(view.token);
@@ -356,6 +382,7 @@ int Port::done() {
 void Port::close(ring::SlotState how) {
   if (closed_) return;
   closed_ = true;
+  quick_ = nullptr;
   held_.clear();
   peeked_ = nullptr;
   for (auto& link : links_) link->end.close(how);

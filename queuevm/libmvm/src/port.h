@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "mvm.h"
-#include "ring/end.h"
+#include "ring/stream.h"
 #include "ring/wait.h"
 
 namespace mvm::lib {
@@ -46,8 +46,13 @@ class Port {
   /// What ends a waiting besides the queues: the wiring's generation. MVM_REWIRED is returned then.
   void set_interrupt(const ring::Interrupt& interrupt) { interrupt_ = interrupt; }
   void set_deliver(unsigned deliver) { deliver_ = deliver; }
-  /// Puts links in the order in which every-one takes room, so that two producers never wait for each other.
-  void sort_links();
+  /// After its links changed: puts them in the order in which every-one takes room, so that two producers
+  /// never wait for each other, and finds out whether there is a short way.
+  void settle();
+  /// The one end of a port that is a stream, for calls without options; nullptr where there is no such.
+  [[nodiscard]] ring::End* quick() const { return quick_; }
+  /// quick_get() with the spinning before a longer wait.
+  std::int64_t quick_dequeue(void* buffer, std::size_t capacity);
 
  private:
   std::int64_t wait_of(const Link& link, const mvm_opts& opts) const;
@@ -60,16 +65,21 @@ class Port {
   int commit_link(Link& link, std::size_t size);
   void cancel_every();
   std::int64_t get_rest(Link& link, ring::View view, void* buffer);
+  std::int64_t get_grown(Link& link, const ring::View& view, void* buffer);
   template <class Step>
   std::int64_t from_any(Step step, std::int64_t wait_ns);
   std::int64_t ended_result() const;
   void note(const ring::View& view);
+
+  /// How often the short way hands its core to others before the long one looks at all that may end a wait.
+  static constexpr int kQuickYields = 20;
 
   std::string name_;
   std::uint32_t index_;
   bool out_;
   unsigned deliver_;
   bool closed_ = false;
+  ring::End* quick_ = nullptr;
   std::vector<std::unique_ptr<Link>> links_;
   std::size_t turn_ = 0;
   ring::Spin spin_;
@@ -83,6 +93,16 @@ class Port {
   Link* peeked_ = nullptr;
   std::uint64_t peeked_token_ = 0;
 };
+
+inline std::int64_t Port::quick_dequeue(void* buffer, std::size_t capacity) {
+  ring::End& end = *quick_;
+  const std::int64_t size = end.quick_get(buffer, capacity);
+  if (size >= 0 || end.quick_ready()) return size;
+  const auto ready = [&] { return end.quick_ready(); };
+  if (spin_(ready) || ring::yield_until(ready, kQuickYields)) return end.quick_get(buffer, capacity);
+  spin_.spent();
+  return size;
+}
 
 /// mvm_wait.
 std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns,

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "end.h"
 #include "futex.h"
 #include "mvm.h"
+#include "stream.h"
 
 namespace mvm::ring {
 namespace {
@@ -151,15 +151,15 @@ int End::get(void* buffer, std::uint64_t capacity, View& view) {
     std::memcpy(buffer, view.data, view.size);
     return cells_release(view.token);
   }
-  const std::uint64_t ahead = ahead_;
-  const std::uint64_t count_ahead = count_ahead_;
-  if (const int result = stream_take(view); result != MVM_OK) return result;
+  const std::uint64_t held = s_.held;
+  const std::uint64_t count_held = count_held_;
+  if (const int result = stream_take(view, true); result != MVM_OK) return result;
   if (view.total > capacity) {
-    ahead_ = ahead;
-    count_ahead_ = count_ahead;
+    s_.held = held;
+    count_held_ = count_held;
     return MVM_TOOBIG;
   }
-  if (view.more || view.continuation) return MVM_OK;
+  if (view.more || view.continuation || view.growing) return MVM_OK;
   if (view.size != 0) std::memcpy(buffer, view.data, view.size);
   return stream_release(view.token);
 }
@@ -167,11 +167,11 @@ int End::get(void* buffer, std::uint64_t capacity, View& view) {
 std::int64_t End::next_size() {
   View view;
   if (region_.geometry().mode == kStream) {
-    const std::uint64_t ahead = ahead_;
-    const std::uint64_t count_ahead = count_ahead_;
-    const int result = stream_take(view);
-    ahead_ = ahead;
-    count_ahead_ = count_ahead;
+    const std::uint64_t held = s_.held;
+    const std::uint64_t count_held = count_held_;
+    const int result = stream_take(view, true);
+    s_.held = held;
+    count_held_ = count_held;
     return result == MVM_OK ? static_cast<std::int64_t>(view.total) : result;
   }
   if (!cells_lock()) return kAgain;
@@ -194,7 +194,7 @@ std::int64_t End::next_size() {
 
 bool End::maybe() const {
   const Shared& shared = region_.shared();
-  if (!scanned_ || shared.epoch.load(std::memory_order_acquire) != epoch_ ||
+  if (!scanned_ || shared.epoch.load(std::memory_order_acquire) != s_.seen_epoch ||
       shared.broken.load(kRelaxed) != 0) {
     return true;
   }
@@ -203,15 +203,14 @@ bool End::maybe() const {
     return side_ == Side::kConsumer ? table.ready.load(std::memory_order_acquire) != 0
                                     : table.released.load(std::memory_order_acquire) != released_;
   }
-  const std::uint64_t ring = region_.geometry().data_size;
   if (side_ == Side::kConsumer) {
-    const std::byte* at = region_.data() + (ahead_ & (ring - 1));
-    return reinterpret_cast<const std::atomic<std::uint64_t>*>(at)->load(std::memory_order_acquire) != 0;
+    const std::uint64_t word = word_at(s_, s_.position + s_.held).load(std::memory_order_acquire);
+    return word != 0 && (word & kWordGrowing) == 0;
   }
   const Slot& consumer = region_.slot(1);
-  const std::uint64_t limit = std::min(region_.spec().bytes, ring - 16);
-  return position_ + wanted_ - consumer.position.load(std::memory_order_acquire) <= limit &&
-         count_ - consumer.count.load(std::memory_order_acquire) < region_.spec().capacity;
+  const std::uint64_t limit = std::min(region_.spec().bytes, s_.mask + 1 - 16);
+  return s_.position + wanted_ - consumer.position.load(std::memory_order_acquire) <= limit &&
+         s_.count - consumer.count.load(std::memory_order_acquire) < region_.spec().capacity;
 }
 
 bool End::ready() {

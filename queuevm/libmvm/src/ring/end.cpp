@@ -29,11 +29,13 @@ int End::attach(Region&& region, Side side, std::uint32_t slot, bool supervised,
     return MVM_EBUSY;
   }
   own_slot.supervised.store(supervised ? 1 : 0);
+  own_slot.fences.store(can_fence_peers() ? 0 : 1);
   if (!vacated && !own_slot.state.compare_exchange_strong(state, kAttached)) {
     region.unclaim(index);
     why = "this end of the queue was closed before";
     return MVM_EBUSY;
   }
+  if (!can_fence_peers()) region.shared().epoch.fetch_add(1);  // peers look at the slots again, and fence
   region_ = std::move(region);
   side_ = side;
   index_ = index;
@@ -62,6 +64,7 @@ void End::close(SlotState how) {
     }
   }
   reserved_ = false;
+  s_.room_until = 0;
   std::uint32_t state = kAttached;
   if (!own().state.compare_exchange_strong(state, how)) return;
   region_.shared().epoch.fetch_add(1);
@@ -81,20 +84,24 @@ void End::wake(Event& event) const {
 // come.
 int End::other_side_result() {
   const std::uint32_t epoch = region_.shared().epoch.load(std::memory_order_acquire);
-  if (!scanned_ || epoch != epoch_) {
+  if (!scanned_ || epoch != s_.seen_epoch) {
     const Spec& spec = region_.spec();
     const std::uint32_t begin = side_ == Side::kProducer ? spec.producers : 0;
     const std::uint32_t end = side_ == Side::kProducer ? spec.producers + spec.consumers : spec.producers;
     dead_ = 0;
     all_gone_ = true;
+    s_.fences = !can_fence_peers();
     for (std::uint32_t i = begin; i < end; ++i) {
       const std::uint32_t state = region_.slot(i).state.load(std::memory_order_acquire);
+      if (region_.slot(i).fences.load(std::memory_order_relaxed) != 0) s_.fences = true;
       if (state == kDead) ++dead_;
       if (state != kDead && state != kDone) all_gone_ = false;
     }
-    epoch_ = epoch;
+    s_.seen_epoch = epoch;
     scanned_ = true;
   }
+  // The short way asks nothing of this: it ends where there is more to say than "go on".
+  if (all_gone_ || own().state.load(std::memory_order_relaxed) != kAttached) s_.room_until = 0;
   if (own().state.load(std::memory_order_relaxed) != kAttached)
     return MVM_EOS;  // closed by the kernel's word
   if (all_gone_) return dead_ > 0 ? MVM_PEERDEAD : MVM_EOS;
@@ -124,7 +131,8 @@ int End::reserve(std::uint64_t size, std::byte** data) {
     wanted_ = 8 + (size + 7) / 8 * 8;
     if (!stream_room(wanted_)) return stream_full();
     if (const int gone = other_side_result(); gone != kAgain) return gone;
-    *data = region_.data() + ((position_ + 8) & (region_.geometry().data_size - 1));
+    *data = stream_place();
+    s_.room_until = 0;  // nothing goes the short way until it is committed
   } else {
     std::uint32_t cell = kNone;
     if (!cells_lock()) return kAgain;
@@ -180,7 +188,7 @@ int End::cancel() {
 }
 
 int End::take(View& view) {
-  if (region_.geometry().mode == kStream) return stream_take(view);
+  if (region_.geometry().mode == kStream) return stream_take(view, false);
   return cells_take(view, false, nullptr, 0);
 }
 

@@ -7,11 +7,17 @@
 #include <vector>
 
 #include "cells.h"
+#include "fence.h"
 #include "region.h"
 
 namespace mvm::ring {
 
 inline constexpr int kAgain = -100;
+inline constexpr int kVoided = -101;  // a message that was begun and never finished
+/// Streams copy longer messages piece by piece, so that the consumer copies the first while the next is
+/// written.
+inline constexpr std::uint64_t kGrowAbove = 16384;
+inline constexpr std::uint64_t kGrowBy = 16384;
 
 /// A message as it lies in the queue.
 struct View {
@@ -25,6 +31,24 @@ struct View {
   bool more = false;          // another fragment follows
   bool continuation = false;  // not a message's first fragment
   bool aborted = false;       // the fragments before are void
+  bool growing = false;       // the payload is still being written
+};
+
+/// What the short way of a stream's end touches, in private memory and together.
+struct alignas(64) StreamState {
+  std::byte* data = nullptr;
+  std::uint64_t mask = 0;
+  std::uint64_t position = 0;     // producer: written; consumer: released
+  std::uint64_t count = 0;        // messages committed; consumer: released
+  std::uint64_t room_until = 0;   // producer: a message may end here, and needs not ask; 0: always ask
+  std::uint64_t count_until = 0;  // producer: as many messages may be committed
+  std::uint64_t most = 0;         // the largest message that goes the short way
+  std::uint64_t held = 0;         // consumer: bytes taken and not released
+  Slot* own = nullptr;
+  Event* wakes = nullptr;  // where the other side sleeps
+  const std::atomic<std::uint32_t>* epoch = nullptr;
+  std::uint32_t seen_epoch = 0;
+  bool fences = true;
 };
 
 class End {
@@ -57,13 +81,27 @@ class End {
   /// Voids the fragments put so far. There is always room for it.
   void put_abort();
 
+  // ---- the short way of streams (stream.h) ----
+  /// Puts a message where there is room for certain. False: nothing happened, take the long way.
+  bool quick_put(const void* data, std::uint64_t size);
+  /// Takes, copies and releases a message that is there and fits; its size. Negative: take the long way.
+  std::int64_t quick_get(void* buffer, std::uint64_t capacity);
+  /// Consumer: something was put that has not been released.
+  [[nodiscard]] bool quick_ready() const;
+  [[nodiscard]] bool is_stream() const { return region_.geometry().mode == kStream; }
+
   // ---- consumer ----
   /// The next message, or fragment; it stays in the queue until released. A stream releases in order.
   int take(View& view);
   int release(std::uint64_t token);
   /// Takes, copies and releases. MVM_TOOBIG where it does not fit (view.total tells). A fragment (view.more
-  /// or view.continuation) is not copied but left taken, with view.data set.
+  /// or view.continuation) or a growing message is not copied but left taken, with view.data set.
   int get(void* buffer, std::uint64_t capacity, View& view);
+  /// Copies what there is of a growing message beyond `done` bytes. MVM_OK: all of it, and it is released;
+  /// kAgain: more is to come (wait for grown()); kVoided: its producer died, and it was thrown away.
+  int get_grown(const View& view, void* buffer, std::uint64_t& done);
+  /// True where get_grown() may get on.
+  [[nodiscard]] bool grown() const;
   /// Size of the next message without taking it; kAgain.
   std::int64_t next_size();
   /// Stream: forget what was taken and not released; the next take() begins there again.
@@ -73,6 +111,15 @@ class End {
   /// Where this side sleeps.
   [[nodiscard]] Event& event() const {
     return side_ == Side::kConsumer ? region_.shared().data : region_.shared().space;
+  }
+  /// Says that a sleep follows, on event().step as long as it has the value returned. Between the two:
+  /// fence_peers() (or a full fence where fences_peers() is false) and a last look. The value is read first:
+  /// a clearing of `sleepers` that hits what we store here steps it later.
+  [[nodiscard]] std::uint32_t arm() const {
+    Event& at = event();
+    const std::uint32_t step = at.step.load(std::memory_order_seq_cst);
+    at.sleepers.store(1, std::memory_order_seq_cst);
+    return step;
   }
   /// True where the last step that gave kAgain may succeed now. Cheap, and never false for ever.
   [[nodiscard]] bool maybe() const;
@@ -94,14 +141,21 @@ class End {
   [[nodiscard]] Side side() const { return side_; }
   [[nodiscard]] bool attached() const { return region_.is_open(); }
   [[nodiscard]] std::uint64_t count() const { return own().count.load(std::memory_order_relaxed); }
+  /// True where a sleep must be preceded by fence_peers().
+  [[nodiscard]] bool fences_peers() const { return is_stream(); }
 
  private:
   int other_side_result();
   int stream_attach(std::string& why);
+  void stream_settle();
   bool stream_room(std::uint64_t need);
+  bool stream_fits(std::uint64_t need);
   int stream_full();
+  std::byte* stream_place() const { return s_.data + ((s_.position + 8) & s_.mask); }
   void stream_publish(std::uint64_t size, std::uint64_t flags, bool counts);
-  int stream_take(View& view);
+  void stream_grow(const void* data, std::uint64_t size);
+  void stream_wake();
+  int stream_take(View& view, bool growing_too);
   int stream_release(std::uint64_t token);
   int cells_reserve(std::uint64_t size, std::uint32_t priority, std::uint32_t& cell);
   int cells_put(const void* data, std::uint64_t size, std::uint32_t priority, std::uint64_t key);
@@ -117,21 +171,20 @@ class End {
   Side side_ = Side::kProducer;
   std::uint32_t index_ = 0;  // over both sides
   std::int64_t lock_until_ = 0;
-  std::uint32_t epoch_ = 0;  // of which the next three speak
-  bool scanned_ = false;
+  bool scanned_ = false;    // the next three speak of s_.seen_epoch
   std::uint32_t dead_ = 0;  // dead ends on the other side
   bool all_gone_ = false;   // nobody left there
   std::uint32_t told_ = 0;  // deaths reported to our caller
   std::vector<std::uint8_t> suspects_;
 
-  // stream
-  std::uint64_t position_ = 0;  // producer: written; consumer: released
-  std::uint64_t ahead_ = 0;     // consumer: taken up to here
-  std::uint64_t seen_ = 0;      // producer: consumer's position as last read
-  std::uint64_t count_ = 0;     // messages committed; consumer: released
-  std::uint64_t count_ahead_ = 0;
+  StreamState s_;
+  std::uint64_t count_held_ = 0;  // consumer: messages among the bytes held
+  std::uint64_t seen_ = 0;        // producer: consumer's position as last read
   std::uint64_t seen_count_ = 0;
-  std::uint64_t wanted_ = 0;  // producer: bytes the last try wanted
+  std::uint64_t wanted_ = 0;   // producer: bytes the last try wanted
+  std::uint64_t awaited_ = 0;  // consumer: bytes of the growing message that it has
+  // cells, and a stream's overhead
+  std::uint64_t count_ = 0;
   std::uint64_t bytes_ = 0;
   // a reservation
   bool reserved_ = false;

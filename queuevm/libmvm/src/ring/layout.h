@@ -11,7 +11,7 @@
 namespace mvm::ring {
 
 inline constexpr std::uint64_t kMagic = 0x4555'4555'514d'564dULL;  // "MVMQUEUE" read as little-endian
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::uint32_t kByteOrder = 0x01020304;
 
 enum Mode : std::uint32_t { kStream = 1, kCells = 2 };
@@ -79,15 +79,22 @@ inline constexpr std::uint64_t kSharedAt = 1024;
 /// One end. Producers' slots come first, then consumers'.
 struct Slot {
   alignas(64) std::atomic<std::uint32_t> state;
-  std::atomic<std::uint32_t> supervised;            // 1: peers do not infer this end's death
+  std::atomic<std::uint32_t> supervised;  // 1: peers do not infer this end's death
+  std::atomic<std::uint32_t> fences;      // 1: its process cannot fence its peers; they do it themselves
   alignas(64) std::atomic<std::uint64_t> position;  // stream: bytes written or released
   std::atomic<std::uint64_t> count;                 // messages committed or released
-  std::atomic<std::uint64_t> bytes;                 // their payload
+  std::atomic<std::uint64_t> bytes;                 // cells: their payload; stream: see kStreamOverhead
   std::atomic<std::uint64_t> dropped;               // producer: never entered
   std::atomic<std::uint64_t> refused;               // producer: failed because full
   std::atomic<std::uint64_t> asleep;                // 1 while it sleeps in the kernel (for statistics)
+  std::atomic<std::uint64_t> progress;  // stream, producer: how far the growing message is written
 };
 static_assert(sizeof(Slot) == 128);
+
+/// In a stream a slot's `bytes` is what of `position` is neither payload nor this for each message of
+/// `count`: padding, and the words of fragments. So a message whose size is a multiple of 8 need not touch
+/// it.
+inline constexpr std::uint64_t kStreamOverhead = 8;
 
 // ---- stream: one producer, one consumer; a ring of words and payloads ----
 // word: bits 0..31 size + 1, 32..47 low bits of the message's number, 48.. flags; 0: nothing here yet.
@@ -97,7 +104,9 @@ inline constexpr std::uint64_t kWordFirst = std::uint64_t{1}
                                             << 49;  // the payload begins with the total size (u64)
 inline constexpr std::uint64_t kWordNext = std::uint64_t{1} << 50;   // not the first fragment
 inline constexpr std::uint64_t kWordAbort = std::uint64_t{1} << 51;  // the fragments before are void
-inline constexpr std::uint64_t kWordKnown = kWordMore | kWordFirst | kWordNext | kWordAbort;
+inline constexpr std::uint64_t kWordGrowing = std::uint64_t{1}
+                                              << 52;  // the payload is still being written, up to `progress`
+inline constexpr std::uint64_t kWordKnown = kWordMore | kWordFirst | kWordNext | kWordAbort | kWordGrowing;
 
 // ---- cells: any number of ends; every message has a descriptor, all under one lock ----
 enum CellState : std::uint32_t { kFree = 0, kReserved = 1, kReady = 2, kTaken = 3 };

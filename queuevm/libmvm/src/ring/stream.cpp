@@ -2,10 +2,10 @@
 // The steps of a stream: one producer, one consumer, no lock. The producer alone writes the data, the
 // consumer writes nothing but its own slot. A message exists from the one store of its word on, which comes
 // last.
-#include <algorithm>
-#include <cstring>
+#include "stream.h"
 
-#include "end.h"
+#include <algorithm>
+
 #include "futex.h"
 #include "mvm.h"
 
@@ -16,78 +16,98 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr unsigned kPaddingAt = 60;
 constexpr std::uint64_t kPaddingBit = std::uint64_t{1} << kPaddingAt;
 
-std::uint64_t padded(std::uint64_t size) { return (size + 7) & ~std::uint64_t{7}; }
-
-std::atomic<std::uint64_t>& word_at(const Region& region, std::uint64_t position) {
-  std::byte* at = region.data() + (position & (region.geometry().data_size - 1));
-  return *reinterpret_cast<std::atomic<std::uint64_t>*>(at);
-}
-
-std::uint64_t size_of(std::uint64_t word) { return (word & 0xffff'ffffU) - 1; }
+std::uint64_t size_of(std::uint64_t word) { return (word & kWordSize) - 1; }
 std::uint16_t number_of(std::uint64_t word) { return static_cast<std::uint16_t>(word >> 32); }
 
 // A word is only believed where its size can be in this ring.
 bool plausible(const Region& region, std::uint64_t word, std::uint64_t count) {
-  return (word & 0xffff'ffffU) != 0 && size_of(word) <= region.spec().bytes / 2 + 8 &&
-         number_of(word) == static_cast<std::uint16_t>(count) &&
-         (word & ~(kWordKnown | 0xffff'ffff'ffffU)) == 0;
+  const std::uint64_t flags = word >> 48 << 48;
+  return (word & kWordSize) != 0 && size_of(word) <= region.spec().bytes / 2 + 8 &&
+         number_of(word) == static_cast<std::uint16_t>(count) && (flags & ~kWordKnown) == 0 &&
+         ((flags & kWordGrowing) == 0 || flags == kWordGrowing);
 }
 
 }  // namespace
 
+// Everything the short way needs, from the region and the positions.
+void End::stream_settle() {
+  const Spec& spec = region_.spec();
+  const bool producer = side_ == Side::kProducer;
+  s_.data = region_.data();
+  s_.mask = region_.geometry().data_size - 1;
+  s_.own = &own();
+  s_.wakes = producer ? &region_.shared().data : &region_.shared().space;
+  s_.epoch = &region_.shared().epoch;
+  s_.most = producer ? std::min(kGrowAbove, spec.bytes / 2) : spec.bytes / 2;
+  s_.fences = true;  // until the peer's slot was read
+}
+
 int End::stream_attach(std::string& why) {
   const Slot& slot = own();
   const std::uint64_t ring = region_.geometry().data_size;
-  position_ = slot.position.load();
-  count_ = slot.count.load();
+  stream_settle();
+  s_.position = slot.position.load();
+  s_.count = slot.count.load();
   bytes_ = slot.bytes.load();
-  if (position_ % 8 != 0) {
+  if (s_.position % 8 != 0) {
     why = "the queue's positions are impossible";
     return broken();
   }
   if (side_ == Side::kConsumer) {
     // The one before may have died between publishing its position and its count.
-    const std::uint64_t word = word_at(region_, position_).load(std::memory_order_acquire);
-    if (word != 0 && number_of(word) == static_cast<std::uint16_t>(count_ + 1)) ++count_;
-    if (word == 0 && region_.slot(0).count.load() == count_ + 1) ++count_;
-    ahead_ = position_;
-    count_ahead_ = count_;
+    const std::uint64_t word = word_at(s_, s_.position).load(std::memory_order_acquire);
+    if (word != 0 && number_of(word) == static_cast<std::uint16_t>(s_.count + 1)) ++s_.count;
+    if (word == 0 && region_.slot(0).count.load() == s_.count + 1) ++s_.count;
     return MVM_OK;
   }
   // The producer before may have died between publishing a word and its position.
   for (std::uint64_t steps = 0; steps <= ring / 8; ++steps) {
-    const std::uint64_t word = word_at(region_, position_).load(std::memory_order_acquire);
+    std::atomic<std::uint64_t>& at = word_at(s_, s_.position);
+    std::uint64_t word = at.load(std::memory_order_acquire);
     seen_ = region_.slot(1).position.load(std::memory_order_acquire);
-    if (position_ < seen_ || position_ - seen_ > ring) break;
+    if (s_.position < seen_ || s_.position - seen_ > ring) break;
     if (word == 0) {
       seen_count_ = region_.slot(1).count.load();
       return MVM_OK;
     }
-    if (!plausible(region_, word, count_)) break;
-    position_ += 8 + padded(size_of(word));
-    if ((word & kWordMore) == 0) ++count_;
+    if (!plausible(region_, word, s_.count)) break;
+    if ((word & kWordGrowing) != 0) {  // nobody will finish it
+      word = (word & ~kWordGrowing) | kWordAbort | kWordNext;
+      at.store(word, std::memory_order_release);
+      stream_wake();
+    }
+    const std::uint64_t length = padded(size_of(word));
+    s_.position += 8 + length;
+    const bool counts = (word & (kWordMore | kWordAbort)) == 0;
+    bytes_ += length - size_of(word) + (counts ? 0 : kStreamOverhead);
+    if (counts) ++s_.count;
   }
   why = "the queue's positions are impossible";
   return broken();
 }
 
-bool End::stream_room(std::uint64_t need) {
-  const Spec& spec = region_.spec();
-  const std::uint64_t ring = region_.geometry().data_size;
+bool End::stream_fits(std::uint64_t need) {
   // 16 bytes are kept for the empty word behind, and for voiding fragments.
-  const std::uint64_t limit = std::min(spec.bytes, ring - 16);
-  if (position_ + need - seen_ <= limit && count_ - seen_count_ < spec.capacity) return true;
+  const std::uint64_t limit = std::min(region_.spec().bytes, s_.mask + 1 - 16);
+  const bool fits = s_.position + need - seen_ <= limit && s_.count - seen_count_ < region_.spec().capacity;
+  s_.room_until = seen_ + limit;
+  s_.count_until = seen_count_ + region_.spec().capacity;
+  return fits;
+}
+
+bool End::stream_room(std::uint64_t need) {
+  if (s_.room_until != 0 && stream_fits(need)) return true;
   const Slot& consumer = region_.slot(1);
   const std::uint64_t position = consumer.position.load(std::memory_order_acquire);
   const std::uint64_t count = consumer.count.load(std::memory_order_acquire);
-  if (position < seen_ || position > position_ || position % 8 != 0 || count < seen_count_ ||
-      count > count_) {
+  if (position < seen_ || position > s_.position || position % 8 != 0 || count < seen_count_ ||
+      count > s_.count) {
     broken();
     return false;
   }
   seen_ = position;
   seen_count_ = count;
-  return position_ + need - seen_ <= limit && count_ - seen_count_ < spec.capacity;
+  return stream_fits(need);
 }
 
 int End::stream_full() {
@@ -106,24 +126,49 @@ int End::stream_full() {
   }
 }
 
+// Whoever sleeps on the other side, once.
+void End::stream_wake() {
+  s_.wakes->sleepers.store(0, kRelaxed);
+  s_.wakes->step.fetch_add(1);
+  futex_wake(s_.wakes->step, 1);
+}
+
 void End::stream_publish(std::uint64_t size, std::uint64_t flags, bool counts) {
-  const std::uint64_t end = position_ + 8 + padded(size);
-  word_at(region_, end).store(0, kRelaxed);
-  const std::uint64_t number = static_cast<std::uint16_t>(count_);
-  word_at(region_, position_).store((size + 1) | number << 32 | flags, std::memory_order_release);
-  position_ = end;
-  if (counts) ++count_;
+  const std::uint64_t length = padded(size);
+  const std::uint64_t end = s_.position + 8 + length;
+  word_at(s_, end).store(0, kRelaxed);
+  word_at(s_, s_.position).store((size + 1) | (s_.count & 0xffffU) << 32 | flags, std::memory_order_release);
+  s_.position = end;
+  if (counts) ++s_.count;
+  bytes_ += length - size + (counts ? 0 : kStreamOverhead);
   Slot& slot = own();
-  slot.position.store(position_, kRelaxed);
-  count_message(size);
+  slot.bytes.store(bytes_, kRelaxed);
+  slot.position.store(end, kRelaxed);
+  slot.count.store(s_.count, kRelaxed);
   // Against a consumer that says it sleeps and then looks at the word: one of the two sees the other.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  Event& event = region_.shared().data;
-  if (event.sleepers.load(kRelaxed) != 0) {
-    event.sleepers.store(0, kRelaxed);
-    event.step.fetch_add(1);
-    futex_wake(event.step, 1);
+  fence_own(s_.fences);
+  if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
+}
+
+// A longer message: its word is there from the beginning, and `progress` follows the copying.
+void End::stream_grow(const void* data, std::uint64_t size) {
+  const auto* from = static_cast<const std::byte*>(data);
+  std::byte* to = stream_place();
+  Slot& slot = own();
+  const std::uint64_t begin = s_.position + 8;
+  word_at(s_, s_.position + 8 + padded(size)).store(0, kRelaxed);
+  slot.progress.store(begin, kRelaxed);
+  word_at(s_, s_.position)
+      .store((size + 1) | (s_.count & 0xffffU) << 32 | kWordGrowing, std::memory_order_release);
+  std::uint64_t done = 0;
+  for (; size - done > kGrowBy; done += kGrowBy) {
+    std::memcpy(to + done, from + done, kGrowBy);
+    slot.progress.store(begin + done + kGrowBy, std::memory_order_release);
+    fence_own(s_.fences);
+    if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
   }
+  std::memcpy(to + done, from + done, size - done);
+  stream_publish(size, 0, true);
 }
 
 int End::put(const void* data, std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
@@ -133,8 +178,11 @@ int End::put(const void* data, std::uint64_t size, std::uint32_t priority, std::
   wanted_ = 8 + padded(size);
   if (!stream_room(wanted_)) return stream_full();
   if (const int gone = other_side_result(); gone != kAgain) return gone;
-  std::byte* at = region_.data() + ((position_ + 8) & (region_.geometry().data_size - 1));
-  if (size != 0) std::memcpy(at, data, size);
+  if (size > kGrowAbove) {
+    stream_grow(data, size);
+    return MVM_OK;
+  }
+  copy_message(stream_place(), data, size);
   stream_publish(size, 0, true);
   return MVM_OK;
 }
@@ -147,7 +195,7 @@ int End::put_fragment(const void* data, std::uint64_t size, std::uint64_t total,
   wanted_ = 8 + padded(prefix + size);
   if (!stream_room(wanted_)) return stream_full();
   if (const int gone = other_side_result(); gone != kAgain) return gone;
-  std::byte* at = region_.data() + ((position_ + 8) & (region_.geometry().data_size - 1));
+  std::byte* at = stream_place();
   if (prefix != 0) std::memcpy(at, &total, 8);
   std::memcpy(at + prefix, data, size);
   stream_publish(prefix + size, (more ? kWordMore : 0) | (continuation ? kWordNext : kWordFirst), !more);
@@ -157,24 +205,35 @@ int End::put_fragment(const void* data, std::uint64_t size, std::uint64_t total,
 // The consumer counts nothing for it, and the next message reuses the number.
 void End::put_abort() { stream_publish(0, kWordAbort | kWordNext, false); }
 
-int End::stream_take(View& view) {
-  std::uint64_t word = word_at(region_, ahead_).load(std::memory_order_acquire);
+int End::stream_take(View& view, bool growing_too) {
+  const std::uint64_t ahead = s_.position + s_.held;
+  const std::uint64_t count = s_.count + count_held_;
+  std::uint64_t word = word_at(s_, ahead).load(std::memory_order_acquire);
   if (word == 0) {
     const int gone = other_side_result();
     if (gone == kAgain) return kAgain;
     // What was written before the state changed is visible now.
-    word = word_at(region_, ahead_).load(std::memory_order_acquire);
+    word = word_at(s_, ahead).load(std::memory_order_acquire);
     if (word == 0) return gone;
   }
-  if (!plausible(region_, word, count_ahead_)) return broken();
+  if (!plausible(region_, word, count)) return broken();
+  if ((word & kWordGrowing) != 0) {
+    if (const int gone = other_side_result(); gone != kAgain) {
+      word = word_at(s_, ahead).load(std::memory_order_acquire);
+      if ((word & kWordGrowing) != 0) return gone;  // it will never be whole
+      return stream_take(view, growing_too);
+    }
+    if (!growing_too) return kAgain;
+  }
   const std::uint64_t size = size_of(word);
   view = View{};
-  view.data = region_.data() + ((ahead_ + 8) & (region_.geometry().data_size - 1));
+  view.data = s_.data + ((ahead + 8) & s_.mask);
   view.size = size;
   view.total = size;
   view.more = (word & kWordMore) != 0;
   view.continuation = (word & kWordNext) != 0;
   view.aborted = (word & kWordAbort) != 0;
+  view.growing = (word & kWordGrowing) != 0;
   if ((word & kWordFirst) != 0) {
     if (size < 8) return broken();
     std::memcpy(&view.total, view.data, 8);
@@ -182,38 +241,70 @@ int End::stream_take(View& view) {
     view.size -= 8;
     if (view.total > kMaxMessage || view.total < view.size) return broken();
   }
-  ahead_ += 8 + padded(size);
+  s_.held += 8 + padded(size);
   const bool counts = !view.more && !view.aborted;
-  if (counts) ++count_ahead_;
+  if (counts) ++count_held_;
   // The end of it; in the lowest bit whether a message is complete with it; on top what was padding.
-  view.token = ahead_ | (counts ? 1U : 0U) | (padded(size) - size) << kPaddingAt;
+  view.token = (s_.position + s_.held) | (counts ? 1U : 0U) | (padded(size) - size) << kPaddingAt;
   return MVM_OK;
 }
 
 int End::stream_release(std::uint64_t token) {
   const std::uint64_t padding = token >> kPaddingAt;
   const std::uint64_t end = token & (kPaddingBit - 1) & ~std::uint64_t{7};
-  if (end <= position_ || end > ahead_ || end - position_ - 8 < padding) return MVM_EINVAL;
-  bytes_ += end - position_ - 8 - padding;
-  position_ = end;
-  if ((token & 1) != 0) ++count_;
+  if (end <= s_.position || end > s_.position + s_.held || end - s_.position - 8 < padding) return MVM_EINVAL;
+  const bool counts = (token & 1) != 0;
+  s_.held -= end - s_.position;
+  s_.position = end;
+  if (counts) ++s_.count, --count_held_;
+  bytes_ += padding + (counts ? 0 : kStreamOverhead);
   Slot& slot = own();
   slot.bytes.store(bytes_, kRelaxed);
-  slot.position.store(position_, std::memory_order_release);
-  slot.count.store(count_, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  Event& event = region_.shared().space;
-  if (event.sleepers.load(kRelaxed) != 0) {
-    event.sleepers.store(0, kRelaxed);
-    event.step.fetch_add(1);
-    futex_wake(event.step, 1);
-  }
+  slot.position.store(end, std::memory_order_release);
+  slot.count.store(s_.count, std::memory_order_release);
+  fence_own(s_.fences);
+  if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
   return MVM_OK;
 }
 
+int End::get_grown(const View& view, void* buffer, std::uint64_t& done) {
+  const std::uint64_t end = view.token & (kPaddingBit - 1) & ~std::uint64_t{7};
+  const std::uint64_t at = end - 8 - padded(view.size);
+  for (;;) {
+    const std::uint64_t word = word_at(s_, at).load(std::memory_order_acquire);
+    if ((word & kWordAbort) != 0) {
+      --count_held_;
+      const std::uint64_t length = padded(view.size) - view.size;
+      stream_release(end | length << kPaddingAt);
+      return kVoided;
+    }
+    const bool whole = (word & kWordGrowing) == 0;
+    // Only the bytes are believed to be good or not by what the producer says here, never where they lie.
+    std::uint64_t there = view.size;
+    if (!whole) {
+      const std::uint64_t progress = region_.slot(0).progress.load(std::memory_order_acquire);
+      there = progress < at + 8 || progress - at - 8 >= view.size ? 0 : progress - at - 8;
+    }
+    if (there > done) {
+      std::memcpy(static_cast<std::byte*>(buffer) + done, view.data + done, there - done);
+      done = there;
+      continue;
+    }
+    if (whole) return stream_release(view.token);
+    awaited_ = at + 8 + done;
+    return kAgain;
+  }
+}
+
+bool End::grown() const {
+  const std::uint64_t word = word_at(s_, s_.position).load(std::memory_order_acquire);
+  return (word & kWordGrowing) == 0 || region_.slot(0).progress.load(std::memory_order_acquire) != awaited_ ||
+         region_.shared().epoch.load(std::memory_order_acquire) != s_.seen_epoch;
+}
+
 void End::rewind() {
-  ahead_ = position_;
-  count_ahead_ = count_;
+  s_.held = 0;
+  count_held_ = 0;
 }
 
 }  // namespace mvm::ring

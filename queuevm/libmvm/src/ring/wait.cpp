@@ -35,19 +35,12 @@ bool interrupted(const Interrupt& interrupt) {
   return interrupt.word != nullptr && interrupt.word->load(std::memory_order_acquire) != interrupt.value;
 }
 
-bool spin_for(End* const* ends, unsigned count, bool (*test)(End&), Spin& spin) {
-  for (int i = 0; i < spin.pauses; ++i) {
-    if (any(ends, count, test)) {
-      spin.pauses = std::min(spin.pauses + 4, 50);
-      return true;
-    }
-    pause_cpu();
-  }
-  // Too often in vain: fewer pauses, but now and then a full try, and always the yields below.
-  spin.pauses = spin.pauses > 10 ? spin.pauses / 2 : ((++spin.misses & 63U) != 0 ? 2 : 50);
+// Hands the core to whoever can use it. False where the time passed or all was in vain.
+bool yield_for(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline) {
   for (int i = 0; i < kYields; ++i) {
-    if (any(ends, count, test)) return true;
     ::sched_yield();
+    if (any(ends, count, test)) return true;
+    if (deadline != kForever && now_ns() >= deadline) return false;
   }
   return false;
 }
@@ -81,27 +74,33 @@ bool sleep_on(WaitWord* words, std::atomic<std::uint32_t>* first, unsigned ends,
 Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline, Spin& spin,
                const Interrupt& interrupt) {
   count = std::min(count, kMostEnds);
-  std::int64_t check_at = now_ns() + kCheckEvery;
+  std::int64_t check_at = 0;
+  bool fence = false;
+  for (unsigned i = 0; i < count; ++i) fence |= ends[i]->fences_peers();
   for (;;) {
     if (any(ends, count, test)) return Woken::kReady;
     if (interrupted(interrupt)) return Woken::kInterrupted;
-    if (deadline <= now_ns()) return Woken::kTimeout;
-    if (spin_for(ends, count, test, spin)) return Woken::kReady;
+    if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
+    const auto ready_now = [&] { return any(ends, count, test); };
+    if (spin(ready_now) || yield_for(ends, count, test, deadline)) return Woken::kReady;
+    if (check_at == 0) check_at = now_ns() + kCheckEvery;
 
     WaitWord words[kMostEnds + 1];
     unsigned used = 0;
     for (unsigned i = 0; i < count; ++i) {
-      Event& event = ends[i]->event();
-      event.sleepers.store(1, std::memory_order_seq_cst);
-      words[used++] = {event.step.load(std::memory_order_seq_cst),
-                       reinterpret_cast<std::uint64_t>(&event.step), kSize32Shared, 0};
+      words[used++] = {ends[i]->arm(), reinterpret_cast<std::uint64_t>(&ends[i]->event().step), kSize32Shared,
+                       0};
     }
     if (interrupt.word != nullptr && interrupt.sleeps) {
       words[used++] = {interrupt.value, reinterpret_cast<std::uint64_t>(interrupt.word), kSize32Shared, 0};
     }
     // Against a peer that changes something and then looks whether anybody sleeps: one of the two sees the
     // other.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (fence) {
+      fence_peers();
+    } else {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
     bool ready = any(ends, count, test);
     if (!ready && !interrupted(interrupt)) {
       for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(1, std::memory_order_relaxed);

@@ -23,11 +23,47 @@ struct Interrupt {
 
 enum class Woken { kReady, kTimeout, kInterrupted };
 
-/// Adapts how long a waiter spins to whether spinning helped lately. Never stops yielding.
-struct Spin {
-  int pauses = 50;
-  unsigned misses = 0;
+/// How long a waiter spins: as long as a change of processes takes, or not at all where that never helps (the
+/// peer runs on the same core), but for a try now and then. It goes on with yields in either case.
+class Spin {
+ public:
+  template <class Ready>
+  bool operator()(Ready ready) {
+    if (spent_) {
+      spent_ = false;
+      return false;
+    }
+    const int pauses = misses_ < kGivesUp || (misses_ & (kTriesAgain - 1)) == 0 ? kPauses : 1;
+    for (int i = 0; i < pauses; ++i) {
+      if (ready()) {
+        if (pauses == kPauses) misses_ = 0;
+        return true;
+      }
+      pause_cpu();
+    }
+    ++misses_;
+    return false;
+  }
+  /// The next spinning was done already.
+  void spent() { spent_ = true; }
+
+ private:
+  static constexpr int kPauses = 50;
+  static constexpr unsigned kGivesUp = 16;
+  static constexpr unsigned kTriesAgain = 64;
+  unsigned misses_ = 0;
+  bool spent_ = false;
 };
+
+/// Hands the core to whoever can use it, until `ready` or so many times.
+template <class Ready>
+bool yield_until(Ready ready, int times) {
+  for (int i = 0; i < times; ++i) {
+    ::sched_yield();
+    if (ready()) return true;
+  }
+  return false;
+}
 
 /// Waits until `test(end)` holds for one of the ends or the deadline (now_ns() scale) passes. `test` is
 /// End::maybe (a step may succeed) or End::ready.
@@ -44,12 +80,13 @@ void sleep_until_changed(const WordValue* words, std::size_t count);
 
 inline bool test_maybe(End& end) { return end.maybe(); }
 inline bool test_ready(End& end) { return end.ready(); }
+inline bool test_grown(End& end) { return end.grown(); }
 
 /// Repeats a step of one end until it gives anything but kAgain. MVM_TIMEOUT, MVM_REWIRED (interrupted).
 template <class Step>
 std::int64_t until_done(End& end, Step step, std::int64_t wait_ns, Spin& spin, const Interrupt& interrupt) {
   std::int64_t result = step();
-  if (result != kAgain) return result;
+  if (result != kAgain || wait_ns == 0) return result == kAgain ? -2 : result;
   const std::int64_t deadline = deadline_after(wait_ns);
   end.lock_until(deadline);
   End* one = &end;
