@@ -64,7 +64,7 @@ ErrorCode code_of_errno(int value) {
 std::string_view to_string(ErrorCode code) {
   for (const auto& [value, name] : kNames)
     if (value == code) return name;
-  MVM_ASSERT(!"an ErrorCode without a name");
+  assertion_failed("every ErrorCode has a name", __FILE__, __LINE__);
 }
 
 ErrorCode error_code_from(std::string_view name) {

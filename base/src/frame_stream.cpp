@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <iterator>
+#include <system_error>
 
 #include "mvm/base/assert.h"
 
@@ -93,7 +94,7 @@ Result<std::size_t> FrameStream::write_some(Outgoing& item) {
     }
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-    return Error(ErrorCode::kUnavailable, "write to the peer: " + std::string(std::strerror(errno)));
+    return Error(ErrorCode::kUnavailable, "write to the peer: " + std::generic_category().message(errno));
   }
 }
 
@@ -129,7 +130,7 @@ Status FrameStream::receive() {
   } while (got < 0 && errno == EINTR);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return ok();
   if (got < 0)
-    return Error(ErrorCode::kUnavailable, "read from the peer: " + std::string(std::strerror(errno)));
+    return Error(ErrorCode::kUnavailable, "read from the peer: " + std::generic_category().message(errno));
   if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the stream");
   if (options_.takes_descriptors) take_descriptors(message, pending_);
   if (pending_.size() > 4 * kMaxFrameDescriptors)

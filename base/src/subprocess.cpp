@@ -69,7 +69,7 @@ struct ChildPlan {
 [[noreturn]] void become_child(const ChildPlan& plan) {
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
   if (plan.new_session) ::setsid();
   for (int i = 0; i < 3; ++i) {

@@ -54,7 +54,7 @@ class LabChild {
     sigset_t stops;
     ::sigemptyset(&stops);
     ::sigaddset(&stops, SIGTERM);
-    ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+    ::pthread_sigmask(SIG_BLOCK, &stops, nullptr);
     const UniqueFd signals(::signalfd(-1, &stops, SFD_CLOEXEC));
     while (!stopping_) {
       std::vector<pollfd> items{{signals.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};

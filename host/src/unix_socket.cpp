@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 namespace mvm::host {
 namespace {
@@ -50,7 +51,8 @@ Result<UniqueFd> connect_unix(const std::filesystem::path& path) {
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return Error::from_errno(errno, "socket");
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address->value), sizeof address->value) != 0)
-    return Error(ErrorCode::kUnavailable, "nobody listens at " + path.string() + ": " + std::strerror(errno));
+    return Error(ErrorCode::kUnavailable,
+                 "nobody listens at " + path.string() + ": " + std::generic_category().message(errno));
   return socket;
 }
 

@@ -48,10 +48,10 @@ void VmRoster::reconcile(const std::vector<VmInfo>& alive) {
   std::vector<std::string> gone;
   {
     const std::lock_guard lock(known_mutex_);
-    for (const auto& [id, known] : known_) {
-      const bool found =
-          std::any_of(alive.begin(), alive.end(), [&](const VmInfo& info) { return info.id == id; });
-      if (known.alive && !found) gone.push_back(id);
+    for (const auto& entry : known_) {
+      const bool found = std::any_of(alive.begin(), alive.end(),
+                                     [&](const VmInfo& info) { return info.id == entry.first; });
+      if (entry.second.alive && !found) gone.push_back(entry.first);
     }
   }
   for (const VmInfo& info : alive) remember(info);

@@ -108,6 +108,8 @@ TEST_F(Lifecycle, WhoWaitsForABuildTakesItOverWhenItsJobIsCancelled) {
   world.host().finish_build(key, true);
   world.pump();
   EXPECT_EQ(world.state_of(second), "DONE");
+  EXPECT_TRUE(world.jobs().cancel(world.user, first)) << "once more is no error";
+  EXPECT_EQ(world.jobs().cancel(world.user, second).error().code(), ErrorCode::kConflict);
 }
 
 TEST_F(Lifecycle, AFailedBuildIsTheJobsOwnFailureInTheCompilersWords) {

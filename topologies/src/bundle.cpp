@@ -131,7 +131,7 @@ class Bundler {
     auto file = resolver_.open(reference.value, reference.where.file);
     if (!file) {
       faults_.add(reference.where,
-                  std::string(to_string(kind)) + " '" + reference.value + "': " + file.error().message());
+                  std::string(to_string(kind)) + " '" + reference.value + "': " + file.error().describe());
       return std::nullopt;
     }
     auto root = load_document(file->text, file->file_name, faults_);

@@ -78,7 +78,7 @@ std::optional<xml::Element> load_reference(DocumentKind kind, const Text& refere
                      (names.empty() ? "a path" : "one of " + join_names(names) + ", or a path"),
                  near_miss(reference.value, names));
     } else {
-      faults.add(reference.where, kind_name + " '" + reference.value + "': " + found.error().message());
+      faults.add(reference.where, kind_name + " '" + reference.value + "': " + found.error().describe());
     }
     return std::nullopt;
   }

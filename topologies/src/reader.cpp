@@ -91,7 +91,7 @@ ReadResult read_profile_file(const std::filesystem::path& path, const ReadOption
   auto text = read_file(path, kMaxFileBytes);
   if (text) return read_profile(*text, path.string(), options);
   ReadResult result;
-  result.diagnostics.push_back({Fault::kIllFormed, path.string(), 0, 0, text.error().message(), {}});
+  result.diagnostics.push_back({Fault::kIllFormed, path.string(), 0, 0, text.error().describe(), {}});
   return result;
 }
 

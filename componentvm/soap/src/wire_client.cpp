@@ -14,6 +14,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 namespace mvm::soap {
@@ -48,7 +49,7 @@ Result<UniqueFd> connect_to(const addrinfo& address, steady_clock::time_point de
   const int on = 1;
   (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (::connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) return fd;
-  if (errno != EINPROGRESS) return Error(ErrorCode::kUnavailable, std::strerror(errno));
+  if (errno != EINPROGRESS) return Error(ErrorCode::kUnavailable, std::generic_category().message(errno));
   for (;;) {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now()).count();
     if (left <= 0) return Error(ErrorCode::kUnavailable, "no answer in time");
@@ -60,7 +61,7 @@ Result<UniqueFd> connect_to(const addrinfo& address, steady_clock::time_point de
   int error = 0;
   socklen_t size = sizeof error;
   (void)::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  if (error != 0) return Error(ErrorCode::kUnavailable, std::strerror(error));
+  if (error != 0) return Error(ErrorCode::kUnavailable, std::generic_category().message(error));
   return fd;
 }
 

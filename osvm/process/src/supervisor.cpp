@@ -44,7 +44,7 @@ void put(int fd, const void* bytes, std::size_t size) {
   for (const int number : {SIGTERM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT}) ::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   if (::chdir(plan.folder) == 0) ::execve(plan.program, plan.argv, plan.envp);
   const int problem = errno;
   put(report, &problem, sizeof problem);
@@ -136,7 +136,7 @@ void end_all(pid_t group) {
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGCHLD);
-  ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &signals, nullptr);
   for (const int number : {SIGHUP, SIGINT, SIGPIPE, SIGQUIT}) ::signal(number, SIG_IGN);
   ::dup2(plan.null, 0);
   ::dup2(plan.log, 1);

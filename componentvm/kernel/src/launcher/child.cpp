@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
@@ -166,8 +167,8 @@ Result<ShepherdReport> Child::await_start() {
   report.step.back() = '\0';
   const ErrorCode code =
       report.problem == EAGAIN || report.problem == ENOMEM ? ErrorCode::kExhausted : ErrorCode::kFailed;
-  return Error(code,
-               "start process " + id_ + ": " + report.step.data() + ": " + std::strerror(report.problem));
+  return Error(code, "start process " + id_ + ": " + report.step.data() + ": " +
+                         std::generic_category().message(report.problem));
 }
 
 void Child::take_report() {

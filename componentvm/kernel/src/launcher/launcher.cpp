@@ -76,7 +76,8 @@ Status Launcher::prepare() {
   sigset_t set;
   ::sigemptyset(&set);
   for (const int number : {SIGCHLD, SIGTERM, SIGINT}) ::sigaddset(&set, number);
-  if (::sigprocmask(SIG_SETMASK, &set, nullptr) != 0) return Error::from_errno(errno, "sigprocmask");
+  if (const int problem = ::pthread_sigmask(SIG_SETMASK, &set, nullptr); problem != 0)
+    return Error::from_errno(problem, "pthread_sigmask");
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return Error::from_errno(errno, "signalfd");
   return ok();
@@ -111,7 +112,7 @@ void Launcher::start_kernel() {
   if (kernel_pid_ == 0) {
     sigset_t none;
     ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != launcher) ::_exit(1);
     if (theirs.get() == 3)

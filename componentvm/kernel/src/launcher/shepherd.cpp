@@ -128,7 +128,7 @@ void reset_signals() {
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 /// The job's own process, up to exec.
@@ -293,7 +293,7 @@ void be_shepherd(const ShepherdPlan& plan) {
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGCHLD);
-  ::sigprocmask(SIG_SETMASK, &signals, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   if (::getppid() != plan.launcher) ::_exit(1);
   if (plan.drop) (void)::setgroups(0, nullptr);
