@@ -82,4 +82,17 @@ class SystemService final : public soap::SystemApi {
   Core& core_;
 };
 
+class HostsService final : public soap::HostsApi {
+ public:
+  explicit HostsService(Core& core) : core_(core) {}
+  Result<soap::HostInvite> invite(const soap::Caller&, const std::string& name,
+                                  std::chrono::seconds valid) override;
+  Result<soap::JoinedHost> join(const soap::HostJoin&) override;
+  Status drain(const soap::Caller&, const std::string& host, bool drain) override;
+  Status remove_host(const soap::Caller&, const std::string& host, bool force) override;
+
+ private:
+  Core& core_;
+};
+
 }  // namespace mvm::broker

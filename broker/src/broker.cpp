@@ -14,12 +14,13 @@ namespace mvm::broker {
 class Broker::Impl {
  public:
   explicit Impl(std::shared_ptr<Core> a_core)
-      : core(std::move(a_core)), jobs(*core), labs(*core), store(*core), system(*core) {}
+      : core(std::move(a_core)), jobs(*core), labs(*core), store(*core), system(*core), hosts(*core) {}
   std::shared_ptr<Core> core;
   JobService jobs;
   LabService labs;
   StoreService store;
   SystemService system;
+  HostsService hosts;
 };
 
 Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -36,7 +37,11 @@ Result<std::unique_ptr<Broker>> Broker::create(BrokerConfig config, Store& store
 }
 
 soap::BrokerApi Broker::api() {
-  return {.jobs = impl_->jobs, .labs = impl_->labs, .store = impl_->store, .system = impl_->system};
+  return {.jobs = impl_->jobs,
+          .labs = impl_->labs,
+          .store = impl_->store,
+          .system = impl_->system,
+          .hosts = impl_->hosts};
 }
 
 void Broker::start() { impl_->core->start(); }

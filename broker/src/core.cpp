@@ -42,6 +42,7 @@ Status Core::load() {
   MVM_TRY(builds->load());
   MVM_TRY(jobs->load());
   MVM_TRY(execs->load());
+  MVM_TRY(hosts->load());
   return ok();
 }
 

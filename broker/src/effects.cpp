@@ -470,6 +470,7 @@ void Jobs::wire(Job& job) {
                         .params = job.profile->params};
   for (const auto& [host, info] : job.lab_infos)
     context.hosts[host] = {.bridge = Labs::bridge_address(lab->record.subnets.at(host)),
+                           .bridge_port = info.bridge_port,
                            .proxy_address = info.proxy_address,
                            .proxy_port = info.proxy_port};
   std::vector<Part> parts;

@@ -2,12 +2,18 @@
 
 #include <algorithm>
 
+#include "gone_host.h"
 #include "jobs.h"
 #include "labs.h"
 #include "mvm/base/log.h"
 #include "scheduler.h"
 
 namespace mvm::broker {
+namespace {
+
+constexpr std::size_t kMostHosts = 1000;
+
+}  // namespace
 
 Hosts::Hosts(Core& core, std::vector<host::HostAgent*> agents) : core_(core) {
   for (auto* agent : agents) {
@@ -19,7 +25,11 @@ Hosts::Hosts(Core& core, std::vector<host::HostAgent*> agents) : core_(core) {
 Hosts::~Hosts() = default;
 
 void Hosts::start() {
-  for (auto& host : hosts_) connect(*host);
+  for (auto& host : hosts_)
+    if (host->record.removed)
+      bury(*host);
+    else
+      connect(*host);
 }
 
 Hosts::Host* Hosts::find(const std::string& name) {
@@ -37,6 +47,153 @@ std::string Hosts::trouble(const std::string& name) const {
   for (const auto& host : hosts_)
     if (host->name == name) return host->ready ? std::string() : host->why;
   return "has not answered yet";
+}
+
+// ---- joining and leaving
+
+Result<std::unique_ptr<host::HostAgent>> Hosts::open(const std::string& url) const {
+  if (!core_.config.gate.connect)
+    return Error(ErrorCode::kUnsupported, "this broker reaches no other machines");
+  return core_.config.gate.connect(url);
+}
+
+Hosts::Host& Hosts::add(HostRecord record, std::unique_ptr<host::HostAgent> agent) {
+  auto& host = *hosts_.emplace_back(std::make_unique<Host>());
+  host.name = record.name;
+  host.record = std::move(record);
+  replace(host, std::move(agent));
+  return host;
+}
+
+void Hosts::replace(Host& host, std::unique_ptr<host::HostAgent> agent) {
+  ++host.epoch_of_link;  // what the former one still answers is stale
+  if (host.owned) former_.push_back(std::move(host.owned));
+  host.owned = std::move(agent);
+  host.agent = host.owned.get();
+  host.ready = false;
+}
+
+Status Hosts::load() {
+  MVM_ASSIGN(const auto entries, core_.store.list("hosts/", {}, kMostHosts));
+  for (const auto& entry : entries) {
+    MVM_ASSIGN(auto record, decode_host(entry.value));
+    if (record.url.empty()) {
+      early_[record.name] = std::move(record);
+      continue;
+    }
+    if (record.removed) {
+      if (core_.labs->on_host(record.name).empty())
+        core_.journal.erase("hosts/" + record.name);
+      else
+        add(std::move(record), std::make_unique<GoneHost>());
+      continue;
+    }
+    auto agent = open(record.url);
+    if (!agent) return agent.error();
+    add(std::move(record), std::move(*agent));
+  }
+  return ok();
+}
+
+Status Hosts::may_join(const std::string& name, const std::string& key) {
+  const auto* host = find(name);
+  if (host == nullptr && name != core_.config.name && !early_.contains(name)) {
+    if (hosts_.size() < kMostHosts) return ok();
+    return Error(ErrorCode::kExhausted, "this broker has " + std::to_string(hosts_.size()) + " hosts");
+  }
+  if (host != nullptr && !host->record.url.empty() && (host->record.removed || host->record.key == key))
+    return ok();
+  return Error(ErrorCode::kExists, "a host called " + name +
+                                       " is here already: join under another --name, or " +
+                                       "remove it first with: mvm host remove " + name);
+}
+
+void Hosts::join(HostRecord record) {
+  const auto name = record.name;
+  record.joined_ms = core_.clock.wall_ms();
+  core_.journal.put("hosts/" + name, encode(record));
+  core_.journal.event({.event = "host.joined",
+                       .lab = {},
+                       .job = {},
+                       .node = {},
+                       .detail = name + " at " + record.url,
+                       .user = {}});
+  core_.journal.after_commit([this, record = std::move(record)] {
+    auto agent = open(record.url);
+    if (!agent) {
+      log::error("host.unusable", {{"host", record.name}, {"why", agent.error().describe()}});
+      return;
+    }
+    auto* host = find(record.name);
+    if (host == nullptr) {
+      connect(add(record, std::move(*agent)));
+      return;
+    }
+    replace(*host, std::move(*agent));
+    host->record = record;
+    connect(*host);
+  });
+}
+
+Status Hosts::drain(const std::string& name, bool drain) {
+  auto* host = find(name);
+  if (host == nullptr || host->record.removed) return Error(ErrorCode::kNotFound, "there is no host " + name);
+  if (host->record.drained == drain) return ok();
+  host->record.name = name;
+  host->record.drained = drain;
+  core_.journal.group([&] {
+    if (host->record.url.empty() && !drain)
+      core_.journal.erase("hosts/" + name);
+    else
+      core_.journal.put("hosts/" + name, encode(host->record));
+    core_.journal.event({.event = drain ? "host.drained" : "host.enabled",
+                         .lab = {},
+                         .job = {},
+                         .node = {},
+                         .detail = name,
+                         .user = {}});
+  });
+  core_.scheduler->wake();
+  return ok();
+}
+
+Status Hosts::remove(const std::string& name, bool force) {
+  auto* host = find(name);
+  if (host == nullptr || host->record.removed) return Error(ErrorCode::kNotFound, "there is no host " + name);
+  if (host->record.url.empty())
+    return Error(ErrorCode::kInvalid, "host " + name + " is the broker's own and cannot be removed");
+  const auto labs = core_.labs->on_host(name);
+  if (!force && !host->record.drained)
+    return Error(ErrorCode::kConflict,
+                 "host " + name + " takes work: drain it first with: mvm host drain " + name);
+  if (!force && !labs.empty())
+    return Error(ErrorCode::kConflict, "host " + name + " is not empty yet: lab " + labs.front() +
+                                           (labs.size() > 1 ? " and others are on it" : " is on it"));
+  host->record.removed = true;
+  core_.journal.group([&] {
+    if (labs.empty())
+      core_.journal.erase("hosts/" + name);
+    else
+      core_.journal.put("hosts/" + name, encode(host->record));
+    core_.journal.erase("cursors/" + name);
+    core_.journal.event(
+        {.event = "host.removed", .lab = {}, .job = {}, .node = {}, .detail = name, .user = {}});
+  });
+  core_.journal.after_commit([this, name] {
+    if (auto* gone = find(name); gone != nullptr && gone->record.removed) bury(*gone);
+  });
+  return ok();
+}
+
+/// From here on everything that labs had there is gone; their teardown ends at once.
+void Hosts::bury(Host& host) {
+  replace(host, std::make_unique<GoneHost>());
+  host.cursor = {};
+  host.why = "was removed";
+  host.ready = true;
+  core_.labs->compare(host.name, {});
+  release(host);
+  core_.scheduler->wake();
 }
 
 // ---- connecting
@@ -66,7 +223,15 @@ void Hosts::greeted(Host& host, Result<Greeting> greeting) {
     lost(host, Error(ErrorCode::kConflict, "another host is called " + greeting->info.name));
     return;
   }
+  if (!host.record.url.empty() && greeting->info.name != host.record.name) {
+    lost(host, Error(ErrorCode::kConflict, "it calls itself " + greeting->info.name));
+    return;
+  }
   host.name = greeting->info.name;
+  if (const auto early = early_.find(host.name); early != early_.end()) {
+    host.record = early->second;
+    early_.erase(early);
+  }
   host.info = greeting->info;
   if (host.cursor.epoch.empty())
     if (const auto kept = core_.journal.get("cursors/" + host.name))
@@ -125,7 +290,9 @@ void Hosts::lost(Host& host, const Error& error) {
   host.ready = false;
   host.why = "does not answer: " + error.describe();
   host.pause = std::clamp(host.pause * 2, core_.config.retry_first, core_.config.retry_longest);
-  core_.after(host.pause, [this, &host] { connect(host); });
+  core_.after(host.pause, [this, &host, link = host.epoch_of_link] {
+    if (link == host.epoch_of_link) connect(host);
+  });
   core_.scheduler->wake();
 }
 
@@ -232,8 +399,13 @@ void Hosts::happened(Host& host, Result<host::HostEvents> answer) {
 std::vector<HostSnapshot> Hosts::snapshot() const {
   std::vector<HostSnapshot> hosts;
   for (const auto& host : hosts_) {
-    if (host->name.empty()) continue;
+    if (host->name.empty() || host->record.removed) continue;
     HostSnapshot snapshot{.info = host->info, .usable = host->ready, .unusable_why = host->why};
+    snapshot.info.name = host->name;  // known of one that joined, even while it does not answer
+    if (host->ready && host->record.drained) {
+      snapshot.usable = false;
+      snapshot.unusable_why = "drained";
+    }
     core_.labs->add_usage(snapshot);
     hosts.push_back(std::move(snapshot));
   }

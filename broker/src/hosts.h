@@ -2,6 +2,7 @@
 // The hosts: whether they answer, what they have, what happens there. Loop thread only.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@ class Hosts {
   Hosts(Core& core, std::vector<host::HostAgent*> agents);
   ~Hosts();
 
+  /// Those that joined earlier. After labs were loaded, before start().
+  [[nodiscard]] Status load();
   /// Connects to all, again and again.
   void start();
 
@@ -28,6 +31,14 @@ class Hosts {
 
   /// Its drivers may have changed: asks it again.
   void refresh(const std::string& host);
+  /// kExists where another host has this name; `key` tells it from a host that joins once more.
+  [[nodiscard]] Status may_join(const std::string& name, const std::string& key);
+  /// A host joined, or joined again at another address. Puts its record; it is called once that is durable.
+  void join(HostRecord record);
+  [[nodiscard]] Status drain(const std::string& host, bool drain);
+  /// kConflict unless it is drained and no lab is on it, or `force`; kInvalid for one that did not join.
+  [[nodiscard]] Status remove(const std::string& host, bool force);
+
   /// For calls on a caller's own thread. Null: no such host, or it does not answer.
   [[nodiscard]] host::HostAgent* agent(const std::string& host);
   /// What the planner sees.
@@ -44,8 +55,10 @@ class Hosts {
     Clock::Instant until;
   };
   struct Host {
+    std::unique_ptr<host::HostAgent> owned;  ///< of one that joined
     host::HostAgent* agent = nullptr;
     std::string name;  ///< empty: it never answered
+    HostRecord record;
     host::HostInfo info;
     bool ready = false;
     std::string why = "has not answered yet";
@@ -60,6 +73,10 @@ class Hosts {
   };
 
   [[nodiscard]] Host* find(const std::string& name);
+  [[nodiscard]] Result<std::unique_ptr<host::HostAgent>> open(const std::string& url) const;
+  Host& add(HostRecord record, std::unique_ptr<host::HostAgent> agent);
+  void replace(Host& host, std::unique_ptr<host::HostAgent> agent);
+  void bury(Host& host);
   void connect(Host& host);
   void greeted(Host& host, Result<Greeting> greeting);
   void reaped(Host& host, const host::Inventory& inventory, const Status& status);
@@ -71,6 +88,8 @@ class Hosts {
 
   Core& core_;
   std::vector<std::unique_ptr<Host>> hosts_;
+  std::map<std::string, HostRecord> early_;               ///< of the broker's own that have not answered yet
+  std::vector<std::unique_ptr<host::HostAgent>> former_;  ///< replaced; calls under way may still use them
   std::vector<std::pair<std::string, Waiting>> unknown_;  ///< for hosts that never answered yet
 };
 

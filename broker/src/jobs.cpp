@@ -464,7 +464,7 @@ void Jobs::proxy_lost(const std::string& lab, const std::string& host, std::uint
     // for again before the links are made.
     const auto told = job->lab_infos.find(host);
     const bool concerned = told == job->lab_infos.end() ? state >= JobState::kWiring
-                                                        : port == 0 || told->second.proxy_port == port;
+                                                        : port == 0 || told->second.bridge_port == port;
     if (concerned && know_layout(*job) && hosts_with_proxy(*job->layout).contains(host))
       fire(*job, JobEvent::kFault, "proxy on host " + host + " was lost: " + reason);
   }

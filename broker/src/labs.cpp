@@ -189,13 +189,28 @@ std::string Labs::bridge_address(const std::string& subnet) {
   return with_last(subnet.substr(0, subnet.find('/')), 1);
 }
 
+/// Only a lab on several hosts needs one; it is another each time.
+host::LinkIdentity Labs::identity(const Lab& lab, const std::string& host) const {
+  const auto* authority = core_.config.gate.authority;
+  if (authority == nullptr || lab.record.subnets.size() < 2 || !lab.record.proxies.contains(host)) return {};
+  auto issued = authority->issue_for_links(lab.record.id, "host:" + host);
+  if (!issued) {
+    log::error("lab.identity", {{"lab", lab.record.id}, {"host", host}, {"why", issued.error().describe()}});
+    return {};
+  }
+  return {.certificate = std::move(issued->certificate),
+          .key = std::move(issued->key),
+          .authority = authority->certificate()};
+}
+
 host::LabSpec Labs::spec(const Lab& lab, const std::string& host) const {
   const auto subnet = lab.record.subnets.find(host);
   return {.lab = lab.record.id,
           .owner = lab.record.user,
           .secret = lab.record.secret,
           .subnet = subnet == lab.record.subnets.end() ? std::string() : subnet->second,
-          .proxy = lab.record.proxies.contains(host)};
+          .proxy = lab.record.proxies.contains(host),
+          .identity = identity(lab, host)};
 }
 
 host::NodeSpec Labs::node_spec(const Lab& lab, const PlanNode& node) const {
@@ -417,6 +432,13 @@ bool Labs::has_node(const std::string& lab, const std::string& node, const std::
   if (found == labs_.end()) return false;
   const auto index = found->second->index.find(node);
   return index != found->second->index.end() && found->second->plan.nodes[index->second].host == host;
+}
+
+std::vector<std::string> Labs::on_host(const std::string& host) const {
+  std::vector<std::string> ids;
+  for (const auto& [id, lab] : labs_)
+    if (lab->record.subnets.contains(host)) ids.push_back(id);
+  return ids;
 }
 
 void Labs::compare(const std::string& host, const host::Inventory& inventory) {

@@ -61,6 +61,7 @@ class Labs {
   /// A job of it has ended.
   void job_ended(const std::string& lab, const std::string& job);
 
+  [[nodiscard]] host::LinkIdentity identity(const Lab& lab, const std::string& host) const;
   [[nodiscard]] host::LabSpec spec(const Lab& lab, const std::string& host) const;
   [[nodiscard]] host::NodeSpec node_spec(const Lab& lab, const PlanNode& node) const;
   [[nodiscard]] static std::string bridge_address(const std::string& subnet);
@@ -68,6 +69,8 @@ class Labs {
   // ---- what hosts tell
   [[nodiscard]] bool belongs(const std::string& lab, const std::string& host) const;
   [[nodiscard]] bool has_node(const std::string& lab, const std::string& node, const std::string& host) const;
+  /// Labs that have anything on a host.
+  [[nodiscard]] std::vector<std::string> on_host(const std::string& host) const;
   void compare(const std::string& host, const host::Inventory& inventory);
   void node_up(const std::string& lab, const host::NodeInfo& info);
   /// `boot`: which boot of it was lost; empty: the present one.

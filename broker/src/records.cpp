@@ -263,6 +263,36 @@ Result<CursorRecord> decode_cursor(std::string_view text) {
               [](const json& v) { return CursorRecord{.epoch = v.at("epoch"), .seq = v.at("seq")}; });
 }
 
+std::string encode(const HostRecord& r) {
+  return dump({{"name", r.name},
+               {"url", r.url},
+               {"key", r.key},
+               {"drained", r.drained},
+               {"removed", r.removed},
+               {"joined_ms", r.joined_ms}});
+}
+
+Result<HostRecord> decode_host(std::string_view text) {
+  return read("host", text, [](const json& v) {
+    return HostRecord{.name = v.at("name"),
+                      .url = v.at("url"),
+                      .key = v.at("key"),
+                      .drained = v.at("drained"),
+                      .removed = v.at("removed"),
+                      .joined_ms = v.at("joined_ms")};
+  });
+}
+
+std::string encode(const InviteRecord& r) {
+  return dump({{"name", r.name}, {"key", r.key}, {"expires_ms", r.expires_ms}});
+}
+
+Result<InviteRecord> decode_invite(std::string_view text) {
+  return read("invite", text, [](const json& v) {
+    return InviteRecord{.name = v.at("name"), .key = v.at("key"), .expires_ms = v.at("expires_ms")};
+  });
+}
+
 std::string encode(const Plan& plan) {
   json nodes = json::array();
   for (const auto& node : plan.nodes) nodes.push_back(node_json(node));

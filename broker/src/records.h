@@ -83,6 +83,23 @@ struct CursorRecord {
   std::uint64_t seq = 0;
 };
 
+/// `hosts/NAME`: a host that joined, or one of the broker's own that is drained
+struct HostRecord {
+  std::string name;
+  std::string url;  ///< "https://ADDRESS:PORT"; empty: the broker was made with it
+  std::string key;  ///< SHA-256 of its public key
+  bool drained = false;
+  bool removed = false;  ///< kept until no lab names it any more
+  std::int64_t joined_ms = 0;
+};
+
+/// `invites/SHA256-OF-SECRET`
+struct InviteRecord {
+  std::string name;  ///< empty: any
+  std::string key;   ///< SHA-256 of the public key that joined with it; empty: unused
+  std::int64_t expires_ms = 0;
+};
+
 /// Text of a record, and back; kCorrupt where it is not one.
 [[nodiscard]] std::string encode(const JobRecord& record);
 [[nodiscard]] std::string encode(const LabRecord& record);
@@ -90,6 +107,8 @@ struct CursorRecord {
 [[nodiscard]] std::string encode(const EndRecord& record);
 [[nodiscard]] std::string encode(const ExecRecord& record);
 [[nodiscard]] std::string encode(const CursorRecord& record);
+[[nodiscard]] std::string encode(const HostRecord& record);
+[[nodiscard]] std::string encode(const InviteRecord& record);
 [[nodiscard]] std::string encode(const Plan& plan);
 [[nodiscard]] std::string encode(const std::vector<soap::ResultFile>& results);
 [[nodiscard]] std::string encode(const std::map<std::string, std::string>& texts);
@@ -99,6 +118,8 @@ struct CursorRecord {
 [[nodiscard]] Result<EndRecord> decode_end(std::string_view text);
 [[nodiscard]] Result<ExecRecord> decode_exec(std::string_view text);
 [[nodiscard]] Result<CursorRecord> decode_cursor(std::string_view text);
+[[nodiscard]] Result<HostRecord> decode_host(std::string_view text);
+[[nodiscard]] Result<InviteRecord> decode_invite(std::string_view text);
 [[nodiscard]] Result<Plan> decode_plan(std::string_view text);
 [[nodiscard]] Result<std::vector<soap::ResultFile>> decode_results(std::string_view text);
 [[nodiscard]] Result<std::map<std::string, std::string>> decode_texts(std::string_view text);

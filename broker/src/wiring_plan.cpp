@@ -225,11 +225,12 @@ json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, const Wiring
   json entry = {{"name", peer.name}, {"address", ""}, {"port", 0}};
   if (!peer.node.empty()) return entry;  // a guest dials its host
   const bool guest = !mine.node.empty();
+  if (!guest) entry["tls"] = true;
   if (!guest && mine.name < peer.name) return entry;  // of two hosts the later name dials
   const auto found = context.hosts.find(peer.host);
   if (found == context.hosts.end()) return entry;
   entry["address"] = guest ? found->second.bridge : found->second.proxy_address;
-  entry["port"] = found->second.proxy_port;
+  entry["port"] = guest ? found->second.bridge_port : found->second.proxy_port;
   return entry;
 }
 
@@ -305,7 +306,15 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
 
 std::vector<std::string> transports(const Graph& graph, const WiringLayout& layout) {
   std::vector<std::string> result(graph.link_count(), "shm");
-  for (const auto& carry : layout.carries) result[layout.queues[carry.from_queue].link] = "proxy";
+  for (const auto& carry : layout.carries) {
+    const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
+    const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
+    auto& how = result[layout.queues[carry.from_queue].link];
+    if (from.host != to.host)
+      how = "tcp+tls";
+    else if (how == "shm")
+      how = "tcp";
+  }
   return result;
 }
 

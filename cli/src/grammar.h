@@ -94,6 +94,7 @@ void add_job_verbs(Grammar& grammar);
 void add_vm_verbs(Grammar& grammar);
 void add_queue_verbs(Grammar& grammar);
 void add_build_verbs(Grammar& grammar);
+void add_host_verbs(Grammar& grammar);
 void add_system_verbs(Grammar& grammar);
 void add_doctor_verb(Grammar& grammar);
 void add_completion_verb(Grammar& grammar);

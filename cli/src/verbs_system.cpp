@@ -1,4 +1,4 @@
-// mvm events, whoami, host list
+// mvm events, whoami
 
 #include <ostream>
 
@@ -116,7 +116,7 @@ void add_events(Grammar& grammar) {
       ->type_name("TIME");
 }
 
-// ---- whoami, host list
+// ---- whoami
 
 void add_whoami(Grammar& grammar) {
   grammar.verb(
@@ -135,51 +135,11 @@ void add_whoami(Grammar& grammar) {
       });
 }
 
-void add_hosts(Grammar& grammar) {
-  CLI::App& noun = grammar.noun("host", "hosts: the machines labs run on");
-  auto watch = std::make_shared<std::shared_ptr<Watch>>();
-  CLI::App& verb =
-      grammar.verb(noun, "list", "hosts and what is free on them", {"mvm host list", "mvm host list -o json"},
-                   [watch](Session& session) {
-                     return show<Listing>(session, **watch, [&]() -> Result<Listing> {
-                       MVM_ASSIGN(auto api, session.api());
-                       MVM_ASSIGN(const auto hosts, api.system.hosts(session.caller()));
-                       Listing listing("host", {{"HOST", "name"},
-                                                {"STATE", "state"},
-                                                {"ARCH", "architecture"},
-                                                {"VCPUS", ""},
-                                                {"MEMORY", ""},
-                                                {"DRIVERS", "drivers"},
-                                                {"IMAGES", "images"},
-                                                {"", "vcpus"},
-                                                {"", "vcpus_used"},
-                                                {"", "memory"},
-                                                {"", "memory_used"}});
-                       for (const soap::HostView& host : hosts) {
-                         listing.row({host.name,
-                                      host.state,
-                                      host.architecture,
-                                      std::to_string(host.vcpus_used) + "/" + std::to_string(host.vcpus),
-                                      human_bytes(host.memory_used) + "/" + human_bytes(host.memory),
-                                      {join(host.drivers, ", "), host.drivers},
-                                      {join(host.images, ", "), host.images},
-                                      host.vcpus,
-                                      host.vcpus_used,
-                                      host.memory,
-                                      host.memory_used});
-                       }
-                       return listing;
-                     });
-                   });
-  *watch = add_watch(grammar, verb);
-}
-
 }  // namespace
 
 void add_system_verbs(Grammar& grammar) {
   add_events(grammar);
   add_whoami(grammar);
-  add_hosts(grammar);
 }
 
 }  // namespace mvm::cli

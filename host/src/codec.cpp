@@ -21,6 +21,10 @@ NodeState node_state_from(const std::string& name) {
   return NodeState::kLost;
 }
 
+LinkIdentity read_link_identity(const json& j) {
+  return {.certificate = j.at("certificate"), .key = j.at("key"), .authority = j.at("authority")};
+}
+
 NodeSpec read_node_spec(const json& j) {
   return {.lab = j.at("lab"),
           .node = j.at("node"),
@@ -60,16 +64,19 @@ json to_json(const HostInfo& info) {
           {"images", images}};
 }
 
+json to_json(const LinkIdentity& identity) {
+  return {{"certificate", identity.certificate}, {"key", identity.key}, {"authority", identity.authority}};
+}
+
 json to_json(const LabSpec& spec) {
-  return {{"lab", spec.lab},
-          {"owner", spec.owner},
-          {"secret", spec.secret},
-          {"subnet", spec.subnet},
-          {"proxy", spec.proxy}};
+  return {{"lab", spec.lab},       {"owner", spec.owner}, {"secret", spec.secret},
+          {"subnet", spec.subnet}, {"proxy", spec.proxy}, {"identity", to_json(spec.identity)}};
 }
 
 json to_json(const LabInfo& info) {
-  return {{"proxy_address", info.proxy_address}, {"proxy_port", info.proxy_port}};
+  return {{"proxy_address", info.proxy_address},
+          {"proxy_port", info.proxy_port},
+          {"bridge_port", info.bridge_port}};
 }
 
 json to_json(const NodeSpec& spec) {
@@ -127,19 +134,26 @@ Result<HostInfo> host_info_from(const json& j) {
   });
 }
 
+Result<LinkIdentity> link_identity_from(const json& j) {
+  return guarded("identity of links", [&] { return read_link_identity(j); });
+}
+
 Result<LabSpec> lab_spec_from(const json& j) {
   return guarded("lab", [&] {
     return LabSpec{.lab = j.at("lab"),
                    .owner = j.at("owner"),
                    .secret = j.at("secret"),
                    .subnet = j.at("subnet"),
-                   .proxy = j.at("proxy")};
+                   .proxy = j.at("proxy"),
+                   .identity = read_link_identity(j.at("identity"))};
   });
 }
 
 Result<LabInfo> lab_info_from(const json& j) {
   return guarded("lab on a host", [&] {
-    return LabInfo{.proxy_address = j.at("proxy_address"), .proxy_port = j.at("proxy_port")};
+    return LabInfo{.proxy_address = j.at("proxy_address"),
+                   .proxy_port = j.at("proxy_port"),
+                   .bridge_port = j.at("bridge_port")};
   });
 }
 

@@ -9,6 +9,7 @@
 namespace mvm::host {
 
 [[nodiscard]] nlohmann::json to_json(const HostInfo& info);
+[[nodiscard]] nlohmann::json to_json(const LinkIdentity& identity);
 [[nodiscard]] nlohmann::json to_json(const LabSpec& spec);
 [[nodiscard]] nlohmann::json to_json(const LabInfo& info);
 [[nodiscard]] nlohmann::json to_json(const NodeSpec& spec);
@@ -19,6 +20,7 @@ namespace mvm::host {
 
 /// kCorrupt where a field is missing or has another type.
 [[nodiscard]] Result<HostInfo> host_info_from(const nlohmann::json& json);
+[[nodiscard]] Result<LinkIdentity> link_identity_from(const nlohmann::json& json);
 [[nodiscard]] Result<LabSpec> lab_spec_from(const nlohmann::json& json);
 [[nodiscard]] Result<LabInfo> lab_info_from(const nlohmann::json& json);
 [[nodiscard]] Result<NodeSpec> node_spec_from(const nlohmann::json& json);

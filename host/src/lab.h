@@ -48,7 +48,8 @@ struct Lab {
   const LabSpec spec;
   const std::filesystem::path folder;
 
-  std::mutex work;  ///< held while the lab as a whole is made or destroyed
+  std::mutex work;        ///< held while the lab as a whole is made or destroyed
+  LinkIdentity identity;  ///< guarded by `work`; never on disk: the broker gives another with each ensure_lab
 
   std::mutex mutex;
   bool closing = false;

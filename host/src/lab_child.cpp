@@ -17,17 +17,20 @@
 #include <optional>
 #include <tuple>
 
+#include "codec.h"
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/unique_fd.h"
 #include "mvm/queuevm/proxy.h"
+#include "mvm/queuevm/tls/tls_stream.h"
 #include "unix_socket.h"
 
 namespace mvm::host {
 namespace {
 
 using nlohmann::json;
+using queuevm::Carrier;
 using queuevm::LinkHalf;
 
 constexpr int kFolderCheckMs = 60'000;
@@ -42,10 +45,8 @@ class LabChild {
     child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
     MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain, .secret = std::move(secret)}));
-    const std::string address = !options.advertise.empty()       ? "0.0.0.0"
-                                : options.bridge_address.empty() ? "127.0.0.1"
-                                                                 : options.bridge_address;
-    MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));
+    const std::string address = options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
+    MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));  // for this host's guests
     MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
     return child;
   }
@@ -120,7 +121,10 @@ class LabChild {
     try {
       const std::string op = request.head.at("op");
       const json& args = request.head.at("args");
-      if (op == "hello") return json{{"pid", ::getpid()}, {"port", port_}, {"lab", options_.lab}};
+      if (op == "hello")
+        return json{
+            {"pid", ::getpid()}, {"port", port_}, {"secure_port", secure_port_}, {"lab", options_.lab}};
+      if (op == "identity") return identify(args);
       if (op == "proxy.carry") return carry(args, request.descriptors);
       if (op == "proxy.drop") return drop(args.at("attempt"));
       if (op == "stats") return stats();
@@ -134,11 +138,31 @@ class LabChild {
     }
   }
 
+  /// From here on other hosts' proxies are reached, and reach us, by TLS.
+  Result<json> identify(const json& args) {
+    MVM_ASSIGN(const LinkIdentity identity, link_identity_from(args));
+    MVM_ASSIGN(auto streams, queuevm::tls::make_streams({.certificate = identity.certificate,
+                                                         .key = identity.key,
+                                                         .authority = identity.authority}));
+    proxy_->set_secure(std::move(streams));
+    if (secure_port_ == 0 && !options_.advertise.empty()) {
+      const bool v6 = options_.advertise.find(':') != std::string::npos;
+      MVM_ASSIGN(secure_port_, proxy_->listen(v6 ? "::" : "0.0.0.0", 0, Carrier::kSecure));
+    }
+    identified_ = true;
+    return json{{"secure_port", secure_port_}};
+  }
+
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
     const std::string attempt = args.at("attempt");
-    for (const json& peer : args.at("peers"))
-      MVM_TRY(
-          proxy_->add_peer(peer.at("name"), peer.value("address", ""), peer.value("port", std::uint16_t{0})));
+    for (const json& peer : args.at("peers")) {
+      const bool secure = peer.value("tls", false);
+      if (secure && !identified_)
+        return Error(ErrorCode::kUnavailable, "this lab has no certificate for links between hosts");
+      MVM_TRY(proxy_->add_peer(peer.at("name"), peer.value("address", ""),
+                               peer.value("port", std::uint16_t{0}),
+                               secure ? Carrier::kSecure : Carrier::kPlain));
+    }
     const json& links = args.at("links");
     if (links.size() != descriptors.size())
       return Error(ErrorCode::kCorrupt, "a descriptor for each link was expected");
@@ -180,6 +204,7 @@ class LabChild {
       links.push_back({{"link", link.link},
                        {"flow", link.flow == LinkHalf::Flow::kOutgoing ? "out" : "in"},
                        {"peer", link.peer},
+                       {"tls", link.carrier == Carrier::kSecure},
                        {"connected", link.connected},
                        {"messages", link.messages},
                        {"bytes", link.bytes},
@@ -194,6 +219,8 @@ class LabChild {
   UniqueFd listener_;
   std::unique_ptr<queuevm::Proxy> proxy_;
   std::uint16_t port_ = 0;
+  std::uint16_t secure_port_ = 0;
+  bool identified_ = false;
   std::list<Client> clients_;
   std::map<Carried, bool> carried_;
   bool stopping_ = false;

@@ -10,6 +10,7 @@
 
 #include <chrono>
 
+#include "codec.h"
 #include "mvm/base/subprocess.h"
 #include "unix_socket.h"
 
@@ -59,6 +60,7 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::adopt(const std::filesys
   std::unique_ptr<LabChildClient> client(new LabChildClient(std::move(socket), std::move(pidfd)));
   MVM_ASSIGN(const nlohmann::json hello, client->call("hello", nlohmann::json::object()));
   client->port_ = hello.value("port", std::uint16_t{0});
+  client->secure_port_ = hello.value("secure_port", std::uint16_t{0});
   return client;
 }
 
@@ -95,6 +97,12 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesys
     if (std::chrono::steady_clock::now() > deadline)
       return Error(ErrorCode::kTimeout, "the lab child did not listen in time; see " + log.string());
   }
+}
+
+Status LabChildClient::identify(const LinkIdentity& identity) {
+  MVM_ASSIGN(const nlohmann::json answer, call("identity", to_json(identity)));
+  secure_port_ = answer.value("secure_port", std::uint16_t{0});
+  return ok();
 }
 
 bool LabChildClient::alive() const { return !ended(pidfd_.get(), 0); }

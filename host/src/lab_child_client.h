@@ -1,6 +1,7 @@
 #pragma once
 // The daemon's side of a lab child: found or started, asked, watched, stopped.
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include "mvm/base/frame.h"
 #include "mvm/base/result.h"
 #include "mvm/base/unique_fd.h"
+#include "mvm/host/host_agent.h"
 #include "mvm/host/lab_child.h"
 
 namespace mvm::host {
@@ -28,6 +30,10 @@ class LabChildClient {
   ~LabChildClient();
 
   [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// Where other hosts' proxies reach it; 0 before identify().
+  [[nodiscard]] std::uint16_t secure_port() const { return secure_port_; }
+  /// Gives it what it proves itself with towards other hosts, in place of what it had.
+  [[nodiscard]] Status identify(const LinkIdentity& identity);
   /// Polls readable when the child has ended.
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   [[nodiscard]] bool alive() const;
@@ -48,6 +54,7 @@ class LabChildClient {
   UniqueFd pidfd_;
   FrameReader reader_;
   std::uint16_t port_ = 0;
+  std::atomic<std::uint16_t> secure_port_ = 0;
 };
 
 }  // namespace mvm::host

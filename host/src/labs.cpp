@@ -20,6 +20,11 @@ namespace {
 constexpr unsigned kChildUser = 65534;
 constexpr std::chrono::seconds kHypervisorPatience{5};
 
+/// What a lab child proves itself with towards other hosts; nothing where the lab has none.
+Status identify(LabChildClient& child, const LinkIdentity& identity) {
+  return identity.certificate.empty() ? ok() : child.identify(identity);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Lab>> LocalHostAgent::State::find_lab(const std::string& lab) {
@@ -49,10 +54,12 @@ Status LocalHostAgent::State::open_network(Lab& lab) {
 
 Status LocalHostAgent::State::open_child(Lab& lab) {
   if (!lab.spec.proxy) return ok();
+  std::shared_ptr<LabChildClient> present;
   {
     const std::lock_guard lock(lab.mutex);
-    if (lab.child && lab.child->alive()) return ok();
+    present = lab.child;
   }
+  if (present && present->alive()) return identify(*present, lab.identity);
   auto child = LabChildClient::adopt(lab.folder);
   if (!child)
     child = LabChildClient::start(config.program, {.lab = lab.spec.lab,
@@ -62,6 +69,7 @@ Status LocalHostAgent::State::open_child(Lab& lab) {
                                                    .advertise = config.advertise,
                                                    .user = ::geteuid() == 0 ? kChildUser : 0});
   if (!child) return std::move(child).error();
+  MVM_TRY(identify(**child, lab.identity));
   {
     const std::lock_guard lock(lab.mutex);
     lab.child = std::move(*child);
@@ -76,7 +84,11 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
   {
     const std::lock_guard lock(state_->mutex);
     auto& entry = state_->labs[spec.lab];
-    if (!entry) entry = std::make_shared<Lab>(spec, state_->config.state / "labs" / spec.lab);
+    if (!entry) {
+      LabSpec kept = spec;
+      kept.identity = {};
+      entry = std::make_shared<Lab>(std::move(kept), state_->config.state / "labs" / spec.lab);
+    }
     lab = entry;
   }
   const std::lock_guard work(lab->work);
@@ -84,13 +96,15 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
   if (lab->spec.secret != spec.secret || lab->spec.subnet != spec.subnet)
     return Error(ErrorCode::kConflict, "lab " + spec.lab + " exists on host " + state_->config.name +
                                            " with another secret or subnet");
+  if (!spec.identity.certificate.empty()) lab->identity = spec.identity;
   MVM_TRY(write_record(*lab));
   MVM_TRY(state_->open_network(*lab));
   MVM_TRY(state_->open_child(*lab));
   const std::lock_guard lock(lab->mutex);
   LabInfo info;
-  info.proxy_address = state_->config.advertise.empty() ? lab->bridge : state_->config.advertise;
-  info.proxy_port = lab->child ? lab->child->port() : std::uint16_t{0};
+  info.proxy_address = state_->config.advertise;
+  info.proxy_port = lab->child ? lab->child->secure_port() : std::uint16_t{0};
+  info.bridge_port = lab->child ? lab->child->port() : std::uint16_t{0};
   return info;
 }
 

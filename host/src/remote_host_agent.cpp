@@ -25,6 +25,8 @@ const soap::Caller kNobody;
 class RemoteHostAgent final : public HostAgent {
  public:
   RemoteHostAgent(soap::HostService& service, const BlobStore& blobs) : service_(service), blobs_(blobs) {}
+  RemoteHostAgent(std::unique_ptr<soap::HostService> service, const BlobStore& blobs)
+      : owned_(std::move(service)), service_(*owned_), blobs_(blobs) {}
 
   Result<HostInfo> describe() override {
     MVM_ASSIGN(const json answer, ask("describe", json::object(), kSlow));
@@ -116,6 +118,7 @@ class RemoteHostAgent final : public HostAgent {
     });
   }
 
+  const std::unique_ptr<soap::HostService> owned_;
   soap::HostService& service_;
   const BlobStore& blobs_;
 };
@@ -124,6 +127,11 @@ class RemoteHostAgent final : public HostAgent {
 
 std::unique_ptr<HostAgent> make_remote_host_agent(soap::HostService& service, const BlobStore& blobs) {
   return std::make_unique<RemoteHostAgent>(service, blobs);
+}
+
+std::unique_ptr<HostAgent> make_remote_host_agent(std::unique_ptr<soap::HostService> service,
+                                                  const BlobStore& blobs) {
+  return std::make_unique<RemoteHostAgent>(std::move(service), blobs);
 }
 
 }  // namespace mvm::host

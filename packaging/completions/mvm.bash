@@ -49,9 +49,13 @@ _mvm() {
       'build status') leaf=1 ;;
       'build logs') leaf=1 ;;
       'build cache') leaf=1 ;;
+      'host list') leaf=1 ;;
+      'host invite') leaf=1 ;;
+      'host drain') leaf=1 ;;
+      'host enable') leaf=1 ;;
+      'host remove') leaf=1 ;;
       'events') leaf=1 ;;
       'whoami') leaf=1 ;;
-      'host list') leaf=1 ;;
       'doctor') leaf=1 ;;
       'completion') leaf=1 ;;
     esac
@@ -68,14 +72,14 @@ _mvm() {
   esac
   if [[ -z "$kind" ]]; then
     case "$path" in
-      '') words='validate plan graph submit lab job vm link queue build events whoami host doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
+      '') words='validate plan graph submit lab job vm link queue build host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
       'link') words='list' ;;
       'queue') words='top' ;;
       'build') words='status logs cache' ;;
-      'host') words='list' ;;
+      'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'graph') words='--help --set --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -104,9 +108,13 @@ _mvm() {
       'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'build logs') words='--help --follow --output --broker --token-file --ca --timeout' ;;
       'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;
+      'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
+      'host invite') words='--help --valid --output --broker --token-file --ca --timeout' ;;
+      'host drain') words='--help --output --broker --token-file --ca --timeout' ;;
+      'host enable') words='--help --output --broker --token-file --ca --timeout' ;;
+      'host remove') words='--help --force --output --broker --token-file --ca --timeout' ;;
       'events') words='--help --follow --lab --job --since --retry-for --output --broker --token-file --ca --timeout' ;;
       'whoami') words='--help --output --broker --token-file --ca --timeout' ;;
-      'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'doctor') words='--help --quiet --quick --libvirt-lxc --libvirt-qemu --qemu-image --state --output --broker --token-file --ca --timeout' ;;
       'completion') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || words='bash zsh fish' ;;
     esac

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <iostream>
 #include <map>
 
@@ -22,27 +23,29 @@ std::string host_name() {
   return plain.substr(0, 63);
 }
 
-/// "127.0.0.1:7780" in its parts.
-std::string take_listen(const std::string& text, DaemonConfig& config) {
+/// "127.0.0.1:7780" in its parts; empty, or what is wrong with it.
+std::string take_listen(const std::string& text, std::string& address, std::uint16_t& port) {
   const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos) return "found \"" + text + "\", expected ADDRESS:PORT";
-  unsigned port = 0;
+  if (colon == std::string::npos || colon == 0) return "found \"" + text + "\", expected ADDRESS:PORT";
+  unsigned number = 0;
   const std::string digits = text.substr(colon + 1);
-  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (problem != std::errc{} || end != digits.data() + digits.size() || port > 65535)
+  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (problem != std::errc{} || end != digits.data() + digits.size() || number > 65535)
     return "found port \"" + digits + "\", expected 0 to 65535";
-  config.address = text.substr(0, colon);
-  config.port = static_cast<std::uint16_t>(port);
+  address = text.substr(0, colon);
+  port = static_cast<std::uint16_t>(number);
   return "";
 }
 
-/// "NAME=https://ADDRESS:PORT" in its parts.
-std::string take_host(const std::string& text, DaemonConfig& config) {
-  const std::size_t equals = text.find('=');
-  if (equals == 0 || equals == std::string::npos || text.compare(equals + 1, 8, "https://") != 0)
-    return "found \"" + text + "\", expected NAME=https://ADDRESS:PORT";
-  config.hosts.emplace_back(text.substr(0, equals), text.substr(equals + 1));
-  return "";
+/// Who lists the processes of this machine shall not see the token.
+void hide_token(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word(argv[i]);
+    char* secret = nullptr;
+    if (word == "--token" && i + 1 < argc) secret = argv[i + 1];
+    if (word.starts_with("--token=")) secret = argv[i] + 8;
+    if (secret != nullptr) std::memset(secret, 'x', std::strlen(secret));
+  }
 }
 
 }  // namespace
@@ -69,16 +72,24 @@ DaemonCommand read_command(int argc, char** argv) {
   bool foreground = false;
   std::string listen = "127.0.0.1:7780";
   std::string level = "info";
-  std::vector<std::string> hosts;
+  std::string listen_tls;
+  bool leave = false;
   app.add_option("--state", config.state, "Folder of the daemon's state")
       ->envname("MVM_STATE")
       ->capture_default_str();
   app.add_option("--shared-memory", config.shared_memory, "Folder of the labs' rings, on a tmpfs")
       ->envname("MVM_SHARED_MEMORY")
       ->capture_default_str();
-  app.add_option("--listen", listen, "ADDRESS:PORT of the services; plain HTTP, so loopback only")
-      ->envname("MVM_LISTEN")
-      ->capture_default_str();
+  auto* listen_option =
+      app.add_option(
+             "--listen", listen,
+             "ADDRESS:PORT of the services; a broker's are plain HTTP here, so loopback only; a joined "
+             "host's are TLS")
+          ->envname("MVM_LISTEN")
+          ->capture_default_str();
+  app.add_option("--listen-tls", listen_tls,
+                 "ADDRESS:PORT where a broker offers its services to other machines, by TLS: hosts that join")
+      ->envname("MVM_LISTEN_TLS");
   app.add_option("--name", config.name, "Name of this host")->envname("MVM_HOST_NAME")->capture_default_str();
   app.add_option("--node-tree", config.node_tree, "The tree that nodes see as /opt/mvm")
       ->envname("MVM_NODE_TREE")
@@ -117,13 +128,14 @@ DaemonCommand read_command(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--log-file", config.log_file, "Log here instead of standard error")
       ->envname("MVM_LOG_FILE");
-  app.add_option("--host", hosts, "A further host of this broker: NAME=https://ADDRESS:PORT (repeatable)");
-  app.add_option("--host-of", config.host_of,
-                 "Be a host of the broker that issued the certificate in this folder, and no broker")
-      ->envname("MVM_HOST_OF");
-  app.add_option("--issue-host", command.issue_name, "Issue a host's certificate into --out, and exit");
-  app.add_option("--address", command.issue_addresses, "With --issue-host: where the broker will reach it");
-  app.add_option("--out", command.issue_folder, "With --issue-host: the folder to give to that host");
+  app.add_option(
+         "--join", config.join,
+         "Become a host of the broker at this ADDRESS[:PORT]; needs --token. Asked once: later starts "
+         "with the same --state are that host")
+      ->envname("MVM_JOIN");
+  app.add_option("--token", config.token, "Join token, made at the broker with: mvm host invite")
+      ->envname("MVM_JOIN_TOKEN");
+  app.add_flag("--leave", leave, "End the membership that --join began; the daemon must be stopped");
   app.add_option("--crash-at", config.crash_at, "For tests: die at this crash point")
       ->envname("MVM_CRASH_AT");
   app.add_flag("--detach", command.detach, "Go to the background once ready");
@@ -132,13 +144,22 @@ DaemonCommand read_command(int argc, char** argv) {
   app.add_flag("--list-crash-points", list, "Print the crash points, one a line");
   try {
     app.parse(argc, argv);
-    if (const std::string problem = take_listen(listen, config); !problem.empty())
+    hide_token(argc, argv);
+    config.listen_given = listen_option->count() > 0;
+    if (const std::string problem = take_listen(listen, config.address, config.port); !problem.empty())
       throw CLI::ValidationError("--listen", problem);
-    for (const std::string& host : hosts)
-      if (const std::string problem = take_host(host, config); !problem.empty())
-        throw CLI::ValidationError("--host", problem);
-    if (!command.issue_name.empty() && (command.issue_addresses.empty() || command.issue_folder.empty()))
-      throw CLI::ValidationError("--issue-host", "needs --address ADDRESS and --out FOLDER");
+    if (!listen_tls.empty())
+      if (const std::string problem = take_listen(listen_tls, config.tls_address, config.tls_port);
+          !problem.empty())
+        throw CLI::ValidationError("--listen-tls", problem);
+    if ((config.tls_address == "0.0.0.0" || config.tls_address == "::") && config.advertise.empty())
+      throw CLI::ValidationError("--listen-tls",
+                                 "on all addresses needs --advertise ADDRESS, which others use");
+    if (!config.join.empty() && config.token.empty())
+      throw CLI::ValidationError("--join",
+                                 "needs --token TOKEN; make one at the broker with: mvm host invite");
+    if (!config.join.empty() && !config.tls_address.empty())
+      throw CLI::ValidationError("--join", "makes a host, and --listen-tls is a broker's");
   } catch (const CLI::ParseError& problem) {
     command.verb = DaemonCommand::Verb::kExit;
     command.exit_code = app.exit(problem, std::cout, std::cerr) == 0 ? 0 : 2;
@@ -149,10 +170,10 @@ DaemonCommand read_command(int argc, char** argv) {
                                                          {"warning", log::Level::kWarning},
                                                          {"error", log::Level::kError}};
   config.log_level = kLevels.at(level);
-  for (std::filesystem::path* path : {&config.state, &config.shared_memory, &config.node_tree, &config.images,
-                                      &config.qemu_image, &config.host_of})
+  for (std::filesystem::path* path :
+       {&config.state, &config.shared_memory, &config.node_tree, &config.images, &config.qemu_image})
     if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal();
-  if (!command.issue_name.empty()) command.verb = DaemonCommand::Verb::kIssueHost;
+  if (leave) command.verb = DaemonCommand::Verb::kLeave;
   if (stop) command.verb = DaemonCommand::Verb::kStop;
   if (list) command.verb = DaemonCommand::Verb::kListCrashPoints;
   return command;

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "mvm/base/log.h"
@@ -22,6 +21,9 @@ struct DaemonConfig {
   std::filesystem::path program;     ///< mvmd itself
   std::string address = "127.0.0.1";
   std::uint16_t port = 7780;
+  bool listen_given = false;  ///< --listen was used
+  std::string tls_address;    ///< empty: no services for other machines
+  std::uint16_t tls_port = 7780;
   std::string advertise;
   std::vector<std::string> drivers = {"lxc", "qemu"};
   std::string lxc_uri;
@@ -33,23 +35,17 @@ struct DaemonConfig {
   std::string order = "order-fifo";
   log::Level log_level = log::Level::kInfo;
   std::filesystem::path log_file;
-  /// Further hosts of this broker, "NAME=https://ADDRESS:PORT".
-  std::vector<std::pair<std::string, std::string>> hosts;
-  /// Folder with host.crt, host.key and ca.crt: this daemon is a host of the broker that issued them, and no
-  /// broker itself. Empty: host and broker.
-  std::filesystem::path host_of;
+  std::string join;      ///< broker to join as a host; empty: none
+  std::string token;     ///< with which
   std::string crash_at;  ///< for tests: die at this crash point
 };
 
 /// What the command line asks for.
 struct DaemonCommand {
-  enum class Verb { kServe, kStop, kListCrashPoints, kIssueHost, kLabChild, kPolicyChild, kExit };
+  enum class Verb { kServe, kStop, kListCrashPoints, kLeave, kLabChild, kPolicyChild, kExit };
   Verb verb = Verb::kServe;
-  bool detach = false;                       ///< kServe: go to the background once ready
-  int exit_code = 0;                         ///< kExit: help was shown, or the usage was wrong
-  std::string issue_name;                    ///< kIssueHost: the new host's name
-  std::vector<std::string> issue_addresses;  ///< and where the broker will reach it
-  std::filesystem::path issue_folder;        ///< and where its certificate goes
+  bool detach = false;  ///< kServe: go to the background once ready
+  int exit_code = 0;    ///< kExit: help was shown, or the usage was wrong
   DaemonConfig config;
 };
 

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "images.h"
+#include "membership.h"
 #include "mvm/base/blob_store.h"
 #include "mvm/base/file.h"
 #include "mvm/base/thread_pool.h"
@@ -31,8 +32,6 @@ namespace mvm::programs {
 namespace {
 
 constexpr int kStopMs = 30'000;
-/// Common name of the broker's certificate.
-constexpr std::string_view kBrokerName = "broker";
 
 /// One daemon a state folder; the lock's file holds its process number for --stop.
 Result<UniqueFd> lock_state(const DaemonConfig& config) {
@@ -101,13 +100,15 @@ struct Daemon {
   broker::RunLoop loop{clock};
   ThreadPool pool{{.minimum = 1, .maximum = 64, .queue = 256}};
   soap::Identity identity;
+  std::optional<soap::CertificateAuthority> authority;
+  soap::TlsFiles tls;                      ///< the broker's own
+  std::vector<soap::HostClient*> clients;  ///< of joined hosts; the broker owns them as long as it lives
   std::unique_ptr<broker::Broker> broker;
   std::unique_ptr<broker::PoolExecutor> executor;
-  std::vector<std::unique_ptr<soap::HostClient>> host_clients;
-  std::vector<std::unique_ptr<host::HostAgent>> remote_hosts;
   std::unique_ptr<soap::HostService> host_service;
   std::optional<soap::BrokerApi> api;
   std::unique_ptr<soap::SoapServer> server;
+  std::unique_ptr<soap::SoapServer> tls_server;  ///< a broker's, for other machines
 };
 
 broker::BrokerConfig broker_config(const DaemonConfig& config) {
@@ -125,7 +126,6 @@ broker::BrokerConfig broker_config(const DaemonConfig& config) {
 
 /// This machine as a host.
 Status build_host(const DaemonConfig& config, Daemon& daemon) {
-  MVM_ASSIGN(daemon.lock, lock_state(config));
   MVM_ASSIGN(daemon.blobs, BlobStore::open(config.state / "blobs"));
   MVM_ASSIGN(std::vector<host::HostImage> images, load_images(config));
   MVM_ASSIGN(Hypervisors hypervisors, Hypervisors::open(config));
@@ -149,35 +149,43 @@ Status build_host(const DaemonConfig& config, Daemon& daemon) {
   return ok();
 }
 
-/// The broker's certificate: hosts serve whoever holds it.
-Result<soap::TlsFiles> broker_certificate(const DaemonConfig& config) {
-  MVM_ASSIGN(const soap::CertificateAuthority authority,
-             soap::CertificateAuthority::open(config.state / "ca"));
-  return authority.ensure(config.state / "tls", std::string(kBrokerName), {});
+/// The authority, and the certificate of the broker: hosts serve whoever holds it, and machines that join
+/// know the broker by it.
+Status build_authority(const DaemonConfig& config, Daemon& daemon) {
+  MVM_ASSIGN(daemon.authority, soap::CertificateAuthority::open(config.state / "ca"));
+  std::vector<std::string> names;
+  for (const std::string& address : {config.advertise, config.tls_address})
+    if (!address.empty() && address != "0.0.0.0" && address != "::") names.push_back(address);
+  MVM_ASSIGN(daemon.tls,
+             daemon.authority->ensure(config.state / "tls", std::string(soap::kBrokerName), names));
+  return ok();
 }
 
-Status connect_hosts(const DaemonConfig& config, Daemon& daemon) {
-  if (config.hosts.empty()) return ok();
-  MVM_ASSIGN(const soap::TlsFiles tls, broker_certificate(config));
-  for (const auto& [name, url] : config.hosts) {
-    soap::HostClientOptions options;
-    options.url = url;
-    options.tls = tls;
-    MVM_ASSIGN(auto client, soap::HostClient::create(options));
-    daemon.host_clients.push_back(std::move(client));
-    daemon.remote_hosts.push_back(host::make_remote_host_agent(*daemon.host_clients.back(), *daemon.blobs));
+/// How other machines become hosts of this broker.
+broker::HostGate make_gate(const DaemonConfig& config, Daemon& daemon) {
+  broker::HostGate gate;
+  gate.authority = &*daemon.authority;
+  if (!config.tls_address.empty()) {
+    const std::string& address = config.advertise.empty() ? config.tls_address : config.advertise;
+    const bool v6 = address.find(':') != std::string::npos;
+    gate.url = "https://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(config.tls_port);
   }
-  return ok();
+  gate.connect = [&daemon](const std::string& url) -> Result<std::unique_ptr<host::HostAgent>> {
+    MVM_ASSIGN(auto client, soap::HostClient::create({.url = url, .tls = daemon.tls}));
+    daemon.clients.push_back(client.get());
+    return host::make_remote_host_agent(std::move(client), *daemon.blobs);
+  };
+  return gate;
 }
 
 Status build_broker(const DaemonConfig& config, Daemon& daemon) {
   MVM_ASSIGN(daemon.store, broker::open_sqlite_store(config.state / "broker.db", daemon.clock));
-  MVM_TRY(connect_hosts(config, daemon));
-  std::vector<host::HostAgent*> hosts{daemon.agent.get()};
-  for (const auto& remote : daemon.remote_hosts) hosts.push_back(remote.get());
+  MVM_TRY(build_authority(config, daemon));
   daemon.executor = std::make_unique<broker::PoolExecutor>(daemon.pool);
+  broker::BrokerConfig settings = broker_config(config);
+  settings.gate = make_gate(config, daemon);
   MVM_ASSIGN(daemon.broker,
-             broker::Broker::create(broker_config(config), *daemon.store, std::move(hosts), *daemon.blobs,
+             broker::Broker::create(std::move(settings), *daemon.store, {daemon.agent.get()}, *daemon.blobs,
                                     daemon.clock, daemon.loop, *daemon.executor));
   MVM_TRY(load_identity(config, daemon.identity));
   daemon.api.emplace(daemon.broker->api());
@@ -185,29 +193,92 @@ Status build_broker(const DaemonConfig& config, Daemon& daemon) {
   return ok();
 }
 
-Status build(const DaemonConfig& config, Daemon& daemon) {
-  MVM_TRY(build_host(config, daemon));
+Result<soap::ServerOptions> server_options(const DaemonConfig& config) {
   soap::ServerOptions options;
   options.address = config.address;
   options.port = config.port;
   options.spool = config.state / "spool";
   MVM_TRY(make_folders(options.spool, 0700));
-  soap::Services services;
-  if (config.host_of.empty()) {
-    MVM_TRY(build_broker(config, daemon));
-    for (const char* root : {"lab", "job", "topology", "policy", "image"})
-      options.documents["/schemas/" + std::string(root) + ".xsd"] = topologies::schema_text(root);
-    services.identity = &daemon.identity;
-    services.broker = &*daemon.api;
-  } else {
-    daemon.host_service = host::make_host_service(*daemon.agent, *daemon.blobs, std::string(kBrokerName));
-    services.host = daemon.host_service.get();
-    options.tls = soap::TlsFiles{.certificate = config.host_of / "host.crt",
-                                 .key = config.host_of / "host.key",
-                                 .ca = config.host_of / "ca.crt"};
-  }
+  return options;
+}
+
+Status serve_as_broker(const DaemonConfig& config, Daemon& daemon) {
+  MVM_TRY(build_broker(config, daemon));
+  MVM_ASSIGN(soap::ServerOptions options, server_options(config));
+  for (const char* root : {"lab", "job", "topology", "policy", "image"})
+    options.documents["/schemas/" + std::string(root) + ".xsd"] = topologies::schema_text(root);
+  const soap::Services services{.identity = &daemon.identity, .broker = &*daemon.api};
   MVM_ASSIGN(daemon.server, soap::SoapServer::start(options, services));
+  if (config.tls_address.empty()) return ok();
+  options.address = config.tls_address;
+  options.port = config.tls_port;
+  options.tls = daemon.tls;
+  MVM_ASSIGN(daemon.tls_server, soap::SoapServer::start(options, services));
+  return ok();
+}
+
+Status serve_as_host(const DaemonConfig& config, const Membership& member, Daemon& daemon) {
+  MVM_ASSIGN(soap::ServerOptions options, server_options(config));
+  daemon.host_service = host::make_host_service(*daemon.agent, *daemon.blobs, std::string(soap::kBrokerName));
+  options.tls = member.tls;
+  MVM_ASSIGN(daemon.server, soap::SoapServer::start(options, {.host = daemon.host_service.get()}));
+  return ok();
+}
+
+/// Where other hosts' proxies reach this one's: without being told, where the services are.
+std::string advertised(const DaemonConfig& config) {
+  if (!config.advertise.empty() || config.tls_address == "0.0.0.0" || config.tls_address == "::")
+    return config.advertise;
+  return config.tls_address;
+}
+
+Status build(DaemonConfig config, Daemon& daemon) {
+  MVM_ASSIGN(const auto member, read_membership(config.state));
+  if (member) {
+    config.name = member->name;
+    if (!config.listen_given) config.address = member->address;
+    if (!config.listen_given) config.port = member->port;
+    if (config.advertise.empty()) config.advertise = member->address;
+  } else {
+    config.advertise = advertised(config);
+  }
+  MVM_TRY(build_host(config, daemon));
+  MVM_TRY(member ? serve_as_host(config, *member, daemon) : serve_as_broker(config, daemon));
   return write_file_durably(config.state / "url", daemon.server->url() + "/\n");
+}
+
+/// Joins where that was asked. Of a state folder that was made for it nothing stays if it fails.
+Status enter(const DaemonConfig& config, Daemon& daemon) {
+  std::error_code ignored;
+  const bool fresh = !std::filesystem::exists(config.state, ignored);
+  MVM_ASSIGN(daemon.lock, lock_state(config));
+  if (config.join.empty()) return ok();
+  Status joined = join(config);
+  if (!joined && fresh) {
+    std::filesystem::remove(config.state / "lock", ignored);
+    std::filesystem::remove(config.state, ignored);
+  }
+  return joined;
+}
+
+int fail(const DaemonConfig& config, const Error& error, int code) {
+  log::error("mvmd.failed", {{"why", error.describe()}});
+  if (!config.log_file.empty()) std::fprintf(stderr, "mvmd: %s\n", error.describe().c_str());
+  return code;
+}
+
+int exit_code_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalid:
+      return 2;
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimeout:
+      return 6;
+    case ErrorCode::kRefused:
+      return 7;
+    default:
+      return 1;
+  }
 }
 
 sigset_t stop_signals() {
@@ -223,9 +294,12 @@ sigset_t stop_signals() {
 /// Ends what build() has made so far, in the order that lets each part finish with the others.
 void end(Daemon& daemon) {
   daemon.loop.stop();
-  if (daemon.server) daemon.server->stop();
+  // First whoever waits is woken, then nobody asks any more, then what is under way ends.
   if (daemon.broker) daemon.broker->stop();
   if (daemon.agent) daemon.agent->stop();
+  for (soap::HostClient* client : daemon.clients) client->stop();
+  if (daemon.tls_server) daemon.tls_server->stop();
+  if (daemon.server) daemon.server->stop();
   daemon.executor.reset();
 }
 
@@ -236,11 +310,11 @@ int serve(const DaemonConfig& config, const std::function<void()>& ready) {
   ::pthread_sigmask(SIG_BLOCK, &stops, nullptr);  // inherited by every thread: only sigwait takes them
 
   Daemon daemon;
+  if (const Status entered = enter(config, daemon); !entered)
+    return fail(config, entered.error(), exit_code_of(entered.error().code()));
   if (const Status built = build(config, daemon); !built) {
-    log::error("mvmd.failed", {{"why", built.error().describe()}});
-    if (!config.log_file.empty()) std::fprintf(stderr, "mvmd: %s\n", built.error().describe().c_str());
     end(daemon);
-    return built.error().code() == ErrorCode::kInvalid ? 2 : 1;
+    return fail(config, built.error(), built.error().code() == ErrorCode::kInvalid ? 2 : 1);
   }
   std::thread waiter([&daemon, stops] {
     int number = 0;
@@ -280,21 +354,16 @@ int stop_daemon(const DaemonConfig& config) {
   return 1;
 }
 
-int issue_host(const DaemonCommand& command) {
-  const auto issue = [&]() -> Status {
-    MVM_ASSIGN(const soap::CertificateAuthority authority,
-               soap::CertificateAuthority::open(command.config.state / "ca"));
-    MVM_ASSIGN(const soap::Certificate issued, authority.issue(command.issue_name, command.issue_addresses));
-    MVM_TRY(make_folders(command.issue_folder, 0700));
-    MVM_TRY(write_file_durably(command.issue_folder / "host.key", issued.key, 0600));
-    MVM_TRY(write_file_durably(command.issue_folder / "host.crt", issued.certificate));
-    return write_file_durably(command.issue_folder / "ca.crt", authority.certificate());
-  };
-  if (const Status issued = issue(); !issued) {
-    std::fprintf(stderr, "mvmd: %s\n", issued.error().describe().c_str());
-    return 1;
+int leave_broker(const DaemonConfig& config) {
+  std::error_code ignored;
+  Status left = Error(ErrorCode::kNotFound, config.state.string() + " is no joined host's state folder");
+  if (std::filesystem::exists(config.state, ignored)) {
+    const auto lock = lock_state(config);
+    left = lock ? leave(config) : Status(lock.error());
   }
-  return 0;
+  if (left) return 0;
+  std::fprintf(stderr, "mvmd: %s\n", left.error().describe().c_str());
+  return 1;
 }
 
 }  // namespace mvm::programs

@@ -81,8 +81,8 @@ int main(int argc, char** argv) {
     case DaemonCommand::Verb::kListCrashPoints:
       for (const std::string& point : mvm::broker::list_crash_points()) std::puts(point.c_str());
       return 0;
-    case DaemonCommand::Verb::kIssueHost:
-      return mvm::programs::issue_host(command);
+    case DaemonCommand::Verb::kLeave:
+      return mvm::programs::leave_broker(command.config);
     case DaemonCommand::Verb::kStop:
       return mvm::programs::stop_daemon(command.config);
     case DaemonCommand::Verb::kServe:

@@ -36,6 +36,7 @@ struct Peer {
   std::string name;
   std::string address;  // empty: it dials us
   std::uint16_t port = 0;
+  Carrier carrier = Carrier::kPlain;
   std::unique_ptr<Connection> connection;
   std::map<std::uint64_t, std::unique_ptr<OutHalf>> outs;
   std::map<std::uint64_t, std::unique_ptr<InHalf>> ins;
@@ -44,6 +45,10 @@ struct Peer {
   PeerStats stats;
   [[nodiscard]] bool up() const {
     return connection != nullptr && connection->stage() == Connection::Stage::kReady;
+  }
+  /// True for a connection over its own carrier: a secure stream proves who is there.
+  [[nodiscard]] bool takes(const Connection& offered) const {
+    return (carrier == Carrier::kPlain) == offered.stream().peer().empty();
   }
 };
 
@@ -86,7 +91,9 @@ struct Proxy::State {
   mutable std::mutex mutex;
   mutable std::atomic<int> callers{0};  // public calls that want the mutex: the thread makes way
   bool quit = false;
-  UniqueFd listener;
+  StreamFactory secure;
+  UniqueFd listener;                                 // plain
+  UniqueFd secure_listener;                          // for other hosts
   std::list<std::unique_ptr<Connection>> strangers;  // accepted, not proved yet
   std::map<std::string, Peer> peers;
   std::uint64_t refused_strangers = 0;
@@ -111,7 +118,7 @@ struct Proxy::State {
   bool arm();
   void stop_watching();
 
-  void accept_all(Moment now);
+  void accept_all(const UniqueFd& socket, const StreamFactory& streams, Moment now);
   bool greet_strangers(Moment now);
   void dial(Peer& peer, Moment now);
   void drop(Peer& peer, Moment now, const Error& why);
@@ -127,8 +134,10 @@ struct Proxy::State {
 std::vector<pollfd> Proxy::State::poll_set() const {
   std::vector<pollfd> fds{{bell.get(), POLLIN, 0}};
   if (listener) fds.push_back({listener.get(), POLLIN, 0});
+  if (secure_listener) fds.push_back({secure_listener.get(), POLLIN, 0});
   const auto add = [&](Connection& connection) {
-    const bool writes = connection.stage() == Connection::Stage::kConnecting || connection.pending() > 0 ||
+    const bool writes = connection.stage() == Connection::Stage::kConnecting ||
+                        (connection.pending() > 0 && connection.stream().ready()) ||
                         connection.stream().wants_write();
     fds.push_back({connection.stream().fd(), static_cast<short>(POLLIN | (writes ? POLLOUT : 0)), 0});
   };
@@ -141,10 +150,10 @@ std::vector<pollfd> Proxy::State::poll_set() const {
 
 // ---- connections ----
 
-void Proxy::State::accept_all(Moment now) {
-  while (UniqueFd socket = tcp::accept(listener.get())) {
+void Proxy::State::accept_all(const UniqueFd& at, const StreamFactory& streams, Moment now) {
+  while (UniqueFd socket = tcp::accept(at.get())) {
     if (strangers.size() >= kMaxStrangers) strangers.pop_front();  // the oldest has had its time
-    strangers.push_back(std::make_unique<Connection>(options.stream(std::move(socket), false), options.domain,
+    strangers.push_back(std::make_unique<Connection>(streams(std::move(socket), false), options.domain,
                                                      options.secret, "", now));
   }
 }
@@ -166,6 +175,7 @@ bool Proxy::State::greet_strangers(Moment now) {
     const auto peer = peers.find(stranger.peer());
     if (keep && stranger.stage() != Connection::Stage::kHello && peer == peers.end())
       keep = false;  // not yet known
+    if (keep && peer != peers.end() && !peer->second.takes(stranger)) keep = false;
     if (keep && !stranger.write()) keep = false;
     if (keep && stranger.stage() == Connection::Stage::kReady) {
       // A peer that dials again has lost its old connection, whatever we still think of it.
@@ -186,9 +196,11 @@ bool Proxy::State::greet_strangers(Moment now) {
 void Proxy::State::dial(Peer& peer, Moment now) {
   peer.pause = peer.pause.count() == 0 ? options.redial : std::min(peer.pause * 2, options.redial * 40);
   peer.dial_at = now + peer.pause;
+  const StreamFactory& streams = peer.carrier == Carrier::kSecure ? secure : options.stream;
+  if (!streams) return;
   auto socket = tcp::connect(peer.address, peer.port);
   if (!socket) return;
-  peer.connection = std::make_unique<Connection>(options.stream(std::move(*socket), true), options.domain,
+  peer.connection = std::make_unique<Connection>(streams(std::move(*socket), true), options.domain,
                                                  options.secret, peer.name, now);
 }
 
@@ -356,7 +368,9 @@ bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
       watched.clear();
       progress = true;
     } else if (listener && item.fd == listener.get()) {
-      accept_all(now);
+      accept_all(listener, options.stream, now);
+    } else if (secure_listener && item.fd == secure_listener.get()) {
+      accept_all(secure_listener, secure, now);
     }
   }
   if (!strangers.empty()) progress = greet_strangers(now) || progress;
@@ -451,7 +465,7 @@ Result<std::unique_ptr<Proxy>> Proxy::start(Options options) {
   }
   if (options.secret.size() < 16)
     return Error(ErrorCode::kInvalid, "a lab's link secret has at least 16 bytes");
-  if (options.stream == nullptr) return Error(ErrorCode::kInvalid, "no way to make streams");
+  if (!options.stream) return Error(ErrorCode::kInvalid, "no way to make streams");
   auto state = std::make_unique<State>(std::move(options));
   if (!state->bell) return Error(ErrorCode::kExhausted, "no eventfd to be had");
   std::unique_ptr<Proxy> proxy(new Proxy(std::move(state)));
@@ -470,16 +484,25 @@ Proxy::~Proxy() {
   state_->watchers.clear();
 }
 
-Result<std::uint16_t> Proxy::listen(const std::string& address, std::uint16_t port) {
+void Proxy::set_secure(StreamFactory streams) {
+  auto lock = state_->enter();
+  state_->secure = std::move(streams);
+}
+
+Result<std::uint16_t> Proxy::listen(const std::string& address, std::uint16_t port, Carrier carrier) {
   MVM_ASSIGN(auto socket, tcp::listen(address, port));
   auto lock = state_->enter();
-  if (state_->listener) return Error(ErrorCode::kConflict, "this proxy listens already");
-  state_->listener = std::move(socket.first);
+  if (carrier == Carrier::kSecure && !state_->secure)
+    return Error(ErrorCode::kConflict, "this proxy has no secure streams yet");
+  UniqueFd& listener = carrier == Carrier::kSecure ? state_->secure_listener : state_->listener;
+  if (listener) return Error(ErrorCode::kConflict, "this proxy listens already");
+  listener = std::move(socket.first);
   state_->ring_bell();
   return socket.second;
 }
 
-Status Proxy::add_peer(const std::string& name, const std::string& address, std::uint16_t port) {
+Status Proxy::add_peer(const std::string& name, const std::string& address, std::uint16_t port,
+                       Carrier carrier) {
   if (name.empty() || name.size() > link::kMaxName || name == state_->options.domain) {
     return Error(ErrorCode::kInvalid, "a peer's name has 1 to 255 bytes, and is not our own");
   }
@@ -492,6 +515,10 @@ Status Proxy::add_peer(const std::string& name, const std::string& address, std:
   peer.name = name;
   peer.address = address;
   peer.port = port;
+  if (peer.carrier != carrier && peer.connection)
+    state_->drop(peer, std::chrono::steady_clock::now(),
+                 Error(ErrorCode::kUnavailable, "another carrier was chosen"));
+  peer.carrier = carrier;
   peer.dial_at = {};
   peer.pause = std::chrono::milliseconds(0);
   state_->ring_bell();
@@ -564,6 +591,7 @@ std::vector<LinkStats> Proxy::links() const {
     for (LinkStats& stats : all) {
       if (!stats.peer.empty()) continue;
       stats.peer = name;
+      stats.carrier = peer.carrier;
       stats.connected = peer.up();
     }
   }

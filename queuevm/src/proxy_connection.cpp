@@ -94,6 +94,9 @@ Status Connection::greet(const Frame& frame) {
       return Error(ErrorCode::kRefused, "a proxy of another domain answers as " + hello.domain);
     }
     peer_ = hello.domain;
+    if (const std::string proved = stream_->peer(); !proved.empty() && proved != hello.domain)
+      return Error(ErrorCode::kRefused,
+                   "a proxy with the certificate of " + proved + " answers as " + hello.domain);
     peer_hello_ = text_of(frame.body);
     if (dialled()) {
       append_proof(out_, proof_of(secret_, true, own_hello_, peer_hello_));

@@ -132,7 +132,7 @@ TEST_F(LabsTest, AJobCrossesItsMemoryDomains) {
   const auto links = *world.labs().links(world.user, lab);
   ASSERT_THAT(links, SizeIs(3));
   EXPECT_EQ(links[0].transport, "shm");
-  EXPECT_EQ(links[1].transport, "proxy");
+  EXPECT_EQ(links[1].transport, "tcp");
   const auto queues = *world.labs().queues(world.user, lab);
   ASSERT_FALSE(queues.empty());
   EXPECT_EQ(queues[0].depth, 3U);

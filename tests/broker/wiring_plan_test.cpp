@@ -161,7 +161,7 @@ TEST(Wiring, FromAGuestToAContainerOfItsHost) {
   EXPECT_THAT(layout.queues, SizeIs(2));
   EXPECT_THAT(layout.carries, SizeIs(1));
   EXPECT_THAT(hosts_with_proxy(layout), ElementsAre("a"));
-  EXPECT_THAT(transports(graph, layout), ElementsAre("proxy"));
+  EXPECT_THAT(transports(graph, layout), ElementsAre("tcp"));
 }
 
 TEST(Wiring, BetweenGuestsOfTwoHostsItGoesOverBothHosts) {
@@ -238,8 +238,11 @@ TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
       .secret = "s3cret",
       .generation = 1,
       .link_base = 1000,
-      .hosts = {{"a", {.bridge = "10.1.1.1", .proxy_address = "192.0.2.1", .proxy_port = 4001}},
-                {"b", {.bridge = "10.1.2.1", .proxy_address = "192.0.2.2", .proxy_port = 4002}}},
+      .hosts =
+          {{"a",
+            {.bridge = "10.1.1.1", .bridge_port = 4101, .proxy_address = "192.0.2.1", .proxy_port = 4001}},
+           {"b",
+            {.bridge = "10.1.2.1", .bridge_port = 4102, .proxy_address = "192.0.2.2", .proxy_port = 4002}}},
       .params = {{.name = "n", .type = topologies::ParamType::kInteger, .value = "3", .integer = 3}}};
   const auto steps = make_steps(graph, plan, layout, context);
   std::map<std::string, nlohmann::json> by_domain;
@@ -258,10 +261,11 @@ TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
     EXPECT_FALSE((*some)["queues"][0]["create"].contains("timeout_ms"));
   }
   // The guest dials its host at the lab's own network; of the hosts the later name dials the earlier.
-  EXPECT_EQ(guest["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"10.1.1.1","port":4001}])"));
+  EXPECT_EQ(guest["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"10.1.1.1","port":4101}])"));
   EXPECT_EQ(a["peers"], nlohmann::json::parse(R"([{"name":"node:v0","address":"","port":0},
-                                                  {"name":"host:b","address":"","port":0}])"));
-  EXPECT_EQ(b["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"192.0.2.1","port":4001}])"));
+                                                  {"name":"host:b","address":"","port":0,"tls":true}])"));
+  EXPECT_EQ(b["peers"],
+            nlohmann::json::parse(R"([{"name":"host:a","address":"192.0.2.1","port":4001,"tls":true}])"));
   // Halves of one carry have one number and name each other.
   EXPECT_EQ(guest["proxies"].size(), 1U);
   EXPECT_EQ(guest["proxies"][0]["flow"], "out");

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,9 +20,9 @@
 
 namespace mvm::soap {
 
-class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, public SystemApi {
+class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, public SystemApi, public HostsApi {
  public:
-  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this}; }
+  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this}; }
 
   // ---- what a test does to it ------------------------------------------------------------------------
 
@@ -74,6 +75,8 @@ class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, publi
   std::vector<LinkView> link_list;
   std::vector<QueueView> queue_list;
   std::vector<HostView> host_list;
+  std::vector<std::string> hosts_asked;  ///< calls of HostsApi, in order
+  std::optional<JoinedHost> join_answer;
   std::vector<BuildView> build_list;
   LogPage build_page;
   std::string picture = "digraph lab {}\n";
@@ -330,6 +333,32 @@ class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, publi
   Result<std::vector<HostView>> hosts(const Caller&) override {
     const std::lock_guard lock(mutex_);
     return host_list;
+  }
+
+  // ---- HostsApi ----------------------------------------------------------------------------------------
+
+  Result<HostInvite> invite(const Caller&, const std::string& name, std::chrono::seconds valid) override {
+    const std::lock_guard lock(mutex_);
+    hosts_asked.push_back("invite " + name + " " + std::to_string(valid.count()));
+    return HostInvite{
+        .token = "mvm1-token", .broker = "https://10.0.0.1:7780", .expires_ms = 1'767'225'600'000};
+  }
+  Result<JoinedHost> join(const HostJoin& host) override {
+    const std::lock_guard lock(mutex_);
+    hosts_asked.push_back("join " + host.secret + " " + host.name + " " + host.address);
+    if (join_answer) return *join_answer;
+    return Error(ErrorCode::kRefused, "this join token is not known here");
+  }
+  Status drain(const Caller&, const std::string& host, bool drain) override {
+    const std::lock_guard lock(mutex_);
+    hosts_asked.push_back((drain ? "drain " : "enable ") + host);
+    return ok();
+  }
+  Status remove_host(const Caller&, const std::string& host, bool force) override {
+    const std::lock_guard lock(mutex_);
+    hosts_asked.push_back((force ? "force " : "remove ") + host);
+    if (host == "h9") return Error(ErrorCode::kNotFound, "there is no host h9");
+    return ok();
   }
 
  private:

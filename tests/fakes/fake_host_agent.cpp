@@ -212,7 +212,8 @@ Result<host::LabInfo> FakeHostAgent::ensure_lab(const host::LabSpec& spec) {
       world_.violations.push_back("subnet " + spec.subnet + " is used by " + name + " and " + spec.lab);
   lab.spec = spec;
   return host::LabInfo{.proxy_address = "192.0.2." + std::to_string(name_.size()),
-                       .proxy_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort : 0)};
+                       .proxy_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort + 1000 : 0),
+                       .bridge_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort : 0)};
 }
 
 Status FakeHostAgent::destroy_lab(const std::string& lab) {

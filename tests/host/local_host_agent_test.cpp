@@ -230,7 +230,7 @@ TEST_F(LocalHostAgentTest, TheDeathOfALabChildIsTold) {
   const auto first = agent_->ensure_lab(lab_);
   ASSERT_TRUE(first) << first.error().describe();
   ASSERT_EQ(signal_all("mvmd", SIGKILL), 1U);
-  EXPECT_EQ(await("lab.child").value("port", 0), first->proxy_port);
+  EXPECT_EQ(await("lab.child").value("port", 0), first->bridge_port);
   const auto second = agent_->ensure_lab(lab_);
   ASSERT_TRUE(second) << "it is loaded again: " << second.error().describe();
 

@@ -1,12 +1,16 @@
 """One lab across two hosts: two network namespaces joined by a cable, each with its own mvmd and libvirtd."""
 import contextlib
 import os
+import pathlib
 import subprocess
+import time
 import unittest
 import uuid
 
 from world import MVMD, World, wait_until
 
+MARKER = "a marker that nobody on the cable may read"
+ROUNDS = 3500
 RING = """<?xml version="1.0"?>
 <job xmlns="urn:mvm:job:1" name="across">
   <topology xmlns="urn:mvm:topology:1" name="ping">
@@ -15,33 +19,42 @@ RING = """<?xml version="1.0"?>
     <link from="left.out" to="right.in"/>
     <link from="right.out" to="left.in"/>
   </topology>
+  <param name="rounds" type="integer" min="1" max="1000000" default="1000"/>
   <program role="left">
     <source name="left.c"><![CDATA[
 #include <mvm.h>
 #include <stdio.h>
-int main(void) {
-  if (mvm_attach() < 0) return 90;
-  int in = mvm_port("in", 0), out = mvm_port("out", 0), value = 0;
-  for (int i = 0; i < 1000; ++i) {
-    if (mvm_enqueue(out, &value, sizeof value, NULL) < 0) return 91;
-    if (mvm_dequeue(in, &value, sizeof value, NULL) != sizeof value) return 92;
+#include <stdlib.h>
+#include <unistd.h>
+struct message { char words[64]; int value; };
+int main(int count, char** words) {
+  if (mvm_attach() < 0 || count != 2) return 90;
+  int in = mvm_port("in", 0), out = mvm_port("out", 0);
+  struct message message = {"MARKER", 0};
+  for (int i = 0; i < atoi(words[1]); ++i) {
+    if (mvm_enqueue(out, &message, sizeof message, NULL) < 0) return 91;
+    if (mvm_dequeue(in, &message, sizeof message, NULL) != sizeof message) return 92;
+    if (message.value != i + 1) return 93;
+    usleep(1000);
   }
-  printf("counted to %d\\n", value);
+  printf("counted to %d\\n", message.value);
   return mvm_detach() < 0;
 }
 ]]></source>
     <build command="gcc -O2 left.c -o left $(pkg-config --cflags --libs mvm)"/>
-    <run>./left</run>
+    <run>./left ${rounds}</run>
   </program>
   <program role="right">
     <source name="right.c"><![CDATA[
 #include <mvm.h>
+struct message { char words[64]; int value; };
 int main(void) {
   if (mvm_attach() < 0) return 90;
-  int in = mvm_port("in", 0), out = mvm_port("out", 0), value;
-  while (mvm_dequeue(in, &value, sizeof value, NULL) == sizeof value) {
-    ++value;
-    if (mvm_enqueue(out, &value, sizeof value, NULL) < 0) return 91;
+  int in = mvm_port("in", 0), out = mvm_port("out", 0);
+  struct message message;
+  while (mvm_dequeue(in, &message, sizeof message, NULL) == sizeof message) {
+    ++message.value;
+    if (mvm_enqueue(out, &message, sizeof message, NULL) < 0) return 91;
   }
   return mvm_detach() < 0;
 }
@@ -53,6 +66,25 @@ int main(void) {
   <machines role="right" driver="lxc" host="h2" count="1" memory="128MiB"/>
   <limit walltime="2m"/>
 </job>
+""".replace("MARKER", MARKER)
+
+# Counts the bytes on the cable, and how often the marker is among them, until its standard input ends.
+LISTENER = """
+import select, socket, sys
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+raw.bind(("cable", 0))
+print("listening", flush=True)
+size = found = 0
+marker = sys.argv[1].encode()
+while True:
+    ready = select.select([raw, sys.stdin], [], [])[0]
+    if raw in ready:
+        frame = raw.recv(65536)
+        size += len(frame)
+        found += frame.count(marker)
+    elif ready:
+        break
+print(size, found, flush=True)
 """
 
 
@@ -88,34 +120,153 @@ class Cable:
             ip("netns", "del", name, check=False)
 
 
+class Listener:
+    """Reads all that passes on the cable."""
+
+    def __init__(self, cable):
+        self.child = subprocess.Popen(["ip", "netns", "exec", cable.names[0], "python3", "-c", LISTENER, MARKER],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.child.stdout.readline() == "listening\n"
+
+    def __enter__(self):
+        return self
+
+    def end(self):
+        """Bytes seen, and how often the marker was among them."""
+        said, _ = self.child.communicate(timeout=20)
+        return tuple(int(word) for word in said.split())
+
+    def __exit__(self, *_):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+
+
 @unittest.skipUnless(os.geteuid() == 0, "needs root: makes network namespaces")
 class TwoHosts(unittest.TestCase):
+    def setUp(self):
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+        self.cable = self.stack.enter_context(Cable())
+        self.first = World(("lxc",), "h1", netns=self.cable.names[0])
+        self.second = World(("lxc",), "h2", netns=self.cable.names[1])
+        self.stack.enter_context(self.first)
+        self.stack.enter_context(self.second)
+        self.broker = f"{self.cable.addresses[0]}:{self.first.port}"
+        self.first.options = ["--listen-tls", self.broker]
+        self.second.address = self.cable.addresses[1]
+
+    def invite(self, *more):
+        return self.first.json("host", "invite", *more)["token"]
+
+    def expect_no_join(self, code, words, token, broker=None, name="h2"):
+        """A join that fails says why, with its exit code, and leaves nothing behind."""
+        state = self.second.folder / "elsewhere"
+        done = subprocess.run([*self.second.prefix, MVMD, "--state", state, "--name", name, "--drivers", "process",
+                               "--listen", f"{self.second.address}:{self.second.port}",
+                               "--join", broker or self.broker, "--token", token],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertIn(words, done.stderr)
+        self.assertNotIn(token, done.stderr)
+        self.assertFalse(state.exists(), list(state.iterdir()) if state.exists() else "")
+
+    def start_second(self, token=None):
+        (self.second.state / "url").unlink(missing_ok=True)
+        self.second.options = ["--join", self.broker, "--token", token] if token else []
+        self.second.start(wait=False)
+        wait_until((self.second.state / "url").exists, 30,
+                   "the second host does not start")
+
+    def host_states(self):
+        return {host["name"]: host["state"] for host in self.first.json("host", "list")["items"]}
+
+    def expect_up(self):
+        wait_until(lambda: self.host_states() == {"h1": "up", "h2": "up"}, 30, "the hosts do not come up")
+
+    def messages(self):
+        """How many messages the queues of the second host have seen."""
+        return sum(queue["dequeued"] for queue in self.first.json("queue", "top")["items"])
+
+    def expect_progress(self):
+        before = self.messages()
+        wait_until(lambda: self.messages() > before + 50, 30, "the links do not resume")
+
     def test_a_lab_across_both(self):
-        with contextlib.ExitStack() as stack:
-            cable = stack.enter_context(Cable())
-            first = World(("lxc",), "h1", netns=cable.names[0])
-            second = World(("lxc",), "h2", netns=cable.names[1])
-            stack.enter_context(first)
-            stack.enter_context(second)
-            keys = second.folder / "keys"
-            first.state.mkdir()
-            subprocess.run([MVMD, "--state", first.state, "--issue-host", "h2", "--address", cable.addresses[1],
-                            "--out", keys], check=True, timeout=60)
-            second.address = cable.addresses[1]
-            second.options = ["--host-of", keys, "--advertise", cable.addresses[1]]
-            second.start(wait=False)
-            wait_until((second.state / "url").exists, 30, f"the second host does not start: {second.log_tail()}")
-            first.options = ["--advertise", cable.addresses[0],
-                             "--host", f"h2=https://{cable.addresses[1]}:{second.port}"]
+        first, second, cable = self.first, self.second, self.cable
+        first.start()
+
+        # Who may not join, and why.
+        good = self.invite()
+        self.expect_no_join(2, "no join token", "rubbish")
+        other = ("0" if good[-1] != "0" else "1")
+        self.expect_no_join(7, "is not the broker that made this token", good[:-1] + other)
+        unknown = good[:5] + ("0" if good[5] != "0" else "1") + good[6:]
+        self.expect_no_join(7, "is not known here", unknown)
+        self.expect_no_join(6, "cannot be reached", good, broker=f"{cable.addresses[0]}:1")
+        self.expect_no_join(1, "a host called h1 is here already", good, name="h1")
+        self.expect_no_join(7, "is for a host called h3", self.invite("h3"))
+        self.assertEqual(self.host_states(), {"h1": "up"})
+
+        # Who may.
+        self.start_second(good)
+        self.expect_up()
+        self.expect_no_join(7, "was used already", good, name="h4")
+        self.assertNotIn(good, first.log_tail(10000) + second.log_tail(10000))
+        line = pathlib.Path(f"/proc/{second.daemon.pid}/cmdline").read_bytes().decode()
+        self.assertNotIn(good, line)
+
+        # A job across both, in the dark.
+        profile = first.folder / "across.xml"
+        profile.write_text(RING)
+        with Listener(cable) as listener:
+            job = first.mvm("submit", profile, "--set", f"rounds={ROUNDS}", "--detach", "--parsable").stdout.strip()
+            wait_until(lambda: first.json("queue", "top")["items"], 20, "the job does not run")
+            self.expect_progress()
+            links = first.json("link", "list")["items"]
+            self.assertEqual({link["transport"] for link in links}, {"tcp+tls"})
+
+            # The cable is cut for 5 s; each end's daemon dies and comes back, the second by its record alone.
+            ip("-n", cable.names[1], "link", "set", "cable", "down")
+            time.sleep(5)
+            ip("-n", cable.names[1], "link", "set", "cable", "up")
+            self.expect_up()
+            self.expect_progress()
+            second.kill()
+            self.start_second()
+            self.expect_up()
+            self.expect_progress()
+            first.kill()
             first.start()
-            hosts = first.json("host", "list")["items"]
-            self.assertEqual({host["name"] for host in hosts}, {"h1", "h2"})
-            profile = first.folder / "across.xml"
-            profile.write_text(RING)
-            done = first.mvm("submit", profile, "--wait")
-            self.assertIn("counted to 1000", done.stdout)
-            first.expect_nothing_left()
-            second.expect_nothing_left()
+            self.expect_up()
+            self.expect_progress()
+
+            wait_until(lambda: first.json("job", "status", job)["state"] in ("DONE", "FAILED"), 60, "it does not end")
+            size, found = listener.end()
+        self.assertIn(f"counted to {ROUNDS}", first.mvm("job", "logs", job).stdout)
+        status = first.json("job", "status", job)
+        self.assertEqual((status["state"], status["attempt"]), ("DONE", 1))
+        self.assertGreater(size, ROUNDS * 2 * len(MARKER))
+        self.assertEqual(found, 0)
+        first.expect_nothing_left()
+        second.expect_nothing_left()
+
+        # Drained it gets nothing more, removed it is forgotten, and may come again.
+        refused = first.mvm("host", "remove", "h2", check=False)
+        self.assertIn("drain it first", refused.stderr)
+        first.mvm("host", "drain", "h2")
+        self.assertEqual(self.host_states()["h2"], "drained")
+        plan = first.mvm("plan", profile, check=False)
+        self.assertEqual(plan.returncode, 3)
+        self.assertIn("drained", plan.stdout + plan.stderr)
+        first.mvm("host", "remove", "h2")
+        self.assertEqual(self.host_states(), {"h1": "up"})
+        second.stop()
+        self.start_second(self.invite("h2"))
+        self.expect_up()
+        second.stop()
+        subprocess.run([MVMD, "--leave", "--state", second.state], check=True, timeout=60)
+        self.assertFalse((second.state / "host").exists())
 
 
 if __name__ == "__main__":

@@ -136,3 +136,23 @@ int b__events(xsd__unsignedLong cursor 1, xsd__unsignedInt waitMs 1, struct b__e
 //gsoap b service method-action: hosts "urn:mvm:broker:1#hosts"
 //gsoap b service method-fault: hosts _t__Fault
 int b__hosts(struct b__hostsResponse { std::vector<t__HostState> host 0; } &r);
+
+//gsoap b service method-documentation: inviteHost A token with which one machine may join as a host
+//gsoap b service method-action: inviteHost "urn:mvm:broker:1#inviteHost"
+//gsoap b service method-fault: inviteHost _t__Fault
+int b__inviteHost(xsd__string host 1, xsd__unsignedInt validSeconds 1, struct b__inviteHostResponse { xsd__string token 1; xsd__string broker 1; xsd__long expires 1; } &r);
+
+//gsoap b service method-documentation: joinHost A machine joins as a host; its join token is all the identity it needs
+//gsoap b service method-action: joinHost "urn:mvm:broker:1#joinHost"
+//gsoap b service method-fault: joinHost _t__Fault
+int b__joinHost(xsd__string secret 1, xsd__string name 1, xsd__string address 1, xsd__string request 1, struct b__joinHostResponse { xsd__string certificate 1; xsd__string authority 1; xsd__string broker 1; } &r);
+
+//gsoap b service method-documentation: drainHost Places nothing new on a host or lets it take work again
+//gsoap b service method-action: drainHost "urn:mvm:broker:1#drainHost"
+//gsoap b service method-fault: drainHost _t__Fault
+int b__drainHost(xsd__string host 1, xsd__boolean drain 1, struct b__drainHostResponse {  } &r);
+
+//gsoap b service method-documentation: removeHost Forgets a joined host that is drained and empty
+//gsoap b service method-action: removeHost "urn:mvm:broker:1#removeHost"
+//gsoap b service method-fault: removeHost _t__Fault
+int b__removeHost(xsd__string host 1, xsd__boolean force 1, struct b__removeHostResponse {  } &r);

@@ -364,4 +364,44 @@ Result<std::vector<HostView>> BrokerClient::hosts(const Caller&) {
       MVM_TAKE(host));
 }
 
+// ---- hosts ---------------------------------------------------------------------------------------------
+
+Result<HostInvite> BrokerClient::invite(const Caller&, const std::string& name, std::chrono::seconds valid) {
+  return state_->broker<HostInvite, b__inviteHostResponse>(
+      milliseconds(0),
+      [&](BrokerProxy& proxy, struct soap*, b__inviteHostResponse& response) {
+        return proxy.inviteHost(
+            name, static_cast<unsigned>(std::clamp<std::int64_t>(valid.count(), 0, 1U << 30U)), response);
+      },
+      [](const b__inviteHostResponse& response, HostInvite& ours) {
+        ours = {.token = response.token, .broker = response.broker, .expires_ms = response.expires};
+      });
+}
+
+Result<JoinedHost> BrokerClient::join(const HostJoin& host) {
+  return state_->broker<JoinedHost, b__joinHostResponse>(
+      milliseconds(0),
+      [&](BrokerProxy& proxy, struct soap*, b__joinHostResponse& response) {
+        return proxy.joinHost(host.secret, host.name, host.address, host.request, response);
+      },
+      [](const b__joinHostResponse& response, JoinedHost& ours) {
+        ours = {
+            .certificate = response.certificate, .authority = response.authority, .broker = response.broker};
+      });
+}
+
+Status BrokerClient::drain(const Caller&, const std::string& host, bool drain) {
+  return state_->tell<b__drainHostResponse>(
+      [&](BrokerProxy& proxy, struct soap*, b__drainHostResponse& response) {
+        return proxy.drainHost(host, drain, response);
+      });
+}
+
+Status BrokerClient::remove_host(const Caller&, const std::string& host, bool force) {
+  return state_->tell<b__removeHostResponse>(
+      [&](BrokerProxy& proxy, struct soap*, b__removeHostResponse& response) {
+        return proxy.removeHost(host, force, response);
+      });
+}
+
 }  // namespace mvm::soap

@@ -226,6 +226,38 @@ class BrokerImpl final : public BrokerService {
       return put(r.host, api_.system.hosts(caller));
     });
   }
+  int inviteHost(const std::string& host, unsigned valid_seconds, b__inviteHostResponse& r) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_TRY(no_lab_token(caller));
+      MVM_ASSIGN(const HostInvite invite,
+                 api_.hosts.invite(caller, host, std::chrono::seconds(valid_seconds)));
+      ToWire to{soap};
+      to(r.token, invite.token), to(r.broker, invite.broker);
+      r.expires = invite.expires_ms;
+      return ok();
+    });
+  }
+  int joinHost(const std::string& secret, const std::string& name, const std::string& address,
+               const std::string& request, b__joinHostResponse& r) override {
+    const auto joined =
+        api_.hosts.join({.secret = secret, .name = name, .address = address, .request = request});
+    if (!joined) return exchange_.fail(joined.error());
+    ToWire to{soap};
+    to(r.certificate, joined->certificate), to(r.authority, joined->authority), to(r.broker, joined->broker);
+    return SOAP_OK;
+  }
+  int drainHost(const std::string& host, bool drain, b__drainHostResponse& /*r*/) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_TRY(no_lab_token(caller));
+      return api_.hosts.drain(caller, host, drain);
+    });
+  }
+  int removeHost(const std::string& host, bool force, b__removeHostResponse& /*r*/) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_TRY(no_lab_token(caller));
+      return api_.hosts.remove_host(caller, host, force);
+    });
+  }
 
  private:
   static bool may_see(const Caller& caller, const std::string& lab) {

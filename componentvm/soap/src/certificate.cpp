@@ -10,15 +10,17 @@
 #include <algorithm>
 #include <array>
 
+#include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "openssl_handles.h"
 
 namespace mvm::soap {
 namespace {
 
-constexpr long kTenYears = 10L * 365 * 24 * 3600;
+constexpr long kYear = 365L * 24 * 3600;
 constexpr long kBackdate = 24 * 3600;  // clocks of hosts differ
 constexpr std::size_t kLargestPem = 1 << 20;
+constexpr std::size_t kLargestRequest = 16 << 10;
 
 Error openssl_failed(const std::string& what) { return Error(ErrorCode::kIo, what + ": " + openssl_error()); }
 
@@ -44,8 +46,20 @@ bool add_extension(X509* certificate, X509* issuer, int kind, const std::string&
   return extension && X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
+bool add_name(X509_NAME* subject, const char* field, const std::string& text) {
+  return X509_NAME_add_entry_by_txt(subject, field, MBSTRING_ASC,
+                                    reinterpret_cast<const unsigned char*>(text.c_str()), -1, -1, 0) == 1;
+}
+
+/// Whom a certificate stands for, and how long.
+struct Subject {
+  std::string name;
+  std::string unit = {};  ///< empty: none
+  long seconds = 10 * kYear;
+};
+
 /// A certificate with everything but extensions and signature.
-UniqueX509 blank(const std::string& name, EVP_PKEY* key, const X509_NAME* issuer) {
+UniqueX509 blank(const Subject& who, EVP_PKEY* key, const X509_NAME* issuer) {
   UniqueX509 certificate(X509_new());
   const UniqueBignum serial(BN_new());
   if (!certificate || !serial || BN_rand(serial.get(), 127, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) != 1)
@@ -54,13 +68,11 @@ UniqueX509 blank(const std::string& name, EVP_PKEY* key, const X509_NAME* issuer
   if (X509_set_version(c, X509_VERSION_3) != 1 ||
       BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(c)) == nullptr ||
       X509_gmtime_adj(X509_getm_notBefore(c), -kBackdate) == nullptr ||
-      X509_gmtime_adj(X509_getm_notAfter(c), kTenYears) == nullptr || X509_set_pubkey(c, key) != 1)
+      X509_gmtime_adj(X509_getm_notAfter(c), who.seconds) == nullptr || X509_set_pubkey(c, key) != 1)
     return nullptr;
   X509_NAME* subject = X509_get_subject_name(c);
-  const auto* text = reinterpret_cast<const unsigned char*>(name.c_str());
-  if (X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, reinterpret_cast<const unsigned char*>("MVM"),
-                                 -1, -1, 0) != 1 ||
-      X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, text, -1, -1, 0) != 1 ||
+  if (!add_name(subject, "O", "MVM") || (!who.unit.empty() && !add_name(subject, "OU", who.unit)) ||
+      !add_name(subject, "CN", who.name) ||
       X509_set_issuer_name(c, issuer != nullptr ? issuer : subject) != 1)
     return nullptr;
   return certificate;
@@ -94,13 +106,27 @@ UniqueKey parse_key(const std::string& pem) {
 Result<Certificate> make_authority() {
   const UniqueKey key = make_key();
   if (!key) return openssl_failed("make the authority's key");
-  const UniqueX509 certificate = blank("MVM authority", key.get(), nullptr);
+  const UniqueX509 certificate = blank({.name = "MVM authority"}, key.get(), nullptr);
   X509* c = certificate.get();
   if (!certificate || !add_extension(c, c, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
       !add_extension(c, c, NID_key_usage, "critical,keyCertSign,cRLSign") ||
       !add_extension(c, c, NID_subject_key_identifier, "hash") || X509_sign(c, key.get(), EVP_sha256()) == 0)
     return openssl_failed("make the authority's certificate");
   return to_pem(c, key.get());
+}
+
+/// The request, checked: a key of our kind, and proof that who asks has it.
+Result<UniqueRequest> parse_request(const std::string& pem) {
+  if (pem.size() > kLargestRequest)
+    return Error(ErrorCode::kInvalid, "a certificate request this large is none");
+  const UniqueBio in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  UniqueRequest request(PEM_read_bio_X509_REQ(in.get(), nullptr, nullptr, nullptr));
+  EVP_PKEY* key = request ? X509_REQ_get0_pubkey(request.get()) : nullptr;
+  const bool good = key != nullptr && EVP_PKEY_is_a(key, "EC") == 1 && EVP_PKEY_get_bits(key) == 256 &&
+                    X509_REQ_verify(request.get(), key) == 1;
+  ERR_clear_error();
+  if (!good) return Error(ErrorCode::kInvalid, "found no certificate request for a P-256 key");
+  return request;
 }
 
 Status check_private(const std::filesystem::path& key) {
@@ -119,12 +145,87 @@ bool covers(X509* certificate, const std::string& name) {
 
 }  // namespace
 
+Result<std::string> make_private_key() {
+  const UniqueKey key = make_key();
+  const UniqueBio out(BIO_new(BIO_s_mem()));
+  if (!key || !out ||
+      PEM_write_bio_PrivateKey(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1)
+    return openssl_failed("make a key");
+  return bio_text(out.get());
+}
+
+Result<std::string> make_certificate_request(const std::string& key, const std::string& name) {
+  const UniqueKey own = parse_key(key);
+  const UniqueRequest request(X509_REQ_new());
+  const UniqueBio out(BIO_new(BIO_s_mem()));
+  if (!own || !request || !out || X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) != 1 ||
+      !add_name(X509_REQ_get_subject_name(request.get()), "CN", name) ||
+      X509_REQ_set_pubkey(request.get(), own.get()) != 1 ||
+      X509_REQ_sign(request.get(), own.get(), EVP_sha256()) == 0 ||
+      PEM_write_bio_X509_REQ(out.get(), request.get()) != 1)
+    return openssl_failed("make a certificate request for " + name);
+  return bio_text(out.get());
+}
+
+Result<std::string> key_of_request(const std::string& request) {
+  MVM_ASSIGN(const UniqueRequest parsed, parse_request(request));
+  unsigned char* der = nullptr;
+  const int size = i2d_PUBKEY(X509_REQ_get0_pubkey(parsed.get()), &der);
+  if (size <= 0) return openssl_failed("read a certificate request");
+  const std::string bytes(reinterpret_cast<const char*>(der), static_cast<std::size_t>(size));
+  OPENSSL_free(der);
+  return sha256_hex(bytes);
+}
+
+Result<std::string> fingerprint_of(const std::string& certificate) {
+  const UniqueX509 parsed = parse_certificate(certificate);
+  std::array<unsigned char, 32> digest{};
+  unsigned size = 0;
+  const bool good = parsed && X509_digest(parsed.get(), EVP_sha256(), digest.data(), &size) == 1;
+  ERR_clear_error();
+  if (!good || size != digest.size()) return Error(ErrorCode::kInvalid, "found no certificate in PEM form");
+  return to_hex(digest);
+}
+
 struct CertificateAuthority::State {
   std::filesystem::path file;
   std::string pem;
   UniqueX509 certificate;
   UniqueKey key;
+
+  /// A certificate for `owner`'s key; `alternatives` as OpenSSL writes them, empty: none.
+  [[nodiscard]] Result<UniqueX509> sign(const Subject& who, EVP_PKEY* owner,
+                                        const std::string& alternatives) const {
+    X509* authority = certificate.get();
+    UniqueX509 made = blank(who, owner, X509_get_subject_name(authority));
+    X509* c = made.get();
+    if (!made || !add_extension(c, authority, NID_basic_constraints, "critical,CA:FALSE") ||
+        !add_extension(c, authority, NID_key_usage, "critical,digitalSignature") ||
+        !add_extension(c, authority, NID_ext_key_usage, "serverAuth,clientAuth") ||
+        !add_extension(c, authority, NID_subject_key_identifier, "hash") ||
+        !add_extension(c, authority, NID_authority_key_identifier, "keyid") ||
+        (!alternatives.empty() && !add_extension(c, authority, NID_subject_alt_name, alternatives)) ||
+        X509_sign(c, key.get(), EVP_sha256()) == 0)
+      return openssl_failed("make a certificate for " + who.name);
+    return made;
+  }
 };
+
+namespace {
+
+/// A host's names, checked, as OpenSSL writes them.
+Result<std::string> alternatives_of(const std::string& name, const std::vector<std::string>& others) {
+  if (!is_host_name(name)) return Error(ErrorCode::kInvalid, "\"" + name + "\" is no host name");
+  std::string text = (is_ip(name) ? "IP:" : "DNS:") + name;
+  for (const std::string& other : others) {
+    if (!is_ip(other) && !is_host_name(other))
+      return Error(ErrorCode::kInvalid, "\"" + other + "\" is neither a host name nor an IP address");
+    text += (is_ip(other) ? ",IP:" : ",DNS:") + other;
+  }
+  return text;
+}
+
+}  // namespace
 
 CertificateAuthority::CertificateAuthority(std::unique_ptr<State> state) : state_(std::move(state)) {}
 CertificateAuthority::CertificateAuthority(CertificateAuthority&&) noexcept = default;
@@ -164,27 +265,34 @@ Result<CertificateAuthority> CertificateAuthority::open(const std::filesystem::p
 
 Result<Certificate> CertificateAuthority::issue(const std::string& name,
                                                 const std::vector<std::string>& alternative_names) const {
-  if (!is_host_name(name)) return Error(ErrorCode::kInvalid, "\"" + name + "\" is no host name");
-  std::string alternatives = (is_ip(name) ? "IP:" : "DNS:") + name;
-  for (const std::string& other : alternative_names) {
-    if (!is_ip(other) && !is_host_name(other))
-      return Error(ErrorCode::kInvalid, "\"" + other + "\" is neither a host name nor an IP address");
-    alternatives += (is_ip(other) ? ",IP:" : ",DNS:") + other;
-  }
+  MVM_ASSIGN(const std::string alternatives, alternatives_of(name, alternative_names));
   const UniqueKey key = make_key();
   if (!key) return openssl_failed("make a key");
-  X509* authority = state_->certificate.get();
-  const UniqueX509 certificate = blank(name, key.get(), X509_get_subject_name(authority));
-  X509* c = certificate.get();
-  if (!certificate || !add_extension(c, authority, NID_basic_constraints, "critical,CA:FALSE") ||
-      !add_extension(c, authority, NID_key_usage, "critical,digitalSignature") ||
-      !add_extension(c, authority, NID_ext_key_usage, "serverAuth,clientAuth") ||
-      !add_extension(c, authority, NID_subject_key_identifier, "hash") ||
-      !add_extension(c, authority, NID_authority_key_identifier, "keyid") ||
-      !add_extension(c, authority, NID_subject_alt_name, alternatives) ||
-      X509_sign(c, state_->key.get(), EVP_sha256()) == 0)
-    return openssl_failed("make a certificate for " + name);
-  return to_pem(c, key.get());
+  MVM_ASSIGN(const UniqueX509 certificate, state_->sign({.name = name}, key.get(), alternatives));
+  return to_pem(certificate.get(), key.get());
+}
+
+Result<std::string> CertificateAuthority::certify(const std::string& request, const std::string& name,
+                                                  const std::vector<std::string>& alternative_names) const {
+  MVM_ASSIGN(const std::string alternatives, alternatives_of(name, alternative_names));
+  MVM_ASSIGN(const UniqueRequest parsed, parse_request(request));
+  MVM_ASSIGN(const UniqueX509 certificate,
+             state_->sign({.name = name}, X509_REQ_get0_pubkey(parsed.get()), alternatives));
+  const UniqueBio out(BIO_new(BIO_s_mem()));
+  if (!out || PEM_write_bio_X509(out.get(), certificate.get()) != 1)
+    return openssl_failed("write a certificate");
+  return bio_text(out.get());
+}
+
+Result<Certificate> CertificateAuthority::issue_for_links(const std::string& lab,
+                                                          const std::string& domain) const {
+  if (!is_host_name(lab) || domain.empty() || domain.size() > 64)
+    return Error(ErrorCode::kInvalid, "\"" + domain + "\" of lab \"" + lab + "\" is no domain of links");
+  const UniqueKey key = make_key();
+  if (!key) return openssl_failed("make a key");
+  MVM_ASSIGN(const UniqueX509 certificate,
+             state_->sign({.name = domain, .unit = lab, .seconds = kYear}, key.get(), ""));
+  return to_pem(certificate.get(), key.get());
 }
 
 Result<TlsFiles> CertificateAuthority::ensure(const std::filesystem::path& folder, const std::string& name,

@@ -17,6 +17,8 @@ struct HostClient::State {
 HostClient::HostClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
 HostClient::~HostClient() = default;
 
+void HostClient::stop() { state_->wire->stop(); }
+
 Result<std::unique_ptr<HostClient>> HostClient::create(const HostClientOptions& options) {
   auto state = std::make_unique<State>();
   WireOptions wire{.url = options.url,

@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -24,10 +25,21 @@ struct OpensslFree {
 using UniqueBio = std::unique_ptr<BIO, OpensslFree<BIO_free_all>>;
 using UniqueKey = std::unique_ptr<EVP_PKEY, OpensslFree<EVP_PKEY_free>>;
 using UniqueX509 = std::unique_ptr<X509, OpensslFree<X509_free>>;
+using UniqueRequest = std::unique_ptr<X509_REQ, OpensslFree<X509_REQ_free>>;
 using UniqueExtension = std::unique_ptr<X509_EXTENSION, OpensslFree<X509_EXTENSION_free>>;
 using UniqueBignum = std::unique_ptr<BIGNUM, OpensslFree<BN_free>>;
 using UniqueSslContext = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
 using UniqueSsl = std::unique_ptr<SSL, OpensslFree<SSL_free>>;
+
+/// A digest as lower-case hexadecimal digits.
+inline std::string to_hex(const std::array<unsigned char, 32>& bytes) {
+  std::string text;
+  for (const unsigned char byte : bytes) {
+    text += "0123456789abcdef"[byte >> 4U];
+    text += "0123456789abcdef"[byte & 15U];
+  }
+  return text;
+}
 
 /// The oldest entry of this thread's error queue, which is emptied.
 inline std::string openssl_error() {

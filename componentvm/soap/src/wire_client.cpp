@@ -120,6 +120,7 @@ struct WireClient::Line {
   [[nodiscard]] Status connect();
   void disconnect() {
     link.reset();
+    if (fd) client.closing(fd.get());
     fd.reset();
   }
   int fail(Error why) {
@@ -244,16 +245,20 @@ Status WireClient::Line::connect() {
     }
   }
   if (!fd) return unreachable(why);
+  if (!client.opened(fd.get())) {
+    fd.reset();
+    return unreachable("calls were stopped");
+  }
   UniqueSsl ssl;
   if (client.tls_) {
     ssl.reset(SSL_new(client.tls_.get()));
     if (!ssl || SSL_set_fd(ssl.get(), fd.get()) != 1) return unreachable(openssl_error());
     SSL_set_connect_state(ssl.get());
     X509_VERIFY_PARAM* verify = SSL_get0_param(ssl.get());
-    const bool named = is_ip(client.host_)
-                           ? X509_VERIFY_PARAM_set1_ip_asc(verify, client.host_.c_str()) == 1
-                           : SSL_set1_host(ssl.get(), client.host_.c_str()) == 1 &&
-                                 SSL_set_tlsext_host_name(ssl.get(), client.host_.c_str()) == 1;
+    const std::string& name = options.peer.empty() ? client.host_ : options.peer;
+    const bool named = is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(verify, name.c_str()) == 1
+                                   : SSL_set1_host(ssl.get(), name.c_str()) == 1 &&
+                                         SSL_set_tlsext_host_name(ssl.get(), name.c_str()) == 1;
     if (!named) return unreachable(openssl_error());
   }
   SSL* handle = ssl.get();
@@ -261,7 +266,11 @@ Status WireClient::Line::connect() {
   if (!link->handshake_until(deadline)) {
     const long verdict = handle != nullptr ? SSL_get_verify_result(handle) : X509_V_OK;
     const Error failed =
-        verdict != X509_V_OK
+        verdict != X509_V_OK && !options.authority.empty()
+            ? Error(ErrorCode::kRefused, options.url +
+                                             " is not the broker that made this token: its authority " +
+                                             "is another, or it does not prove to be the broker")
+        : verdict != X509_V_OK
             ? Error(ErrorCode::kRefused, options.url + " has a certificate that is not trusted: " +
                                              X509_verify_cert_error_string(verdict))
             : unreachable("the TLS handshake failed");
@@ -382,6 +391,26 @@ Result<Address> parse_url(const std::string& url) {
   return address;
 }
 
+/// Trusts the one authority that has the fingerprint, and which the server shows in its chain.
+int verify_by_fingerprint(X509_STORE_CTX* store, void* fingerprint) {
+  const auto& wanted = *static_cast<const std::string*>(fingerprint);
+  STACK_OF(X509)* shown = X509_STORE_CTX_get0_untrusted(store);
+  for (int i = 0; i < sk_X509_num(shown); ++i) {
+    X509* one = sk_X509_value(shown, i);
+    std::array<unsigned char, 32> digest{};
+    unsigned size = 0;
+    if (X509_digest(one, EVP_sha256(), digest.data(), &size) != 1 || to_hex(digest) != wanted) continue;
+    STACK_OF(X509)* trusted = sk_X509_new_null();
+    sk_X509_push(trusted, one);
+    X509_STORE_CTX_set0_trusted_stack(store, trusted);
+    const int verdict = X509_verify_cert(store);
+    sk_X509_free(trusted);
+    return verdict;
+  }
+  X509_STORE_CTX_set_error(store, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN);
+  return 0;
+}
+
 Result<UniqueSslContext> make_client_context(const WireOptions& options) {
   UniqueSslContext context(SSL_CTX_new(TLS_client_method()));
   SSL_CTX* c = context.get();
@@ -389,9 +418,12 @@ Result<UniqueSslContext> make_client_context(const WireOptions& options) {
     return Error(ErrorCode::kInvalid, what + ": " + openssl_error());
   };
   if (c == nullptr || SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) != 1) return failed("set up TLS");
-  if (options.ca.empty()) return Error(ErrorCode::kInvalid, "https needs the certificate of the authority");
-  if (SSL_CTX_load_verify_file(c, options.ca.c_str()) != 1)
+  if (options.ca.empty() && options.authority.empty())
+    return Error(ErrorCode::kInvalid, "https needs the certificate of the authority");
+  if (!options.ca.empty() && SSL_CTX_load_verify_file(c, options.ca.c_str()) != 1)
     return failed("read authority " + options.ca.string());
+  if (!options.authority.empty())
+    SSL_CTX_set_cert_verify_callback(c, &verify_by_fingerprint, const_cast<std::string*>(&options.authority));
   if (!options.certificate.empty() &&
       (SSL_CTX_use_certificate_chain_file(c, options.certificate.c_str()) != 1 ||
        SSL_CTX_use_PrivateKey_file(c, options.key.c_str(), SSL_FILETYPE_PEM) != 1))
@@ -442,6 +474,23 @@ Result<std::unique_ptr<WireClient>> WireClient::create(WireOptions options) {
 
 WireClient::WireClient(WireOptions options) : options_(std::move(options)) {}
 WireClient::~WireClient() = default;
+
+void WireClient::stop() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
+}
+
+bool WireClient::opened(int fd) const {
+  const std::lock_guard lock(mutex_);
+  if (!stopped_) open_.insert(fd);
+  return !stopped_;
+}
+
+void WireClient::closing(int fd) const {
+  const std::lock_guard lock(mutex_);
+  open_.erase(fd);
+}
 
 std::unique_ptr<WireClient::Line> WireClient::take() {
   {

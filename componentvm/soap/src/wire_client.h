@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct WireOptions {
   std::string url;                             ///< "http://HOST:PORT" or "https://HOST:PORT"
   std::string token;                           ///< empty: none
   std::filesystem::path ca, certificate, key;  ///< TLS; certificate and key may be empty
+  std::string authority;      ///< instead of `ca`: the fingerprint of the authority that the server must show
+  std::string peer;           ///< the name its certificate must have; empty: the URL's
   bool plain_in_lab = false;  ///< plain HTTP beyond loopback: between nodes, within their lab's network
   std::chrono::milliseconds connect_timeout{5'000};
   std::chrono::milliseconds timeout{60'000};
@@ -44,6 +47,9 @@ class WireClient {
   [[nodiscard]] Status transfer(const char* path, const PieceReader* reader, const PieceWriter* writer,
                                 const std::function<int(struct soap*, const char*)>& call);
 
+  /// Ends every call under way with kUnavailable, and every later one.
+  void stop();
+
   struct Line;  ///< a context and its connection
 
  private:
@@ -56,7 +62,13 @@ class WireClient {
   WireOptions options_;
   std::string host_, port_, base_;  ///< base: "http://HOST:PORT" for gSOAP, which does not see TLS
   UniqueSslContext tls_;
-  std::mutex mutex_;
+  /// A connection begins or ends; false once stopped.
+  [[nodiscard]] bool opened(int fd) const;
+  void closing(int fd) const;
+
+  mutable std::mutex mutex_;
+  mutable std::set<int> open_;  ///< connections of all lines, to be cut by stop()
+  bool stopped_ = false;
   std::vector<std::unique_ptr<Line>> free_;
 };
 

@@ -14,6 +14,7 @@
 #include "mvm/base/blob_store.h"
 #include "mvm/base/clock.h"
 #include "mvm/base/result.h"
+#include "mvm/broker/host_gate.h"
 #include "mvm/broker/loop.h"
 #include "mvm/broker/store.h"
 #include "mvm/host/host_agent.h"
@@ -61,6 +62,7 @@ struct BrokerConfig {
       60'000};  ///< a host silent this long while a job needs it: new attempt
   PolicyConfig policies;
   BrokerLimits limits;
+  HostGate gate;
   std::string crash_at;               ///< "EFFECT:PHASE[:N]": die there (tests); see crash_point.h
   std::function<void()> crash_death;  ///< how; empty: SIGKILL to itself
 };

@@ -66,8 +66,9 @@ struct WiringLayout {
 /// What the steps need beside the layout.
 struct WiringContext {
   struct HostAddress {
-    std::string bridge;         ///< its address on the lab's network there: what its guests dial
-    std::string proxy_address;  ///< what other hosts dial
+    std::string bridge;  ///< its address on the lab's network there: what its guests dial
+    std::uint16_t bridge_port = 0;
+    std::string proxy_address;  ///< what other hosts dial, by TLS
     std::uint16_t proxy_port = 0;
   };
   std::string job, attempt, secret;
@@ -87,7 +88,8 @@ struct HostWiring {
 [[nodiscard]] std::vector<HostWiring> make_steps(const topologies::Graph& graph, const Plan& plan,
                                                  const WiringLayout& layout, const WiringContext& context);
 
-/// "shm" within a domain, "proxy" where the link is carried: for people, by link.
+/// "shm" within a domain, "tcp" where the link is carried between a host and its guests, "tcp+tls" where it
+/// leaves a host: for people, by link.
 [[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
 
 /// "attempt/role[index]": how the kernel calls a process.

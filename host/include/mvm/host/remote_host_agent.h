@@ -14,6 +14,10 @@ namespace mvm::host {
 [[nodiscard]] std::unique_ptr<HostAgent> make_remote_host_agent(soap::HostService& service,
                                                                 const BlobStore& blobs);
 
+/// As above; the agent owns the service.
+[[nodiscard]] std::unique_ptr<HostAgent> make_remote_host_agent(std::unique_ptr<soap::HostService> service,
+                                                                const BlobStore& blobs);
+
 /// The host's side: offers `agent` and the host's own `blobs` to the broker whose certificate names `broker`.
 /// Both outlive the service.
 [[nodiscard]] std::unique_ptr<soap::HostService> make_host_service(HostAgent& agent, const BlobStore& blobs,

@@ -8,6 +8,7 @@
 // connection loses and doubles nothing. End of stream and death are carried both ways.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,11 +29,19 @@ class ByteStream {
   [[nodiscard]] virtual int fd() const = 0;
   /// True where progress needs the descriptor writable.
   [[nodiscard]] virtual bool wants_write() const { return false; }
+  /// False while it must hear from the peer before it can carry anything.
+  [[nodiscard]] virtual bool ready() const { return true; }
+  /// The domain that the stream itself proves to be at the other end, once bytes were read; empty: none, as
+  /// over plain TCP.
+  [[nodiscard]] virtual std::string peer() const { return {}; }
 };
 
 /// Makes a stream of a connected, non-blocking socket. `dialled`: we connected; else we accepted.
-using StreamFactory = std::unique_ptr<ByteStream> (*)(UniqueFd socket, bool dialled);
+using StreamFactory = std::function<std::unique_ptr<ByteStream>(UniqueFd socket, bool dialled)>;
 [[nodiscard]] std::unique_ptr<ByteStream> make_tcp_stream(UniqueFd socket, bool dialled);
+
+/// What connections run on: within a host and with its guests plain TCP, between hosts TLS.
+enum class Carrier { kPlain, kSecure };
 
 /// One end of a carried link.
 struct LinkHalf {
@@ -49,6 +58,7 @@ struct LinkStats {
   std::uint64_t link = 0;
   LinkHalf::Flow flow = LinkHalf::Flow::kOutgoing;
   std::string peer;
+  Carrier carrier = Carrier::kPlain;
   bool connected = false;
   bool ended = false;          ///< end of stream or death was carried
   std::uint64_t messages = 0;  ///< outgoing: acknowledged by the peer; incoming: put in the queue
@@ -72,9 +82,9 @@ struct PeerStats {
 class Proxy {
  public:
   struct Options {
-    std::string domain;  ///< this domain's name, unique in the lab, at most 255 bytes
-    std::string secret;  ///< shared by the lab's proxies, at least 16 bytes
-    StreamFactory stream = &make_tcp_stream;
+    std::string domain;                       ///< this domain's name, unique in the lab, at most 255 bytes
+    std::string secret;                       ///< shared by the lab's proxies, at least 16 bytes
+    StreamFactory stream = &make_tcp_stream;  ///< of Carrier::kPlain
     std::size_t max_peers = 1024;
     std::chrono::milliseconds handshake_timeout{5000};
     std::chrono::milliseconds redial{50};  ///< first pause before dialling again; doubles up to 40 times it
@@ -85,11 +95,16 @@ class Proxy {
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
-  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. Once per proxy.
-  [[nodiscard]] Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
+  /// Streams of Carrier::kSecure, for connections made from now on. Without them no secure peer is reached.
+  void set_secure(StreamFactory streams);
+  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. Once per carrier.
+  [[nodiscard]] Result<std::uint16_t> listen(const std::string& address, std::uint16_t port,
+                                             Carrier carrier = Carrier::kPlain);
   /// Makes a domain known. With an address, we dial it (and again whenever the connection breaks); without,
-  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address.
-  Status add_peer(const std::string& name, const std::string& address = "", std::uint16_t port = 0);
+  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address. Over
+  /// another carrier than its own a peer is not taken.
+  Status add_peer(const std::string& name, const std::string& address = "", std::uint16_t port = 0,
+                  Carrier carrier = Carrier::kPlain);
   /// Forgets a domain; its links must be gone (kConflict).
   Status remove_peer(const std::string& name);
   /// Begins to carry a link; attaches to the slot. The peer's half may come later or have come before.

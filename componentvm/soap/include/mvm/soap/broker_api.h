@@ -269,6 +269,28 @@ struct HostView {
   std::vector<std::string> images;
 };
 
+/// A token with which one machine may join.
+struct HostInvite {
+  std::string token;   ///< join.h; told once, never kept
+  std::string broker;  ///< where that machine reaches the broker: "https://ADDRESS:PORT"
+  std::int64_t expires_ms = 0;
+};
+
+/// What a machine that joins says of itself.
+struct HostJoin {
+  std::string secret;   ///< of its token
+  std::string name;     ///< that it wants, [a-z0-9-]{1,63}
+  std::string address;  ///< where the broker reaches it: "ADDRESS:PORT"
+  std::string request;  ///< for a certificate of its own key (PKCS #10, PEM)
+};
+
+/// What it gets.
+struct JoinedHost {
+  std::string certificate;  ///< PEM
+  std::string authority;    ///< PEM
+  std::string broker;       ///< the broker's name
+};
+
 struct WhoAmI {
   Caller caller;
   std::string broker, version;
@@ -284,12 +306,29 @@ class SystemApi {
   [[nodiscard]] virtual Result<std::vector<HostView>> hosts(const Caller&) = 0;
 };
 
+/// Hosts come, rest and go. All but join() are for administrators.
+class HostsApi {
+ public:
+  virtual ~HostsApi() = default;
+  /// An invitation for one machine, good once within `valid`; `name` empty: under any name that is free.
+  [[nodiscard]] virtual Result<HostInvite> invite(const Caller&, const std::string& name,
+                                                  std::chrono::seconds valid) = 0;
+  /// A machine joins; its token says that it may. Again with the same key is no error.
+  [[nodiscard]] virtual Result<JoinedHost> join(const HostJoin&) = 0;
+  /// True: nothing new is placed there, what runs goes on. False: it takes work again.
+  [[nodiscard]] virtual Status drain(const Caller&, const std::string& host, bool drain) = 0;
+  /// Forgets a joined host that is drained and empty (kConflict where not). `force`: it will not come back,
+  /// so what it had is lost.
+  [[nodiscard]] virtual Status remove_host(const Caller&, const std::string& host, bool force) = 0;
+};
+
 /// All of it, as the broker offers it.
 struct BrokerApi {
   JobApi& jobs;
   LabApi& labs;
   StoreApi& store;
   SystemApi& system;
+  HostsApi& hosts;
 };
 
 }  // namespace mvm::soap

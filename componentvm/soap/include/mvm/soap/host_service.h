@@ -52,6 +52,8 @@ class HostClient final : public HostService {
  public:
   [[nodiscard]] static Result<std::unique_ptr<HostClient>> create(const HostClientOptions& options);
   ~HostClient() override;
+  /// Ends every call under way with kUnavailable, and every later one.
+  void stop();
   [[nodiscard]] Result<HostReply> call(const Caller& caller, const std::string& op,
                                        const std::string& arguments, std::string blob,
                                        std::chrono::milliseconds timeout) override;

@@ -43,19 +43,29 @@ struct HostInfo {
   bool operator==(const HostInfo&) const = default;
 };
 
+/// With which a host's lab child proves itself to those of the lab's other hosts; all PEM.
+struct LinkIdentity {
+  std::string certificate;  ///< its organisational unit is the lab, its common name "host:NAME"
+  std::string key;
+  std::string authority;
+  bool operator==(const LinkIdentity&) const = default;
+};
+
 /// What a lab needs on one host.
 struct LabSpec {
-  std::string lab;     ///< id, [a-z0-9-]{1,32}
-  std::string owner;   ///< user
-  std::string secret;  ///< 64 hexadecimal digits; authenticates the lab's proxies
-  std::string subnet;  ///< "10.181.7.0/24": the lab's network on this host
-  bool proxy = true;   ///< links will leave the host's memory domain: load the lab child with its proxy
+  std::string lab;        ///< id, [a-z0-9-]{1,32}
+  std::string owner;      ///< user
+  std::string secret;     ///< 64 hexadecimal digits; authenticates the lab's proxies
+  std::string subnet;     ///< "10.181.7.0/24": the lab's network on this host
+  bool proxy = true;      ///< links will leave the host's memory domain: load the lab child with its proxy
+  LinkIdentity identity;  ///< empty: the lab is on this host alone
 };
 
 /// What a host made of it.
 struct LabInfo {
-  std::string proxy_address;  ///< where other hosts reach this lab's proxy
+  std::string proxy_address;  ///< where other hosts reach this lab's proxy, by TLS
   std::uint16_t proxy_port = 0;
+  std::uint16_t bridge_port = 0;  ///< where its guests do, at the host's address on the lab's network
 };
 
 /// One node (MVM) to boot.
