@@ -73,6 +73,7 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
                           text(args, "reason"));
   } else if (event.event == "node.up") {
     tell(core, event, "on host " + host);
+    if (fields::flag(args, "adopted")) core.labs->meet(event.lab, event.node);
   } else if (event.event == "node.kernel") {
     tell(core, event, "its kernel was started again; jobs live on");
   } else if (event.event == "host.hypervisor") {

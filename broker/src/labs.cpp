@@ -474,6 +474,23 @@ void Labs::node_up(const std::string& id, const host::NodeInfo& info) {
   if (!lab->record.ephemeral) check_up(*lab);
 }
 
+void Labs::meet(const std::string& id, const std::string& name) {
+  const auto* lab = find(id);
+  if (lab == nullptr || lab->record.destroying || !lab->index.contains(name)) return;
+  const auto& node = lab->plan.nodes[lab->index.at(name)];
+  auto info = std::make_shared<host::NodeInfo>();
+  core_.hosts->with(
+      node.host,
+      [spec = node_spec(*lab, node), info,
+       timeout = core_.config.call_timeout](host::HostAgent& agent) -> Status {
+        MVM_ASSIGN(*info, agent.ensure_node(spec, timeout));
+        return ok();
+      },
+      [this, id, info](const Status& status) {
+        if (status) node_up(id, *info);  // else whoever needs the node will find out
+      });
+}
+
 void Labs::node_lost(const std::string& id, const std::string& node, const std::string& reason,
                      const std::string& boot) {
   auto* lab = find(id);

@@ -73,6 +73,8 @@ class Labs {
   [[nodiscard]] std::vector<std::string> on_host(const std::string& host) const;
   void compare(const std::string& host, const host::Inventory& inventory);
   void node_up(const std::string& lab, const host::NodeInfo& info);
+  /// The host took it over from an earlier daemon: what it is is asked for again.
+  void meet(const std::string& lab, const std::string& node);
   /// `boot`: which boot of it was lost; empty: the present one.
   void node_lost(const std::string& lab, const std::string& node, const std::string& reason,
                  const std::string& boot = {});

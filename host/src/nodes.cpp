@@ -139,8 +139,14 @@ void LocalHostAgent::State::on_boot(const std::string& lab, Node& node, const st
     const std::lock_guard lock(node.mutex);
     if (node.boot.empty() || node.boot == boot) {
       node.boot = boot;
+      const bool adopted = node.state == NodeState::kBooting && !node.awaited;
       if (node.state == NodeState::kBooting) node.state = NodeState::kUp;
       node.changed.notify_all();
+      if (!adopted) return;
+      log.add({.lab = lab,
+               .node = node.spec.node,
+               .event = "node.up",
+               .args = {{"boot", boot}, {"adopted", true}}});
       return;
     }
   }
@@ -171,10 +177,8 @@ Status LocalHostAgent::State::open_channel(const std::shared_ptr<Lab>& lab,
   callbacks.up = [this, name = lab->spec.lab, target = node.get()](const std::string& boot) {
     on_boot(name, *target, boot);
   };
-  MVM_ASSIGN(std::shared_ptr<channel::HostEnd> channel,
-             channel::HostEnd::start(std::move(options), std::move(callbacks)));
-  const std::lock_guard lock(node->mutex);
-  node->channel = std::move(channel);
+  const std::lock_guard lock(node->mutex);  // who hears the hello finds the channel
+  MVM_ASSIGN(node->channel, channel::HostEnd::start(std::move(options), std::move(callbacks)));
   return ok();
 }
 

@@ -283,6 +283,23 @@ TEST_F(Faults, AnotherAttemptTakesAnotherSubnet) {
   EXPECT_EQ(world.host().nodes().front().address, "10.181.2.2");
 }
 
+TEST_F(Faults, ANodeThatItsHostAdoptedIsAskedWhatItIs) {
+  world.host().auto_exit = false;
+  world.start();
+  const auto id = world.submit(ring_job());
+  world.pump();
+  const auto lab = world.job(id).job.lab;
+  int asked = 0;
+  world.host().on_call = [&](const std::string& call) { asked += call == "ensure_node" ? 1 : 0; };
+  world.host().emit_raw(lab, "node-0", "node.up", {{"boot", "b"}, {"adopted", true}});
+  world.host().emit_raw(lab, "nobody", "node.up", {{"boot", "b"}, {"adopted", true}});
+  world.pump();
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ((*world.labs().vms(world.user, lab))[0].state, "up");
+  EXPECT_EQ(world.state_of(id), "RUNNING");
+  world.host().on_call = nullptr;
+}
+
 TEST_F(Faults, HostileEventsAreNoHarm) {
   world.host().auto_exit = false;
   world.start();

@@ -177,6 +177,7 @@ TEST_F(LocalHostAgentTest, ARestartedDaemonAdoptsItsNodesAndMissesNothing) {
   restart();
   epoch_.clear();
   seq_ = 0;
+  EXPECT_TRUE(await("node.up").value("adopted", false));
   const auto again = agent_->ensure_node(node_, seconds(30));
   ASSERT_TRUE(again) << again.error().describe();
   EXPECT_EQ(again->boot, boot_) << "the same boot: it was adopted, not booted again";

@@ -188,10 +188,54 @@ class Lab:
         return killed
 
     def kill_child(self):
-        return kill(*[pid for pid in self.place.processes() if command_of(pid)[:2] == [str(world.MVMD), "lab"]])
+        return kill(*self.children_of_labs())
+
+    def children_of_labs(self):
+        return [pid for pid in self.place.processes() if command_of(pid)[:2] == [str(world.MVMD), "lab"]]
 
     def kill_policy(self):
         return kill(*[pid for pid in children(self.place.daemon.pid) if "policy" in command_of(pid)[1:2]])
+
+    # ---- several at once
+
+    def kill_unseen(self):
+        """A node goes while the daemon is dead."""
+        if not self.containers():
+            return []
+        self.place.kill()
+        killed = self.kill_container()
+        self.place.start()
+        return killed
+
+    def kill_child_unseen(self):
+        found = self.children_of_labs()
+        if found:
+            self.place.kill()
+            kill(*found)
+            self.place.start()
+        return found
+
+    def kill_all(self):
+        """As when the machine loses its power: nothing lives on, what is on disk stays."""
+        if not self.containers():
+            return []
+        self.place.kill()
+        killed = kill(*self.libvirtd(), *self.processes(), *self.children_of_labs())
+        wait_until(lambda: not any(alive(pid) for pid in killed), 10, "what was killed lives")
+        self.place.libvirtd_private("restart")
+        self.place.start()
+        return killed
+
+    def kill_libvirtd_for_long(self):
+        """It comes back only when the job cannot go on without it."""
+        if len(self.launchers()) < 2:
+            return []
+        killed = kill(*self.libvirtd())
+        job = self.place.json("job", "list")["items"][0]["id"]
+        wait_until(lambda: "cannot make sure" in self.place.mvm("job", "why", job).stdout, 60,
+                   f"nobody says what is missing: {self.place.mvm('job', 'why', job).stdout}")
+        self.place.libvirtd_private("restart")
+        return killed
 
     def processes(self):
         """All that runs for the nodes now."""
@@ -337,6 +381,8 @@ ALL_LXC = (
     + [Cell("policy", state, attempts=1) for state in STATES]
     + [Cell("libvirtd", state) for state in STATES]
     + [Cell(victim, state) for victim in ("kernel", "launcher", "container", "vm") for state in IN_NODE]
+    + [Cell(victim, state) for victim in ("unseen", "all") for state in IN_NODE]
+    + [Cell("libvirtd_for_long", "RUNNING", attempts=1)]
     + [Cell("vm", "RUNNING", attempts=1, retries=0, expected="FAILED")]
 )
 SOME_LXC = [cell for cell in ALL_LXC if cell.name in (
@@ -345,8 +391,8 @@ SOME_LXC = [cell for cell in ALL_LXC if cell.name in (
     "container:COLLECTING", "vm:RUNNING", "vm:COLLECTING", "vm:RUNNING:FAILED")]
 
 ALL_QEMU = (
-    [Cell(victim, state) for victim in ("guest", "child") for state in ("BOOTING", "WIRING", "RUNNING", "COLLECTING")]
-    + [Cell("mvmd", "RUNNING", attempts=1), Cell("libvirtd", "RUNNING", attempts=1)]
+    [Cell(victim, state) for victim in ("guest", "child", "child_unseen") for state in ("BOOTING", "WIRING", "RUNNING", "COLLECTING")]
+    + [Cell("mvmd", "RUNNING", attempts=1), Cell("libvirtd", "RUNNING", attempts=1), Cell("all", "RUNNING")]
 )
 SOME_QEMU = [cell for cell in ALL_QEMU if cell.name in ("guest:RUNNING", "child:RUNNING")]
 
@@ -407,6 +453,70 @@ class KillMatrix(unittest.TestCase):
         return ["--qemu-image", image]
 
 
+LAB = """<?xml version="1.0"?>
+<lab xmlns="urn:mvm:lab:1" name="standing">
+  <machines name="node" driver="lxc" image="host" count="2" memory="256MiB"/>
+</lab>
+"""
+GUEST = """<?xml version="1.0"?>
+<job xmlns="urn:mvm:job:1" name="guest">
+  <topology xmlns="urn:mvm:topology:1" name="two"><role name="one" count="2"/></topology>
+  <program role="one"><run>/bin/echo here</run></program>
+</job>
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0, "needs root: makes containers")
+class StandingLab(unittest.TestCase):
+    """A lab without a job mends itself, and what was started in it by hand ends with its node."""
+
+    def start_by_hand(self, place, node):
+        command = [world.MVM, "vm", "exec", "--lab", "standing", node, "--", "/bin/sh", "-c", "echo started; sleep 300"]
+        running = subprocess.Popen(list(map(str, command)), env=place.environment(), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(running.communicate)
+        self.addCleanup(running.kill)
+        self.assertEqual(running.stdout.readline(), "started\n")
+        return running
+
+    def all_up(self, place):
+        vms = place.json("vm", "list", "--lab", "standing")["items"]
+        return len(vms) == 2 and all(vm["state"] == "up" for vm in vms)
+
+    def test_it_mends_itself_and_goes(self):
+        with World(("lxc",)) as place:
+            place.start()
+            lab = Lab(place)
+            for name, text in (("lab.xml", LAB), ("guest.xml", GUEST)):
+                (place.folder / name).write_text(text)
+            place.mvm("lab", "create", place.folder / "lab.xml")
+            for victim, lost in (("vm", True), ("launcher", True), ("container", True), ("unseen", True), ("kernel", False),
+                                 ("libvirtd", False), ("mvmd", False), ("all", True)):
+                with self.subTest(victim=victim):
+                    wait_until(lambda: self.all_up(place), 30, f"the lab does not come up: {place.log_tail()}")
+                    running = [self.start_by_hand(place, node) for node in ("node-0", "node-1")]
+                    self.assertTrue(getattr(lab, f"kill_{victim}")())
+                    began = time.monotonic()
+                    if lost:
+                        wait_until(lambda: any(one.poll() is not None for one in running), 15, "nobody is told")
+                        ended = next(one for one in running if one.poll() is not None)
+                        self.assertEqual(ended.returncode, 255)
+                        self.assertRegex(ended.stderr.read(), "was lost")
+                        wait_until(lambda: self.all_up(place), 30, f"the lab is not mended: {place.log_tail()}")
+                        print(f"standing lab, {victim}: whole after {time.monotonic() - began:.1f} s", file=sys.stderr)
+                    else:
+                        self.assertIn("here", place.mvm("submit", "--lab", "standing", "--wait",
+                                                        place.folder / "guest.xml").stdout)
+                        self.assertEqual([one.poll() for one in running], [None, None], "what runs is not disturbed")
+                    for one in running:
+                        one.kill()
+                        one.communicate()
+            running = self.start_by_hand(place, "node-0")
+            place.mvm("lab", "destroy", "standing")
+            self.assertEqual(running.wait(timeout=10), 255)
+            place.expect_nothing_left()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--driver", choices=("lxc", "qemu"), default="lxc")
@@ -415,4 +525,6 @@ if __name__ == "__main__":
     KillMatrix.driver = arguments.driver
     KillMatrix.cells = {("lxc", False): SOME_LXC, ("lxc", True): ALL_LXC,
                         ("qemu", False): SOME_QEMU, ("qemu", True): ALL_QEMU}[arguments.driver, arguments.all]
+    if arguments.driver != "lxc":
+        del StandingLab  # needs no second run
     unittest.main(argv=[sys.argv[0], *rest])
