@@ -149,6 +149,7 @@ class Follower {
       if (is_final(job_.job.state) && (page.ended || (final_seen_ && page.pieces.empty()))) break;
       final_seen_ = is_final(job_.job.state);
       show_progress();
+      tell_held();
       pacer.end(!page.pieces.empty() || final_seen_);
     }
     return outcome(false);
@@ -181,6 +182,16 @@ class Follower {
     progress_.show(text);
   }
 
+  /// Where no line is rewritten in place: one for each new reason for which the job waits.
+  void tell_held() {
+    const soap::JobView& job = job_.job;
+    const bool held = job.state == "SUBMITTED" || job.state == "COLLECTING";
+    if (session_.context().err_is_terminal || !held || job.reason.empty() || job.reason == told_) return;
+    told_ = job.reason;
+    session_.err() << "mvm: job " << job.id << " is " << job.state << ": " << told_ << '\n';
+    session_.err().flush();
+  }
+
   /// True: leave the job to itself.
   Result<bool> handle_interrupts(soap::BrokerApi& api) {
     Context& context = session_.context();
@@ -209,6 +220,7 @@ class Follower {
   soap::JobDetail job_;
   std::uint64_t cursor_ = 0;
   std::string last_build_;
+  std::string told_;  ///< the reason that was printed last
   bool final_seen_ = false;
   bool cancelling_ = false;
   int seen_ = 0;

@@ -271,6 +271,20 @@ TEST_F(Submit, WaitStreamsOutputAndFetchesResults) {
                 (folder / "result.csv").string() + " (4 B)\n");
 }
 
+TEST_F(Submit, WithoutATerminalEachReasonToWaitIsSaidOnce) {
+  jobs.before_logs = [this](int poll) {
+    if (poll <= 2) broker.set_state("1", "SUBMITTED", "host alpha: 1 of 8 vcpus free, 2 asked");
+    if (poll == 3) broker.set_state("1", "SUBMITTED", "host alpha: does not answer");
+    if (poll == 4) broker.set_state("1", "RUNNING", "an earlier attempt's end");
+    if (poll == 5) broker.set_state("1", "DONE");
+  };
+  EXPECT_EQ(run({"submit", file, "--wait"}).err,
+            "mvm: job 1 submitted\n"
+            "mvm: job 1 is SUBMITTED: host alpha: 1 of 8 vcpus free, 2 asked\n"
+            "mvm: job 1 is SUBMITTED: host alpha: does not answer\n"
+            "mvm: job 1 done in 0:00 on 0 nodes\n");
+}
+
 TEST_F(Submit, ProgressOnATerminalOnly) {
   runs_well();
   err_is_terminal = true;
