@@ -47,6 +47,12 @@ std::vector<std::string> toolchains_of(const Image& image, bool own_usr) {
   return found;
 }
 
+/// A tree is what the tool that made it wrote beside it; one made by hand is known by its place.
+std::string digest_of_tree(const Image& image) {
+  const auto manifest = sha256_of_file(std::filesystem::path(image.root).parent_path() / "manifest.json");
+  return sha256_hex("tree/" + (manifest ? *manifest : image.name + "/" + image.root));
+}
+
 Result<host::HostImage> usable(const Image& image, const DaemonConfig& config) {
   host::HostImage result;
   const std::string arch = image.architecture.empty() ? architecture() : image.architecture;
@@ -83,7 +89,7 @@ Result<host::HostImage> usable(const Image& image, const DaemonConfig& config) {
                  .architecture = arch,
                  .digest = !image.digest.empty() ? image.digest
                            : own_usr             ? digest_of_host(arch)
-                                                 : sha256_hex("tree/" + image.name + "/" + image.root),
+                                                 : digest_of_tree(image),
                  .toolchains = toolchains_of(image, own_usr),
                  .drivers = image.drivers};
   if (image.kind == topologies::ImageKind::kHost && image.drivers.empty())
