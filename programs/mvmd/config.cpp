@@ -1,10 +1,13 @@
 #include "config.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <map>
@@ -35,6 +38,28 @@ std::string take_listen(const std::string& text, std::string& address, std::uint
   address = text.substr(0, colon);
   port = static_cast<std::uint16_t>(number);
   return "";
+}
+
+/// A number in the environment; -1: none. Before any thread.
+int number_of(const char* name) {
+  const char* text = ::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+  int number = -1;
+  if (text != nullptr) std::from_chars(text, text + std::strlen(text), number);
+  return number;
+}
+
+/// The listening sockets that systemd passed, by its protocol: LISTEN_FDS of them from 3 on, for the process
+/// LISTEN_PID. Children get neither sockets nor variables.
+std::vector<int> passed_sockets() {
+  constexpr int kFirst = 3;
+  constexpr int kMost = 2;
+  std::vector<int> sockets;
+  if (number_of("LISTEN_PID") == ::getpid())
+    for (int i = 0; i < std::min(number_of("LISTEN_FDS"), kMost); ++i)
+      if (::fcntl(kFirst + i, F_SETFD, FD_CLOEXEC) == 0) sockets.push_back(kFirst + i);
+  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+    ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe)
+  return sockets;
 }
 
 /// Who lists the processes of this machine shall not see the token.
@@ -145,6 +170,7 @@ DaemonCommand read_command(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     hide_token(argc, argv);
+    config.sockets = passed_sockets();
     config.listen_given = listen_option->count() > 0;
     if (const std::string problem = take_listen(listen, config.address, config.port); !problem.empty())
       throw CLI::ValidationError("--listen", problem);

@@ -24,6 +24,7 @@ struct DaemonConfig {
   bool listen_given = false;  ///< --listen was used
   std::string tls_address;    ///< empty: no services for other machines
   std::uint16_t tls_port = 7780;
+  std::vector<int> sockets;  ///< that systemd passed: the first for --listen, a second for --listen-tls
   std::string advertise;
   std::vector<std::string> drivers = {"lxc", "qemu"};
   std::string lxc_uri;

@@ -197,6 +197,7 @@ Result<soap::ServerOptions> server_options(const DaemonConfig& config) {
   soap::ServerOptions options;
   options.address = config.address;
   options.port = config.port;
+  if (!config.sockets.empty()) options.listener = config.sockets[0];
   options.spool = config.state / "spool";
   MVM_TRY(make_folders(options.spool, 0700));
   return options;
@@ -212,6 +213,7 @@ Status serve_as_broker(const DaemonConfig& config, Daemon& daemon) {
   if (config.tls_address.empty()) return ok();
   options.address = config.tls_address;
   options.port = config.tls_port;
+  options.listener = config.sockets.size() > 1 ? config.sockets[1] : -1;
   options.tls = daemon.tls;
   MVM_ASSIGN(daemon.tls_server, soap::SoapServer::start(options, services));
   return ok();

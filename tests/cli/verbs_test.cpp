@@ -85,6 +85,32 @@ class Verbs : public CliTest {
   std::string add_lab() { return *broker.create_lab({"ada", "user", ""}, {}); }
 };
 
+// ---- hosts
+
+TEST_F(Verbs, HostInviteSaysWhatToRunThere) {
+  const Ran ran = run({"host", "invite", "h2", "--valid", "10m"});
+  EXPECT_EQ(ran.code, kDone) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("mvmd --join https://10.0.0.1:7780 --token mvm1-token --name h2"));
+  const auto json = run({"host", "invite", "-o", "json"}).json();
+  EXPECT_EQ(json["token"], "mvm1-token");
+  EXPECT_EQ(json["broker"], "https://10.0.0.1:7780");
+  EXPECT_THAT(broker.hosts_asked, testing::ElementsAre("invite h2 600", "invite  3600"));
+  EXPECT_EQ(run({"host", "invite", "--valid", "soon"}).code, kBadInput);
+}
+
+TEST_F(Verbs, HostsAreDrainedEnabledAndRemoved) {
+  EXPECT_THAT(run({"host", "drain", "alpha", "beta"}).out, HasSubstr("drained"));
+  EXPECT_EQ(run({"host", "enable", "alpha"}).code, kDone);
+  EXPECT_EQ(run({"host", "remove", "beta"}).code, kDone);
+  EXPECT_EQ(run({"host", "remove", "--force", "gamma"}).code, kDone);
+  EXPECT_THAT(broker.hosts_asked, testing::ElementsAre("drain alpha", "drain beta", "enable alpha",
+                                                       "remove beta", "force gamma"));
+  const Ran unknown = run({"host", "remove", "h9"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("mvm host list"));
+  EXPECT_EQ(run({"host", "drain"}).code, kBadInput);
+}
+
 // ---- jobs
 
 TEST_F(Verbs, JobListIsTheTableOfTheContract) {

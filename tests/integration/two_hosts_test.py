@@ -10,7 +10,7 @@ import uuid
 from world import MVMD, World, wait_until
 
 MARKER = "a marker that nobody on the cable may read"
-ROUNDS = 3500
+ROUNDS = 2500
 RING = """<?xml version="1.0"?>
 <job xmlns="urn:mvm:job:1" name="across">
   <topology xmlns="urn:mvm:topology:1" name="ping">

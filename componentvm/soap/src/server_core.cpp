@@ -42,10 +42,38 @@ SoapServer::Core::~Core() {
   for (struct soap* context : contexts_) free_context(context);
 }
 
-Status SoapServer::Core::start() {
+/// Listens at the address, or takes over the socket that was given and learns its address.
+Status SoapServer::Core::open_acceptor() {
   boost::system::error_code error;
+  if (options_.listener >= 0) {
+    sockaddr_storage at{};
+    socklen_t size = sizeof at;
+    int listens = 0;
+    socklen_t flag = sizeof listens;
+    if (::getsockname(options_.listener, reinterpret_cast<sockaddr*>(&at), &size) != 0 ||
+        (at.ss_family != AF_INET && at.ss_family != AF_INET6) ||
+        ::getsockopt(options_.listener, SOL_SOCKET, SO_ACCEPTCONN, &listens, &flag) != 0 || listens == 0)
+      return Error(ErrorCode::kInvalid, "the socket that was passed does not listen for TCP connections");
+    acceptor_.assign(at.ss_family == AF_INET ? Tcp::v4() : Tcp::v6(), options_.listener, error);
+    if (!error) options_.address = acceptor_.local_endpoint(error).address().to_string();
+    return error ? Status(Error(ErrorCode::kIo, "take over a socket: " + error.message())) : ok();
+  }
   const auto address = asio::ip::make_address(options_.address, error);
   if (error) return Error(ErrorCode::kInvalid, "\"" + options_.address + "\" is no IP address to serve on");
+  const Tcp::endpoint endpoint(address, options_.port);
+  acceptor_.open(endpoint.protocol(), error);
+  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor_.bind(endpoint, error);
+  if (error)
+    return Error(ErrorCode::kIo, "serve on " + options_.address + ":" + std::to_string(options_.port) + ": " +
+                                     error.message());
+  return ok();
+}
+
+Status SoapServer::Core::start() {
+  boost::system::error_code error;
+  MVM_TRY(open_acceptor());
+  const auto address = acceptor_.local_endpoint(error).address();
   const bool plain_allowed =
       address.is_loopback() || (options_.plain_in_lab && services_.node != nullptr &&
                                 services_.broker == nullptr && services_.host == nullptr);
@@ -60,14 +88,8 @@ Status SoapServer::Core::start() {
     MVM_ASSIGN(tls_, make_server_context(*options_.tls));
   }
 
-  const Tcp::endpoint endpoint(address, options_.port);
-  acceptor_.open(endpoint.protocol(), error);
-  if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) acceptor_.bind(endpoint, error);
-  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
-  if (error)
-    return Error(ErrorCode::kIo, "serve on " + options_.address + ":" + std::to_string(options_.port) + ": " +
-                                     error.message());
+  acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  if (error) return Error(ErrorCode::kIo, "serve on " + url() + ": " + error.message());
   port_ = acceptor_.local_endpoint().port();
   (void)std::signal(SIGPIPE, SIG_IGN);
   pool_ = std::make_unique<ThreadPool>(pool_limits());

@@ -66,6 +66,7 @@ class SoapServer::Core final : public Places {
 
   // Loop thread only.
   void accept();
+  [[nodiscard]] Status open_acceptor();
   void begin(Tcp::socket socket);
   void arm(const SessionPtr& session, std::chrono::milliseconds time);
   void wait(const SessionPtr& session, Io wanted);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "componentvm/soap/fixture.h"
+#include "mvm/soap/join.h"
 
 namespace mvm::soap {
 namespace {
@@ -115,6 +116,96 @@ TEST_F(TlsTest, CallsPollsAndBlobs) {
   });
   ASSERT_TRUE(got) << got.error().describe();
   EXPECT_EQ(back, content);
+}
+
+TEST_F(TlsTest, StoppedCallsEndAtOnce) {
+  const auto client = host_client(broker_tls_);
+  ASSERT_TRUE(client->poll({}, "events", "{}", milliseconds(1)));
+  std::thread poller([&] {
+    const auto cut = client->poll({}, "events", "{}", milliseconds(20'000));
+    EXPECT_FALSE(cut);
+  });
+  while (server_->stats().long_polls == 0) std::this_thread::yield();
+  const auto began = std::chrono::steady_clock::now();
+  client->stop();
+  poller.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, milliseconds(10'000));
+  EXPECT_FALSE(client->poll({}, "events", "{}", milliseconds(1))) << "and no other begins";
+  host_.happen();
+}
+
+/// A broker's own server, with the certificate that machines which join look for.
+class JoinTest : public TlsTest {
+ protected:
+  void SetUp() override {
+    TlsTest::SetUp();
+    auto authority = CertificateAuthority::open(folder_ / "ca");
+    ServerOptions options;
+    options.tls = *authority->ensure(folder_ / "tls", std::string(kBrokerName), {"127.0.0.1"});
+    options.spool = folder_;
+    auto started = SoapServer::start(std::move(options), {.identity = &identity_, .broker = broker_.get()});
+    ASSERT_TRUE(started) << started.error().describe();
+    broker_server_ = std::move(*started);
+    authority_ = authority->certificate();
+    fake_.join_answer =
+        JoinedHost{.certificate = "a certificate", .authority = authority_, .broker = "local"};
+    options_ = {.broker = broker_server_->url(),
+                .token = {.secret = std::string(32, '5'), .authority = *fingerprint_of(authority_)},
+                .name = "h2",
+                .address = "192.0.2.2:7780",
+                .key = *make_private_key()};
+  }
+  std::unique_ptr<SoapServer> broker_server_;
+  std::string authority_;
+  JoinOptions options_;
+};
+
+TEST_F(JoinTest, NeedsTheBrokersAddressAndATokenOnly) {
+  const auto joined = join_broker(options_);
+  ASSERT_TRUE(joined) << joined.error().describe();
+  EXPECT_EQ(joined->certificate, "a certificate");
+  EXPECT_EQ(joined->authority, authority_);
+  EXPECT_THAT(fake_.hosts_asked,
+              testing::ElementsAre("join " + options_.token.secret + " h2 192.0.2.2:7780"));
+}
+
+TEST_F(JoinTest, AnotherAuthorityIsToldNothing) {
+  options_.token.authority = sha256_hex("another");
+  EXPECT_EQ(join_broker(options_).error().code(), ErrorCode::kRefused);
+  EXPECT_THAT(fake_.hosts_asked, testing::IsEmpty());
+}
+
+TEST_F(JoinTest, AHostOfTheSameAuthorityIsNotTheBroker) {
+  options_.broker = server_->url();
+  EXPECT_EQ(join_broker(options_).error().code(), ErrorCode::kRefused);
+  EXPECT_THAT(fake_.hosts_asked, testing::IsEmpty());
+}
+
+TEST_F(JoinTest, ItsRefusalsArriveWithTheirWords) {
+  fake_.join_answer.reset();
+  const auto refused = join_broker(options_);
+  EXPECT_EQ(refused.error().code(), ErrorCode::kRefused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("not known here"));
+  fake_.join_answer = JoinedHost{.certificate = "c", .authority = "no certificate", .broker = "local"};
+  EXPECT_FALSE(join_broker(options_));
+  broker_server_->stop();
+  EXPECT_EQ(join_broker(options_).error().code(), ErrorCode::kUnavailable);
+}
+
+TEST(JoinTokenTest, IsReadStrictlyAndNeverRepeated) {
+  const JoinToken token{.secret = std::string(32, 'a'), .authority = sha256_hex("x")};
+  const std::string text = to_text(token);
+  ASSERT_TRUE(parse_join_token(text));
+  EXPECT_EQ(parse_join_token(text)->secret, token.secret);
+  EXPECT_EQ(parse_join_token(text)->authority, token.authority);
+  for (const std::string& bad :
+       {std::string(), text + "0", text.substr(1), text.substr(0, text.size() - 1), "mvm2" + text.substr(4),
+        std::string(text.size(), 'a'), text.substr(0, 5) + "G" + text.substr(6)}) {
+    const auto parsed = parse_join_token(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_EQ(parsed.error().code(), ErrorCode::kInvalid);
+    EXPECT_EQ(parsed.error().message().find("aaaa"), std::string::npos);
+  }
 }
 
 TEST_F(TlsTest, TheBrokerByTokenOverHttps) {

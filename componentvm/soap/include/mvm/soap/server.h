@@ -41,6 +41,7 @@ struct ServerLimits {
 struct ServerOptions {
   std::string address = "127.0.0.1";
   std::uint16_t port = 0;       ///< 0: any free port, see SoapServer::port()
+  int listener = -1;            ///< a socket that listens already, instead; the server takes it over
   std::optional<TlsFiles> tls;  ///< TLS 1.2 or later; a client's certificate is asked for and verified
   bool plain_in_lab = false;    ///< allow plain HTTP beyond loopback: a node within its lab's network
   std::string public_url;       ///< what the WSDL says, "https://broker.example:7780"; empty: as called
