@@ -289,7 +289,8 @@ Status JobService::cancel(const soap::Caller& caller, const std::string& id) {
     MVM_ASSIGN(auto* const found, find_allowed(core_, caller, id));
     const auto state = found->record.core.state;
     if (is_terminal(state) && state != JobState::kCancelled)
-      return Error(ErrorCode::kConflict, "job " + id + " ended already: found " + std::string(to_string(state)));
+      return Error(ErrorCode::kConflict,
+                   "job " + id + " ended already: found " + std::string(to_string(state)));
     core_.jobs->cancel(found->record.id, "cancelled by " + caller.user);
     return ok();
   });

@@ -15,7 +15,7 @@ constexpr std::size_t kMostHosts = 1000;
 
 }  // namespace
 
-Hosts::Hosts(Core& core, std::vector<host::HostAgent*> agents) : core_(core) {
+Hosts::Hosts(Core& core, const std::vector<host::HostAgent*>& agents) : core_(core) {
   for (auto* agent : agents) {
     hosts_.push_back(std::make_unique<Host>());
     hosts_.back()->agent = agent;

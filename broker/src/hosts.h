@@ -15,7 +15,7 @@ namespace mvm::broker {
 
 class Hosts {
  public:
-  Hosts(Core& core, std::vector<host::HostAgent*> agents);
+  Hosts(Core& core, const std::vector<host::HostAgent*>& agents);
   ~Hosts();
 
   /// Those that joined earlier. After labs were loaded, before start().

@@ -264,7 +264,8 @@ void Labs::bring_up(Lab& lab) {
   const auto token = ++lab.token;
   const auto id = lab.record.id;
   lab.up = false;
-  for (const auto& [host, subnet] : lab.record.subnets) {
+  for (const auto& entry : lab.record.subnets) {
+    const std::string& host = entry.first;
     core_.hosts->with(
         host,
         [spec = spec(lab, host)](host::HostAgent& agent) -> Status {

@@ -166,7 +166,7 @@ void PolicyRunner::fell_back(const std::string& component, const Error& error) {
                        .user = {}});
 }
 
-void PolicyRunner::order(std::vector<WaitingJob> jobs, UsageByUser usage,
+void PolicyRunner::order(std::vector<WaitingJob> jobs, const UsageByUser& usage,
                          std::function<void(OrderAnswer)> answer) {
   const auto order_by = child(core_.config.policies.order, "order");
   if (!order_by) {

@@ -43,7 +43,7 @@ class PolicyRunner {
  public:
   explicit PolicyRunner(Core& core);
   ~PolicyRunner();
-  void order(std::vector<WaitingJob> jobs, UsageByUser usage, std::function<void(OrderAnswer)> answer);
+  void order(std::vector<WaitingJob> jobs, const UsageByUser& usage, std::function<void(OrderAnswer)> answer);
   /// By this component; empty: by the built-in rule.
   void place(const std::string& component, PlacementProblem problem,
              std::function<void(std::optional<Placement>)> answer);

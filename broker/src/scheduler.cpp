@@ -109,12 +109,11 @@ void Scheduler::pass() {
   running_ = true;
   std::vector<std::string> ids;
   for (const auto& job : jobs) ids.push_back(job.id);
-  policies_->order(std::move(jobs), std::move(usage),
-                   [this, ids = std::move(ids)](const OrderAnswer& answer) {
-                     std::vector<std::string> order;
-                     for (const auto n : answer.order) order.push_back(ids[n]);
-                     ordered(std::move(order), answer.strict);
-                   });
+  policies_->order(std::move(jobs), usage, [this, ids = std::move(ids)](const OrderAnswer& answer) {
+    std::vector<std::string> order;
+    for (const auto n : answer.order) order.push_back(ids[n]);
+    ordered(std::move(order), answer.strict);
+  });
 }
 
 void Scheduler::ordered(std::vector<std::string> jobs, bool strict) {
