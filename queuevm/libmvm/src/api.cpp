@@ -19,6 +19,8 @@ using mvm::lib::Port;
 constexpr mvm_opts kDefaults = MVM_OPTS_INIT;
 
 Job* current = nullptr;
+const std::unique_ptr<Port>* port_table = nullptr;  // current's, at hand for every message
+unsigned port_count = 0;
 bool exit_hook_set = false;
 thread_local std::string last_error;
 
@@ -46,6 +48,12 @@ Port* port_of(int handle) {
   return current->ports()[static_cast<std::size_t>(handle)].get();
 }
 
+// After a change of `current` or of its ports.
+void know_ports() {
+  port_table = current == nullptr ? nullptr : current->ports().data();
+  port_count = current == nullptr ? 0 : static_cast<unsigned>(current->ports().size());
+}
+
 int no_port() { return current == nullptr ? MVM_ENOTMVM : MVM_EINVAL; }
 
 /// The caller's options, or the defaults; nullptr where they make no sense.
@@ -59,12 +67,39 @@ const mvm_opts* checked(const mvm_opts* opts) {
   return opts;
 }
 
+/// As port_of, without a word.
+Port* quick_port_of(int handle) {
+  const auto index = static_cast<unsigned>(handle);
+  return index < port_count ? port_table[index].get() : nullptr;
+}
+
 // A wiring that changed: join the new links, then tell the caller.
 std::int64_t rewired(std::int64_t result) {
   if (result != MVM_REWIRED) return result;
   std::string why;
   const int fresh = current->refresh(why);
+  know_ports();
   return fresh == MVM_OK ? result : failed(fresh, why);
+}
+
+__attribute__((noinline)) int enqueue_slowly(int port, const void* data, size_t size, const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || (data == nullptr && size != 0)) return MVM_EINVAL;
+  const int result = found->enqueue(data, size, *options);
+  return result == MVM_OK ? result : static_cast<int>(rewired(explained(result, *found)));
+}
+
+__attribute__((noinline)) int64_t dequeue_slowly(int port, void* buffer, size_t capacity,
+                                                 const mvm_opts* opts) {
+  Port* found = port_of(port);
+  const mvm_opts* options = checked(opts);
+  if (found == nullptr) return no_port();
+  if (options == nullptr || (buffer == nullptr && capacity != 0)) return MVM_EINVAL;
+  int64_t result = opts == nullptr && buffer != nullptr ? found->await_dequeue(buffer, capacity) : -1;
+  if (result < 0) result = found->dequeue(buffer, capacity, *options);
+  return result >= 0 ? result : rewired(explained(result, *found));
 }
 
 // exit(0) and the end of main close the ports in order; exit(n) tells the peers at once that this process
@@ -99,6 +134,7 @@ int mvm_attach(void) {
   if (const int result = Job::attach(fd, job, why); result != MVM_OK)
     return static_cast<int>(failed(result, why));
   current = job.release();
+  know_ports();
   if (!exit_hook_set) exit_hook_set = ::on_exit(&at_exit, nullptr) == 0;
   return MVM_OK;
 }
@@ -108,6 +144,7 @@ int mvm_detach(void) {
   if (current->process() == ::getpid()) current->close(mvm::ring::kDone);
   delete current;
   current = nullptr;
+  know_ports();
   return MVM_OK;
 }
 
@@ -152,31 +189,21 @@ int mvm_port_done(int port) {
   return found == nullptr ? no_port() : found->done();
 }
 
+// The commonest calls go straight through: no frame, no options, nothing but the port's short way.
 int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts* opts) {
-  Port* found = port_of(port);
-  if (opts == nullptr && data != nullptr && found != nullptr && found->out() && found->quick() != nullptr &&
-      found->quick()->quick_put(data, size)) {
+  Port* found = quick_port_of(port);
+  if (opts == nullptr && found != nullptr && data != nullptr && found->quick_enqueue(data, size))
     return MVM_OK;
-  }
-  const mvm_opts* options = checked(opts);
-  if (found == nullptr) return no_port();
-  if (options == nullptr || (data == nullptr && size != 0)) return MVM_EINVAL;
-  const int result = found->enqueue(data, size, *options);
-  return result == MVM_OK ? result : static_cast<int>(rewired(explained(result, *found)));
+  return enqueue_slowly(port, data, size, opts);
 }
 
 int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opts) {
-  Port* found = port_of(port);
-  if (opts == nullptr && buffer != nullptr && found != nullptr && !found->out() &&
-      found->quick() != nullptr) {
+  Port* found = quick_port_of(port);
+  if (opts == nullptr && found != nullptr && buffer != nullptr) {
     const int64_t size = found->quick_dequeue(buffer, capacity);
     if (size >= 0) return size;
   }
-  const mvm_opts* options = checked(opts);
-  if (found == nullptr) return no_port();
-  if (options == nullptr || (buffer == nullptr && capacity != 0)) return MVM_EINVAL;
-  const int64_t result = found->dequeue(buffer, capacity, *options);
-  return result >= 0 ? result : rewired(explained(result, *found));
+  return dequeue_slowly(port, buffer, capacity, opts);
 }
 
 int64_t mvm_next_size(int port) {

@@ -7,7 +7,6 @@
 namespace mvm::lib {
 
 using ring::End;
-using ring::kAgain;
 using ring::View;
 
 namespace {
@@ -26,7 +25,9 @@ bool gone(std::int64_t result) { return result == MVM_EOS || result == MVM_PEERD
 }  // namespace
 
 void Port::settle() {
-  quick_ = links_.size() == 1 && !closed_ && links_[0]->end.is_stream() ? &links_[0]->end : nullptr;
+  End* stream = links_.size() == 1 && !closed_ && links_[0]->end.is_stream() ? &links_[0]->end : nullptr;
+  quick_out_ = out_ ? stream : nullptr;
+  quick_in_ = out_ ? nullptr : stream;
   if (!out_) return;
   std::sort(links_.begin(), links_.end(), [](const auto& a, const auto& b) { return a->id < b->id; });
 }
@@ -268,6 +269,15 @@ std::int64_t Port::get_rest(Link& link, View view, void* buffer) {
   }
 }
 
+std::int64_t Port::await_dequeue(void* buffer, std::size_t capacity) {
+  if (quick_in_ == nullptr || quick_in_->quick_ready()) return kAgain;
+  const auto ready = [&] { return quick_in_->quick_ready(); };
+  if (linger_.now()) linger_.learn(quick_in_->quick_backlog(Linger::kWorthIt));
+  if (spin_(ready) || spin_.yields(ready, kQuickYields)) return quick_in_->quick_get(buffer, capacity);
+  spin_.spent();
+  return kAgain;
+}
+
 // A message that its producer is still writing. Again, only the producer's death ends the wait.
 std::int64_t Port::get_grown(Link& link, const View& view, void* buffer) {
   std::uint64_t done = 0;
@@ -382,7 +392,8 @@ int Port::done() {
 void Port::close(ring::SlotState how) {
   if (closed_) return;
   closed_ = true;
-  quick_ = nullptr;
+  quick_out_ = nullptr;
+  quick_in_ = nullptr;
   held_.clear();
   peeked_ = nullptr;
   for (auto& link : links_) link->end.close(how);

@@ -20,6 +20,31 @@ struct Link {
   bool dead = false;   // ... because a producer died
 };
 
+using ring::kAgain;
+
+/// Whether a consumer that has caught up with a stream looks away for half a microsecond. If both look at the
+/// same cache line all the time it travels for every message; if the producer gets a few lines ahead it
+/// travels once. Where that does not fill the queue (a lone message, a question that waits for its answer),
+/// it is tried ever more seldom.
+class Linger {
+ public:
+  static constexpr int kWorthIt = 4;  // messages that must have come meanwhile
+  /// Looks away, if it is time to. True: tell learn() what came of it.
+  bool now() {
+    if (++empty_ < every_) return false;
+    empty_ = 0;
+    for (int i = 0; i < kPauses; ++i) ring::pause_cpu();
+    return true;
+  }
+  void learn(bool worth_it) { every_ = worth_it ? 1 : every_ < kSeldom ? every_ * 2 : kSeldom; }
+
+ private:
+  static constexpr int kPauses = 16;
+  static constexpr unsigned kSeldom = 8192;
+  unsigned every_ = 16;
+  unsigned empty_ = 0;
+};
+
 /// One thread at a time.
 class Port {
  public:
@@ -49,10 +74,16 @@ class Port {
   /// After its links changed: puts them in the order in which every-one takes room, so that two producers
   /// never wait for each other, and finds out whether there is a short way.
   void settle();
-  /// The one end of a port that is a stream, for calls without options; nullptr where there is no such.
-  [[nodiscard]] ring::End* quick() const { return quick_; }
-  /// quick_get() with the spinning before a longer wait.
-  std::int64_t quick_dequeue(void* buffer, std::size_t capacity);
+  /// The short ways, where the port's one link is a stream: for calls without options. False, or negative:
+  /// take the long way.
+  bool quick_enqueue(const void* data, std::size_t size) {
+    return quick_out_ != nullptr && quick_out_->quick_put(data, size);
+  }
+  std::int64_t quick_dequeue(void* buffer, std::size_t capacity) {
+    return quick_in_ != nullptr ? quick_in_->quick_get(buffer, capacity) : kAgain;
+  }
+  /// Spins and yields for a message of a stream before a longer wait; as quick_dequeue() then.
+  std::int64_t await_dequeue(void* buffer, std::size_t capacity);
 
  private:
   std::int64_t wait_of(const Link& link, const mvm_opts& opts) const;
@@ -79,10 +110,12 @@ class Port {
   bool out_;
   unsigned deliver_;
   bool closed_ = false;
-  ring::End* quick_ = nullptr;
+  ring::End* quick_out_ = nullptr;
+  ring::End* quick_in_ = nullptr;
   std::vector<std::unique_ptr<Link>> links_;
   std::size_t turn_ = 0;
   ring::Spin spin_;
+  Linger linger_;
   ring::Interrupt interrupt_;
   mvm_info last_{sizeof(mvm_info), 0, 0, 0};
   // in place
@@ -93,16 +126,6 @@ class Port {
   Link* peeked_ = nullptr;
   std::uint64_t peeked_token_ = 0;
 };
-
-inline std::int64_t Port::quick_dequeue(void* buffer, std::size_t capacity) {
-  ring::End& end = *quick_;
-  const std::int64_t size = end.quick_get(buffer, capacity);
-  if (size >= 0 || end.quick_ready()) return size;
-  const auto ready = [&] { return end.quick_ready(); };
-  if (spin_(ready) || ring::yield_until(ready, kQuickYields)) return end.quick_get(buffer, capacity);
-  spin_.spent();
-  return size;
-}
 
 /// mvm_wait.
 std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns,

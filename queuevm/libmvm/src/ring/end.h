@@ -88,6 +88,8 @@ class End {
   std::int64_t quick_get(void* buffer, std::uint64_t capacity);
   /// Consumer: something was put that has not been released.
   [[nodiscard]] bool quick_ready() const;
+  /// Consumer: at least so many short messages are there.
+  [[nodiscard]] bool quick_backlog(int messages) const;
   [[nodiscard]] bool is_stream() const { return region_.geometry().mode == kStream; }
 
   // ---- consumer ----

@@ -267,6 +267,16 @@ int End::stream_release(std::uint64_t token) {
   return MVM_OK;
 }
 
+bool End::quick_backlog(int messages) const {
+  std::uint64_t at = s_.position;
+  for (int i = 0; i < messages; ++i) {
+    const std::uint64_t word = word_at(s_, at).load(std::memory_order_acquire);
+    if (word == 0 || size_of(word) > s_.most) return false;
+    at += 8 + padded(size_of(word));
+  }
+  return true;
+}
+
 int End::get_grown(const View& view, void* buffer, std::uint64_t& done) {
   const std::uint64_t end = view.token & (kPaddingBit - 1) & ~std::uint64_t{7};
   const std::uint64_t at = end - 8 - padded(view.size);

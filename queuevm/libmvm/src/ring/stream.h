@@ -26,23 +26,33 @@ inline void copy_message(void* to, const void* from, std::uint64_t size) {
 
 inline bool End::quick_put(const void* data, std::uint64_t size) {
   StreamState& s = s_;
-  if (size > s.most) return false;
-  const std::uint64_t end = s.position + 8 + padded(size);
-  if (end > s.room_until || s.count >= s.count_until ||
+  // Copies in registers: no store to shared memory can change them, which the compiler does not know.
+  const std::uint64_t position = s.position;
+  const std::uint64_t count = s.count;
+  const std::uint64_t end = position + 8 + padded(size);
+  if (size > s.most || end > s.room_until || count >= s.count_until ||
       s.epoch->load(std::memory_order_relaxed) != s.seen_epoch) {
     return false;
   }
-  std::atomic<std::uint64_t>& word = word_at(s, s.position);
-  copy_message(reinterpret_cast<std::byte*>(&word) + 8, data, size);
-  word_at(s, end).store(0, std::memory_order_relaxed);
-  word.store((size + 1) | (s.count & 0xffffU) << 32, std::memory_order_release);
+  std::byte* const ring = s.data;
+  const std::uint64_t mask = s.mask;
+  Slot* const own = s.own;
+  const Event* const wakes = s.wakes;
+  const bool fences = s.fences;
+  std::byte* const at = ring + (position & mask);
+  copy_message(at + 8, data, size);
+  reinterpret_cast<std::atomic<std::uint64_t>*>(ring + (end & mask))->store(0, std::memory_order_relaxed);
+  reinterpret_cast<std::atomic<std::uint64_t>*>(at)->store((size + 1) | (count & 0xffffU) << 32,
+                                                           std::memory_order_release);
   s.position = end;
-  ++s.count;
-  if (padded(size) != size) s.own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
-  s.own->position.store(end, std::memory_order_relaxed);
-  s.own->count.store(s.count, std::memory_order_relaxed);
-  fence_own(s.fences);
-  if (__builtin_expect(s.wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
+  s.count = count + 1;
+  if (__builtin_expect((size & 7U) != 0, 0)) {
+    own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
+  }
+  own->position.store(end, std::memory_order_relaxed);
+  own->count.store(count + 1, std::memory_order_relaxed);
+  fence_own(fences);
+  if (__builtin_expect(wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
   return true;
 }
 
@@ -50,21 +60,28 @@ inline bool End::quick_ready() const { return word_at(s_, s_.position).load(std:
 
 inline std::int64_t End::quick_get(void* buffer, std::uint64_t capacity) {
   StreamState& s = s_;
-  const std::atomic<std::uint64_t>& word = word_at(s, s.position);
-  const std::uint64_t seen = word.load(std::memory_order_acquire);
+  const std::uint64_t position = s.position;
+  const std::uint64_t count = s.count;
+  const std::byte* const at = s.data + (position & s.mask);
+  const std::uint64_t word =
+      reinterpret_cast<const std::atomic<std::uint64_t>*>(at)->load(std::memory_order_acquire);
   // One comparison for the number and the flags; an empty word has the largest size there is.
-  const std::uint64_t size = (seen & kWordSize) - 1;
-  if ((seen >> 32) != (s.count & 0xffffU) || size > s.most || size > capacity || s.held != 0) {
-    return kAgain;
+  const std::uint64_t size = (word & kWordSize) - 1;
+  if ((word >> 32) != (count & 0xffffU) || size > s.most || size > capacity || s.held != 0) return kAgain;
+  Slot* const own = s.own;
+  const Event* const wakes = s.wakes;
+  const bool fences = s.fences;
+  const std::uint64_t end = position + 8 + padded(size);
+  copy_message(buffer, at + 8, size);
+  s.position = end;
+  s.count = count + 1;
+  if (__builtin_expect((size & 7U) != 0, 0)) {
+    own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
   }
-  copy_message(buffer, reinterpret_cast<const std::byte*>(&word) + 8, size);
-  s.position += 8 + padded(size);
-  ++s.count;
-  if (padded(size) != size) s.own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
-  s.own->position.store(s.position, std::memory_order_release);
-  s.own->count.store(s.count, std::memory_order_release);
-  fence_own(s.fences);
-  if (__builtin_expect(s.wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
+  own->position.store(end, std::memory_order_release);
+  own->count.store(count + 1, std::memory_order_release);
+  fence_own(fences);
+  if (__builtin_expect(wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
   return static_cast<std::int64_t>(size);
 }
 

@@ -13,6 +13,7 @@ namespace mvm::ring {
 namespace {
 
 constexpr int kYields = 100;
+constexpr std::int64_t kBriefSleep = 5'000'000;
 constexpr std::int64_t kPollWithoutWaitv = 1'000'000;  // on kernels before 5.16, several queues are polled
 
 // The uapi's struct, for headers older than 5.16.
@@ -33,16 +34,6 @@ bool any(End* const* ends, unsigned count, bool (*test)(End&)) {
 
 bool interrupted(const Interrupt& interrupt) {
   return interrupt.word != nullptr && interrupt.word->load(std::memory_order_acquire) != interrupt.value;
-}
-
-// Hands the core to whoever can use it. False where the time passed or all was in vain.
-bool yield_for(End* const* ends, unsigned count, bool (*test)(End&), std::int64_t deadline) {
-  for (int i = 0; i < kYields; ++i) {
-    ::sched_yield();
-    if (any(ends, count, test)) return true;
-    if (deadline != kForever && now_ns() >= deadline) return false;
-  }
-  return false;
 }
 
 // False where the time passed.
@@ -76,13 +67,20 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
   count = std::min(count, kMostEnds);
   std::int64_t check_at = 0;
   bool fence = false;
+  bool slept = false;
   for (unsigned i = 0; i < count; ++i) fence |= ends[i]->fences_peers();
   for (;;) {
     if (any(ends, count, test)) return Woken::kReady;
     if (interrupted(interrupt)) return Woken::kInterrupted;
     if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
     const auto ready_now = [&] { return any(ends, count, test); };
-    if (spin(ready_now) || yield_for(ends, count, test, deadline)) return Woken::kReady;
+    if (!slept && spin(ready_now)) return Woken::kReady;
+    // Until a deadline the yields come in tens.
+    const int rounds = deadline == kForever ? 1 : 10;
+    for (int i = 0; i < rounds && !slept; ++i) {
+      if (spin.yields(ready_now, kYields / rounds)) return Woken::kReady;
+      if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
+    }
     if (check_at == 0) check_at = now_ns() + kCheckEvery;
 
     WaitWord words[kMostEnds + 1];
@@ -96,16 +94,20 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
     }
     // Against a peer that changes something and then looks whether anybody sleeps: one of the two sees the
     // other.
-    if (fence) {
+    // The first sleep is short, so it may do without interrupting the peers: a wake-up that it misses costs
+    // that little. A hand-over from one process to the other is shorter still.
+    const bool brief = fence && !slept;
+    if (fence && !brief) {
       fence_peers();
     } else {
       std::atomic_thread_fence(std::memory_order_seq_cst);
     }
+    slept = true;
     bool ready = any(ends, count, test);
     if (!ready && !interrupted(interrupt)) {
       for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(1, std::memory_order_relaxed);
       const std::int64_t now = now_ns();
-      const std::int64_t wait = std::min(deadline - now, check_at - now);
+      const std::int64_t wait = std::min({deadline - now, check_at - now, brief ? kBriefSleep : kCheckEvery});
       if (wait > 0) sleep_on(words, count > 0 ? &ends[0]->event().step : interrupt.word, count, used, wait);
       for (unsigned i = 0; i < count; ++i) ends[i]->own().asleep.store(0, std::memory_order_relaxed);
       if (now_ns() >= check_at) {
