@@ -18,7 +18,7 @@ namespace mvm::soap {
 namespace {
 
 constexpr long kYear = 365L * 24 * 3600;
-constexpr long kBackdate = 24 * 3600;  // clocks of hosts differ
+constexpr long kBackdate = 24L * 3600;  // clocks of hosts differ
 constexpr std::size_t kLargestPem = 1 << 20;
 constexpr std::size_t kLargestRequest = 16 << 10;
 
