@@ -121,7 +121,8 @@ Status LocalHostAgent::State::close_lab(const std::shared_ptr<Lab>& lab) {
   // Nodes go in parallel: each may take a hypervisor's grace period.
   std::vector<std::future<Status>> endings;
   for (auto& [name, node] : nodes)
-    endings.push_back(std::async(std::launch::async, [this, &lab, node] { return close_node(*lab, *node); }));
+    endings.push_back(
+        std::async(std::launch::async, [this, &lab, mine = node] { return close_node(*lab, *mine); }));
   Status first = ok();
   for (auto& ending : endings)
     if (Status ended = ending.get(); !ended && first) first = std::move(ended);

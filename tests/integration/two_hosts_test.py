@@ -35,7 +35,7 @@ int main(int count, char** words) {
     if (mvm_enqueue(out, &message, sizeof message, NULL) < 0) return 91;
     if (mvm_dequeue(in, &message, sizeof message, NULL) != sizeof message) return 92;
     if (message.value != i + 1) return 93;
-    usleep(1000);
+    usleep(3000);
   }
   printf("counted to %d\\n", message.value);
   return mvm_detach() < 0;
