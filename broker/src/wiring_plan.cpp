@@ -164,10 +164,14 @@ using nlohmann::json;
 
 std::string queue_id(std::uint32_t queue) { return "q" + std::to_string(queue); }
 
+constexpr std::int64_t kMaxTtlMs = (std::int64_t{1} << 31) - 1;
+
 json create_queue(const Graph& graph, const WiredQueue& queue) {
   const auto& spec = *graph.link(queue.link).spec;
   const bool one_to_one = queue.producers == 1 && queue.consumers == 1;
-  const bool large = one_to_one && spec.queue.type == topologies::QueueType::kFifo;
+  // As queuevm has it: only a queue that needs no books of its messages may hold very many.
+  const bool large = one_to_one && spec.queue.type == topologies::QueueType::kFifo &&
+                     spec.queue.when_full != topologies::WhenFull::kDropOldest && !spec.queue.ttl_ms;
   json create = {{"link", queue.link},
                  {"kind", to_string(spec.queue.type)},
                  {"capacity", std::min<std::uint32_t>(spec.queue.capacity, large ? 1U << 20U : 1U << 16U)},
@@ -177,6 +181,7 @@ json create_queue(const Graph& graph, const WiredQueue& queue) {
                  {"producers", queue.producers},
                  {"consumers", queue.consumers}};
   if (spec.queue.timeout_ms) create["timeout_ms"] = *spec.queue.timeout_ms;
+  if (spec.queue.ttl_ms) create["ttl_ms"] = std::clamp<std::int64_t>(*spec.queue.ttl_ms, 1, kMaxTtlMs);
   return create;
 }
 

@@ -35,6 +35,8 @@ Result<queuevm::QueueSpec> spec_from(const json& create) {
   spec.bytes = create.at("bytes");
   if (create.contains("timeout_ms") && create.at("timeout_ms").is_number())
     spec.timeout = std::chrono::milliseconds(create.at("timeout_ms").get<std::int64_t>());
+  if (create.contains("ttl_ms") && create.at("ttl_ms").is_number())
+    spec.ttl = std::chrono::milliseconds(create.at("ttl_ms").get<std::int64_t>());
   spec.producers = create.at("producers");
   spec.consumers = create.at("consumers");
   spec.id = create.value("link", std::uint64_t{0});

@@ -43,6 +43,7 @@ ring::Spec to_ring(const QueueSpec& spec) {
   out.bytes = spec.bytes;
   out.timeout_ns = spec.timeout ? spec.timeout->count() : -1;
   out.fragments = spec.fragments ? 1 : 0;
+  out.ttl_ms = spec.ttl ? static_cast<std::uint64_t>(std::max<std::int64_t>(1, spec.ttl->count())) : 0;
   out.id = spec.id;
   return out;
 }
@@ -58,6 +59,7 @@ QueueSpec from_ring(const ring::Spec& spec) {
   out.bytes = spec.bytes;
   if (spec.timeout_ns >= 0) out.timeout = std::chrono::nanoseconds(spec.timeout_ns);
   out.fragments = spec.fragments != 0;
+  if (spec.ttl_ms != 0) out.ttl = std::chrono::milliseconds(spec.ttl_ms);
   out.id = spec.id;
   return out;
 }
@@ -227,6 +229,7 @@ QueueStats Queue::stats() const {
   stats.dequeued = table.dequeued.load();
   stats.bytes_enqueued = table.bytes_enqueued.load();
   stats.dropped_oldest = table.dropped_oldest.load();
+  stats.expired = table.expired.load();
   stats.redelivered = table.redelivered.load();
   return stats;
 }

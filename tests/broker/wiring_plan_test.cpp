@@ -227,6 +227,26 @@ TEST(Wiring, AQueueHasOnlySoManyEnds) {
   EXPECT_EQ(layout.error().code(), ErrorCode::kInvalid);
 }
 
+TEST(Wiring, WhatATopologySaysOfAQueueReachesItsStep) {
+  const auto graph = graph_of(
+      "<role name=\"s\"><port name=\"out\" direction=\"out\"/></role>"
+      "<role name=\"t\"><port name=\"in\" direction=\"in\"/></role>"
+      "<link from=\"s.out\" to=\"t.in\"><queue type=\"priority\" capacity=\"1000000\" bytes=\"2MiB\" "
+      "when-full=\"drop-oldest\" timeout=\"5s\" ttl=\"250ms\"/></link>",
+      {"s", "t"});
+  const auto plan = place({"c0@a"}, {0, 0});
+  const auto layout = *lay_out(graph, plan);
+  const auto steps = make_steps(graph, plan, layout, {.attempt = "1.1", .generation = 1});
+  ASSERT_THAT(steps, SizeIs(1));
+  const nlohmann::json create = steps[0].wiring.steps["queues"][0]["create"];
+  EXPECT_EQ(create["kind"], "priority");
+  EXPECT_EQ(create["when_full"], "drop-oldest");
+  EXPECT_EQ(create["capacity"], 65536);  // as many as a queue with books of its messages may hold
+  EXPECT_EQ(create["bytes"], 2 << 20);
+  EXPECT_EQ(create["timeout_ms"], 5000);
+  EXPECT_EQ(create["ttl_ms"], 250);
+}
+
 TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
   const auto graph = flow(2, 1, "one-of");
   const auto plan = place({"v0@a", "c1@a", "c2@b"}, {0, 1, 2});
@@ -259,6 +279,7 @@ TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
     EXPECT_EQ((*some)["queues"][0]["create"]["kind"], "fifo");
     EXPECT_EQ((*some)["queues"][0]["create"]["deliver"], "one-of");
     EXPECT_FALSE((*some)["queues"][0]["create"].contains("timeout_ms"));
+    EXPECT_FALSE((*some)["queues"][0]["create"].contains("ttl_ms"));
   }
   // The guest dials its host at the lab's own network; of the hosts the later name dials the earlier.
   EXPECT_EQ(guest["peers"], nlohmann::json::parse(R"([{"name":"host:a","address":"10.1.1.1","port":4101}])"));

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <map>
 #include <random>
 #include <thread>
@@ -401,6 +402,48 @@ TEST(Latest, OnlyTheNewestValueIsRead) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(put(producer, std::to_string(i)), Outcome::kDone);
   EXPECT_EQ(get(consumer), "99");
   EXPECT_EQ(get(consumer), "<empty>");
+}
+
+TEST(TimeToLive, MessagesThatWaitTooLongAreDroppedAndCounted) {
+  for (const QueueKind kind : {QueueKind::kFifo, QueueKind::kPriority}) {
+    QueueSpec spec;
+    spec.kind = kind;
+    spec.capacity = 3;
+    spec.ttl = 30ms;
+    Queue queue = Queue::create_in_memory(spec, "test").value();
+    Producer producer = queue.producer(0).value();
+    Consumer consumer = queue.consumer(0).value();
+    const std::array<std::byte, 16> old{std::byte{1}};
+    const std::array<std::byte, 8> fresh{std::byte{2}};
+    MessageView held;
+    ASSERT_EQ(producer.try_put(old, 1).value(), Outcome::kDone);
+    ASSERT_EQ(consumer.try_take(held).value(), Outcome::kDone);
+    for (std::uint32_t i = 0; i < 3; ++i) ASSERT_EQ(producer.try_put(old, i).value(), Outcome::kDone);
+    // Full of messages that nobody takes: there is room when they are too old.
+    ASSERT_EQ(producer.put(fresh, 10s, 2).value(), Outcome::kDone);
+    EXPECT_GE(queue.stats().expired, 1U);
+    MessageView view;
+    Outcome outcome = consumer.try_take(view).value();
+    while (outcome == Outcome::kDone && view.data.size() != fresh.size()) {  // not yet too old
+      ASSERT_TRUE(consumer.release(view));
+      outcome = consumer.try_take(view).value();
+    }
+    ASSERT_EQ(outcome, Outcome::kDone);
+    ASSERT_TRUE(consumer.release(view));
+    ASSERT_TRUE(consumer.release(held));  // what is held is not dropped
+    ASSERT_EQ(producer.try_put(fresh).value(), Outcome::kDone);
+    while (queue.stats().expired + queue.stats().dequeued < 6) {
+      outcome = consumer.try_take(view).value();
+      if (outcome == Outcome::kDone) {
+        ASSERT_TRUE(consumer.release(view));
+      }
+    }
+    const QueueStats stats = queue.stats();
+    EXPECT_EQ(stats.enqueued, 6U);
+    EXPECT_EQ(stats.depth, 0U);
+    EXPECT_EQ(stats.bytes, 0U);
+    EXPECT_EQ(queue.spec().ttl, 30ms);
+  }
 }
 
 TEST(Cells, AHeldMessageIsDeliveredAgainInItsPlaceWhenItsConsumerDies) {

@@ -230,7 +230,7 @@ nlohmann::json Attempt::stats() const {
                     {"bytes", stats.bytes},
                     {"enqueued", stats.enqueued},
                     {"dequeued", stats.dequeued},
-                    {"dropped", stats.dropped_oldest + stats.dropped_newest},
+                    {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
                     {"producers", attached(queuevm::Side::kProducer)},
                     {"consumers", attached(queuevm::Side::kConsumer)},
                     {"waiting", stats.waiting_producers + stats.waiting_consumers}});

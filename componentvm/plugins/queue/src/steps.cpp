@@ -43,6 +43,10 @@ Result<queuevm::QueueSpec> queue_spec(const json& create) {
     MVM_ASSIGN(const std::uint64_t ms, need_number(create, "timeout_ms", 1ULL << 40));
     spec.timeout = std::chrono::milliseconds(ms);
   }
+  if (const auto ttl = create.find("ttl_ms"); ttl != create.end() && !ttl->is_null()) {
+    MVM_ASSIGN(const std::uint64_t ms, need_number(create, "ttl_ms", 1ULL << 40));
+    spec.ttl = std::chrono::milliseconds(ms);
+  }
   MVM_TRY(queuevm::validate(spec));
   return spec;
 }

@@ -43,6 +43,7 @@ struct QueueSpec {
   std::uint64_t bytes = 1 << 20;  ///< of payload, 4096 .. 4 GiB; one message is at most half of it
   WhenFull when_full = WhenFull::kBlock;
   std::optional<std::chrono::nanoseconds> timeout;  ///< of kBlock; nothing: for ever
+  std::optional<std::chrono::milliseconds> ttl;     ///< messages that wait longer are dropped; up to 24 days
   Deliver deliver = Deliver::kOneOf;                ///< of the link; kept for whoever looks at the queue
   std::uint32_t producers = 1;                      ///< slots, 1 .. 4096
   std::uint32_t consumers = 1;                      ///< slots, 1 .. 4096
@@ -71,13 +72,14 @@ struct End {
 enum class EndState { kAbsent, kAttached, kDone, kDead };
 [[nodiscard]] std::string_view to_string(EndState state);
 
-/// Counters of a queue since its creation. depth = enqueued - dequeued - dropped_oldest.
+/// Counters of a queue since its creation. depth = enqueued - dequeued - dropped_oldest - expired.
 struct QueueStats {
   std::uint64_t depth = 0;           ///< messages in the queue, those peeked and not released included
   std::uint64_t bytes = 0;           ///< payload bytes in the queue
   std::uint64_t enqueued = 0;        ///< messages that entered
   std::uint64_t dequeued = 0;        ///< messages that left to a consumer
   std::uint64_t dropped_oldest = 0;  ///< left the queue unread, to make room
+  std::uint64_t expired = 0;         ///< left the queue unread, having waited longer than its time to live
   std::uint64_t dropped_newest = 0;  ///< never entered
   std::uint64_t refused = 0;         ///< enqueue calls that failed because the queue was full
   std::uint64_t redelivered = 0;     ///< put back because their consumer died

@@ -19,6 +19,8 @@ std::uint64_t length_of(std::uint64_t size) {
   return (std::max<std::uint64_t>(size, 1) + kCellAlign - 1) / kCellAlign * kCellAlign;
 }
 
+std::uint32_t now_ms() { return static_cast<std::uint32_t>(now_ns() / 1'000'000); }
+
 template <class T>
 void add(std::atomic<T>& counter, T amount) {  // under the lock: no other writer
   counter.store(static_cast<T>(counter.load(kRelaxed) + amount), kRelaxed);
@@ -208,6 +210,7 @@ void CellBook::make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t
   cell.number.store(number, kRelaxed);
   cell.priority.store(priority, kRelaxed);
   cell.key.store(key, kRelaxed);
+  if (region_->spec().ttl_ms != 0) cell.born_ms.store(now_ms(), kRelaxed);
   cell.state.store(kReady, std::memory_order_release);
   table_->next_number.store(number + 1, kRelaxed);
   append(index, priority);
@@ -235,7 +238,9 @@ std::uint32_t CellBook::first() {
     const auto level = word * 64 + 63U - static_cast<unsigned>(std::countl_zero(bits));
     const std::uint32_t index = table_->level[level].head.load(kRelaxed);
     if (!valid(index) || region_->cell(index).state.load(kRelaxed) != kReady) return fail(), kNone;
-    return index;
+    if (!too_old(index)) return index;
+    expire_level(level);
+    ++word;  // look at these levels again
   }
   return kNone;
 }
@@ -250,6 +255,45 @@ void CellBook::remove_head(std::uint32_t level, std::uint32_t index) {
     bits.store(bits.load(kRelaxed) & ~(std::uint64_t{1} << (level % 64)), kRelaxed);
   }
   add(table_->ready, ~0U);
+}
+
+bool CellBook::too_old(std::uint32_t index) const {
+  const std::uint64_t ttl = region_->spec().ttl_ms;
+  return ttl != 0 && now_ms() - region_->cell(index).born_ms.load(kRelaxed) >= ttl;
+}
+
+// Within a level the oldest stand first.
+std::uint32_t CellBook::expire_level(std::uint32_t level) {
+  std::uint32_t dropped = 0;
+  for (; !broken(); ++dropped) {
+    const std::uint32_t index = table_->level[level].head.load(kRelaxed);
+    if (index == kNone) break;
+    if (!valid(index) || region_->cell(index).state.load(kRelaxed) != kReady) return fail(), dropped;
+    if (!too_old(index)) break;
+    remove_head(level, index);
+    release_cell(index);
+    add(table_->expired, std::uint64_t{1});
+  }
+  return dropped;
+}
+
+std::uint32_t CellBook::expire() {
+  std::uint32_t dropped = 0;
+  for (std::uint32_t level = 0; level < kLevels; ++level) {
+    if (table_->level[level].head.load(kRelaxed) != kNone) dropped += expire_level(level);
+  }
+  return dropped;
+}
+
+std::uint64_t CellBook::until_expiry() const {
+  std::uint64_t next = kMaxTtl;
+  for (const Level& level : table_->level) {
+    const std::uint32_t index = level.head.load(kRelaxed);
+    if (!valid(index)) continue;
+    const std::uint64_t age = now_ms() - region_->cell(index).born_ms.load(kRelaxed);
+    next = std::min(next, region_->spec().ttl_ms > age ? region_->spec().ttl_ms - age : 0);
+  }
+  return next;
 }
 
 bool CellBook::take(std::uint32_t index, std::uint32_t owner) {

@@ -32,8 +32,12 @@ class CellBook {
   std::uint32_t allocate(std::uint64_t size, std::uint32_t owner);
   /// Reserved to ready, at the end of its level. Wakes one consumer.
   void make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t priority, std::uint64_t key);
-  /// The next message's cell without taking it, or kNone.
+  /// The next message's cell without taking it, or kNone. Drops messages that have waited too long.
   std::uint32_t first();
+  /// Drops the oldest messages of all levels that have waited too long. Returns how many.
+  std::uint32_t expire();
+  /// Milliseconds until the next message has waited too long; kMaxTtl where there is none.
+  [[nodiscard]] std::uint64_t until_expiry() const;
   /// Ready to taken.
   bool take(std::uint32_t index, std::uint32_t owner);
   /// Frees a cell that is reserved or taken by `owner`. False where it is not.
@@ -60,6 +64,8 @@ class CellBook {
   void append(std::uint32_t index, std::uint32_t priority);
   void put_back(std::uint32_t index);
   void remove_head(std::uint32_t level, std::uint32_t index);
+  [[nodiscard]] bool too_old(std::uint32_t index) const;
+  std::uint32_t expire_level(std::uint32_t level);
 
   const Region* region_;
   CellTable* table_;

@@ -34,6 +34,7 @@ int End::cells_reserve(std::uint64_t size, std::uint32_t priority, std::uint32_t
     cell = book.allocate(size, index_);
     if (cell != kNone) return MVM_OK;
     if (book.broken()) return MVM_ECORRUPT;
+    if (spec.ttl_ms != 0 && book.expire() != 0) continue;
     if (makes_room && book.drop_oldest(spec.kind == kPriority ? priority : kLevels - 1)) continue;
     if (book.broken()) return MVM_ECORRUPT;
     if (makes_room || spec.when_full == kDropNewest) {
@@ -45,6 +46,7 @@ int End::cells_reserve(std::uint64_t size, std::uint32_t priority, std::uint32_t
       return MVM_FULL;
     }
     released_ = book.table().released.load(kRelaxed);
+    if (spec.ttl_ms != 0) retry_at_ = now_ns() + static_cast<std::int64_t>(book.until_expiry()) * 1'000'000;
     return kAgain;
   }
 }
@@ -94,7 +96,9 @@ int End::cells_take(View& view, bool copy_small, void* buffer, std::uint64_t cap
   if (!cells_lock()) return kAgain;
   CellBook book(region_);
   int result = MVM_OK;
+  const std::uint64_t expired = book.table().expired.load(kRelaxed);
   const std::uint32_t index = book.first();
+  const bool made_room = book.table().expired.load(kRelaxed) != expired;
   CellCopy copy;
   if (book.broken() || (index != kNone && !book.locate(index, copy))) {
     result = MVM_ECORRUPT;
@@ -118,7 +122,8 @@ int End::cells_take(View& view, bool copy_small, void* buffer, std::uint64_t cap
     }
   }
   book.unlock();
-  if (result == MVM_OK && view.data == nullptr && region_.shared().space.sleepers.load() != 0) {
+  const bool took = result == MVM_OK && view.data == nullptr;
+  if ((took || made_room) && region_.shared().space.sleepers.load() != 0) {
     wake(region_.shared().space);
   }
   return result;
@@ -201,7 +206,8 @@ bool End::maybe() const {
   if (region_.geometry().mode == kCells) {
     const CellTable& table = region_.cells();
     return side_ == Side::kConsumer ? table.ready.load(std::memory_order_acquire) != 0
-                                    : table.released.load(std::memory_order_acquire) != released_;
+                                    : table.released.load(std::memory_order_acquire) != released_ ||
+                                          (region_.spec().ttl_ms != 0 && now_ns() >= retry_at_);
   }
   if (side_ == Side::kConsumer) {
     const std::uint64_t word = word_at(s_, s_.position + s_.held).load(std::memory_order_acquire);

@@ -193,6 +193,7 @@ class End {
   std::uint64_t reserved_size_ = 0;
   std::uint32_t reserved_cell_ = kNone;
   std::uint32_t released_ = 0;  // cells: table().released at the last try
+  std::int64_t retry_at_ = 0;   // cells: when a message that is in the way will have waited too long
 };
 
 }  // namespace mvm::ring

@@ -25,7 +25,8 @@ inline constexpr std::uint64_t kMaxCells = 1U << 16;
 inline constexpr std::uint64_t kMinBytes = 4096;
 inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 32;
 inline constexpr std::uint32_t kMaxSlots = 4096;
-inline constexpr std::uint32_t kLevels = 256;  // priorities
+inline constexpr std::uint32_t kLevels = 256;                           // priorities
+inline constexpr std::uint64_t kMaxTtl = (std::uint64_t{1} << 31) - 1;  // ms: 24 days
 inline constexpr std::uint64_t kMaxMessage = std::uint64_t{1} << 30;
 
 /// What the creator chose. Copied to private memory and checked when a queue is opened; never read again.
@@ -40,6 +41,7 @@ struct Spec {
   std::uint64_t bytes = 1U << 20;
   std::int64_t timeout_ns = -1;  // of kBlock; -1: for ever
   std::uint64_t id = 0;
+  std::uint64_t ttl_ms = 0;  // messages that wait longer are dropped; 0: none
 };
 
 /// Where the parts lie; follows from the Spec alone.
@@ -124,7 +126,7 @@ struct Cell {
   std::atomic<std::uint32_t> next;   // in its level's list, or the free list
   std::atomic<std::uint32_t> below;  // neighbours in order of address
   std::atomic<std::uint32_t> above;
-  std::atomic<std::uint32_t> reserved_word;
+  std::atomic<std::uint32_t> born_ms;  // when it became ready, low bits of the monotonic clock
 };
 static_assert(sizeof(Cell) == 64);
 
@@ -149,6 +151,7 @@ struct CellTable {
   std::atomic<std::uint64_t> dequeued;
   std::atomic<std::uint64_t> redelivered;
   std::atomic<std::uint64_t> bytes_enqueued;
+  std::atomic<std::uint64_t> expired;
   alignas(64) std::atomic<std::uint64_t> level_bits[kLevels / 64];
   Level level[kLevels];
 };

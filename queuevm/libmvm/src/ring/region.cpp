@@ -44,7 +44,8 @@ bool same(const Geometry& a, const Geometry& b) {
 }
 
 bool is_stream(const Spec& spec) {
-  return spec.kind == kFifo && spec.producers == 1 && spec.consumers == 1 && spec.when_full != kDropOldest;
+  return spec.kind == kFifo && spec.producers == 1 && spec.consumers == 1 && spec.when_full != kDropOldest &&
+         spec.ttl_ms == 0;
 }
 
 }  // namespace
@@ -62,6 +63,7 @@ const char* check(const Spec& spec) {
     return "a queue of this kind, or with several ends, holds 1 to 65536 messages";
   }
   if (spec.timeout_ns < -1) return "a time-out is not negative";
+  if (spec.ttl_ms > kMaxTtl) return "a message lives 24 days at most";
   return nullptr;
 }
 
