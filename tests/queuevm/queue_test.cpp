@@ -13,7 +13,7 @@
 
 #include "mvm/base/file.h"
 #include "queuevm/content.h"
-#include "ring/layout.h"
+#include "ring/region.h"
 
 namespace mvm::queuevm {
 namespace {
@@ -316,6 +316,61 @@ TEST_P(EveryFifo, AVacatedEndGoesOnWhereItWas) {
   EXPECT_EQ(put(producer, "100"), Outcome::kDone);
   for (int i = 40; i <= 100; ++i) EXPECT_EQ(get(consumer), std::to_string(i));
   EXPECT_EQ(get(consumer), "<empty>");
+}
+
+TEST(Stream, WhoTakesOverFindsWhereItsPredecessorStoodEvenIfThatWasNotPublished) {
+  // A process may die between any two of the stores that publish: word, count, position.
+  for (const bool count_published : {false, true}) {
+    for (const std::uint32_t index : {0U, 1U}) {  // the producer's slot, the consumer's
+      Queue queue = Queue::create_in_memory({}, "test").value();
+      UniqueFd fd = queue.open_descriptor().value();
+      ring::Region region;
+      std::string why;
+      ASSERT_EQ(region.open(fd.get(), why), 0) << why;
+      static_cast<void>(fd.release());
+      ring::Slot& slot = region.slot(index);
+      std::uint64_t position = 0;
+      std::uint64_t count = 0;
+      const auto put = [&](Producer& producer, std::uint64_t value) {
+        ASSERT_EQ(producer.try_put(std::as_bytes(std::span(&value, 1))).value(), Outcome::kDone);
+      };
+      const auto take = [&](Consumer& consumer) {
+        MessageView view;
+        std::uint64_t value = 0;
+        EXPECT_EQ(consumer.try_take(view).value(), Outcome::kDone);
+        if (view.data.size() == sizeof value) std::memcpy(&value, view.data.data(), sizeof value);
+        EXPECT_TRUE(consumer.release(view));
+        return value;
+      };
+      {
+        Producer producer = queue.producer(0).value();
+        Consumer consumer = queue.consumer(0).value();
+        for (std::uint64_t value = 1; value <= 3; ++value) put(producer, value);
+        EXPECT_EQ(take(consumer), 1U);
+        if (index == 0) {  // the third is put, and the second consumed, before the producer has published it
+          position = 16;
+          count = 1;
+        } else {
+          position = slot.position.load();
+          count = slot.count.load();
+        }
+        EXPECT_EQ(take(consumer), 2U);
+      }
+      slot.position.store(position);
+      if (!count_published) slot.count.store(count);
+      Producer producer = queue.producer(0).value();
+      put(producer, 4);
+      Consumer consumer = queue.consumer(0).value();
+      if (index == 1) {
+        EXPECT_EQ(take(consumer), 2U);  // it was not released
+      }
+      EXPECT_EQ(take(consumer), 3U);
+      EXPECT_EQ(take(consumer), 4U);
+      EXPECT_EQ(queue.stats().enqueued, 4U);
+      EXPECT_EQ(queue.stats().dequeued, 4U);
+      EXPECT_EQ(queue.stats().bytes, 0U);
+    }
+  }
 }
 
 TEST(Stream, WhoTakesOverFromAProducerThatDiedWhileItWroteVoidsItsMessage) {

@@ -53,21 +53,25 @@ int End::stream_attach(std::string& why) {
     why = "the queue's positions are impossible";
     return broken();
   }
-  if (side_ == Side::kConsumer) {
-    // The one before may have died between publishing its position and its count.
-    const std::uint64_t word = word_at(s_, s_.position).load(std::memory_order_acquire);
-    if (word != 0 && number_of(word) == static_cast<std::uint16_t>(s_.count + 1)) ++s_.count;
-    if (word == 0 && region_.slot(0).count.load() == s_.count + 1) ++s_.count;
-    return MVM_OK;
-  }
-  // The producer before may have died between publishing a word and its position.
+  // The one before may have died between publishing its count and its position: the count is ahead then, and
+  // the word at the position knows better.
+  const std::uint64_t first = word_at(s_, s_.position).load(std::memory_order_acquire);
+  if (first != 0)
+    s_.count -= static_cast<std::uint16_t>(static_cast<std::uint16_t>(s_.count) - number_of(first));
+  if (side_ == Side::kConsumer) return MVM_OK;
+  // The producer before may have died between publishing words and its position; some may be consumed
+  // already.
   for (std::uint64_t steps = 0; steps <= ring / 8; ++steps) {
     std::atomic<std::uint64_t>& at = word_at(s_, s_.position);
     std::uint64_t word = at.load(std::memory_order_acquire);
-    seen_ = region_.slot(1).position.load(std::memory_order_acquire);
-    if (s_.position < seen_ || s_.position - seen_ > ring) break;
     if (word == 0) {
+      seen_ = region_.slot(1).position.load(std::memory_order_acquire);
       seen_count_ = region_.slot(1).count.load();
+      if (s_.position < seen_ || s_.position - seen_ > ring) break;
+      Slot& mine = own();
+      mine.bytes.store(bytes_);
+      mine.count.store(s_.count);
+      mine.position.store(s_.position);
       return MVM_OK;
     }
     if (!plausible(region_, word, s_.count)) break;
@@ -143,8 +147,8 @@ void End::stream_publish(std::uint64_t size, std::uint64_t flags, bool counts) {
   bytes_ += length - size + (counts ? 0 : kStreamOverhead);
   Slot& slot = own();
   slot.bytes.store(bytes_, kRelaxed);
-  slot.position.store(end, kRelaxed);
   slot.count.store(s_.count, kRelaxed);
+  slot.position.store(end, std::memory_order_release);
   // Against a consumer that says it sleeps and then looks at the word: one of the two sees the other.
   fence_own(s_.fences);
   if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
@@ -260,8 +264,8 @@ int End::stream_release(std::uint64_t token) {
   bytes_ += padding + (counts ? 0 : kStreamOverhead);
   Slot& slot = own();
   slot.bytes.store(bytes_, kRelaxed);
-  slot.position.store(end, std::memory_order_release);
   slot.count.store(s_.count, std::memory_order_release);
+  slot.position.store(end, std::memory_order_release);
   fence_own(s_.fences);
   if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
   return MVM_OK;

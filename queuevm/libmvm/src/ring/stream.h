@@ -49,8 +49,8 @@ inline bool End::quick_put(const void* data, std::uint64_t size) {
   if (__builtin_expect((size & 7U) != 0, 0)) {
     own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
   }
-  own->position.store(end, std::memory_order_relaxed);
-  own->count.store(count + 1, std::memory_order_relaxed);
+  own->count.store(count + 1, std::memory_order_relaxed);  // before the position: see stream_attach
+  own->position.store(end, std::memory_order_release);
   fence_own(fences);
   if (__builtin_expect(wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
   return true;
@@ -78,8 +78,8 @@ inline std::int64_t End::quick_get(void* buffer, std::uint64_t capacity) {
   if (__builtin_expect((size & 7U) != 0, 0)) {
     own->bytes.store(bytes_ += padded(size) - size, std::memory_order_relaxed);
   }
-  own->position.store(end, std::memory_order_release);
   own->count.store(count + 1, std::memory_order_release);
+  own->position.store(end, std::memory_order_release);
   fence_own(fences);
   if (__builtin_expect(wakes->sleepers.load(std::memory_order_relaxed) != 0, 0)) stream_wake();
   return static_cast<std::int64_t>(size);
