@@ -1,6 +1,8 @@
 // mvm link list, mvm queue top
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "common.h"
 #include "format.h"
@@ -13,6 +15,7 @@ struct Options {
   std::string lab;
   std::shared_ptr<Watch> watch;
   std::uint32_t count = 0;
+  bool rates = false;
 };
 
 Result<std::string> lab_or_all(Session& session, const std::string& lab) {
@@ -26,32 +29,55 @@ void add_lab_and_watch(Grammar& grammar, CLI::App& verb, Options& options) {
   options.watch = add_watch(grammar, verb);
 }
 
-Listing queue_listing(const std::vector<soap::QueueView>& queues) {
-  Listing listing("queue", {{"LAB", "lab"},
-                            {"JOB", "job"},
-                            {"LINK", "link"},
-                            {"WHERE", "where"},
-                            {"DEPTH", "depth", true},
-                            {"CAPACITY", "capacity", true},
-                            {"BYTES", "bytes", true},
-                            {"IN", "enqueued", true},
-                            {"OUT", "dequeued", true},
-                            {"DROPPED", "dropped", true},
-                            {"WAITING", "waiting"}});
+/// What a queue counted at two moments, as messages a second.
+struct Rates {
+  std::map<std::tuple<std::string, std::string, std::string, std::string>, const soap::QueueView*> before;
+  double seconds = 0;
+
+  [[nodiscard]] std::uint64_t of(const soap::QueueView& now, std::uint64_t soap::QueueView::*counter) const {
+    const auto then = before.find({now.lab, now.job, now.link, now.where});
+    if (then == before.end() || seconds <= 0 || now.*counter < then->second->*counter) return 0;
+    return static_cast<std::uint64_t>(static_cast<double>(now.*counter - then->second->*counter) / seconds +
+                                      0.5);
+  }
+};
+
+Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* rates) {
+  std::vector<Column> columns = {{"LAB", "lab"},
+                                 {"JOB", "job"},
+                                 {"LINK", "link"},
+                                 {"WHERE", "where"},
+                                 {"DEPTH", "depth", true},
+                                 {"CAPACITY", "capacity", true},
+                                 {"BYTES", "bytes", true},
+                                 {"IN", "enqueued", true},
+                                 {"OUT", "dequeued", true},
+                                 {"DROPPED", "dropped", true}};
+  if (rates != nullptr) {
+    columns.insert(columns.end(),
+                   {{"IN/S", "enqueuedPerSecond", true}, {"OUT/S", "dequeuedPerSecond", true}});
+  }
+  columns.push_back({"WAITING", "waiting"});
+  Listing listing("queue", std::move(columns));
   for (const soap::QueueView& queue : queues) {
     const bool full = queue.capacity > 0 && queue.depth >= queue.capacity;
-    listing.row(
-        {queue.lab,
-         queue.job,
-         queue.link,
-         queue.where,
-         {std::to_string(queue.depth), queue.depth, full ? Colour::kBusy : Colour::kNone},
-         queue.capacity,
-         {human_bytes(queue.bytes), queue.bytes},
-         queue.enqueued,
-         queue.dequeued,
-         {std::to_string(queue.dropped), queue.dropped, queue.dropped > 0 ? Colour::kBad : Colour::kNone},
-         queue.waiting});
+    std::vector<Cell> cells = {
+        queue.lab,
+        queue.job,
+        queue.link,
+        queue.where,
+        {std::to_string(queue.depth), queue.depth, full ? Colour::kBusy : Colour::kNone},
+        queue.capacity,
+        {human_bytes(queue.bytes), queue.bytes},
+        queue.enqueued,
+        queue.dequeued,
+        {std::to_string(queue.dropped), queue.dropped, queue.dropped > 0 ? Colour::kBad : Colour::kNone}};
+    if (rates != nullptr) {
+      cells.emplace_back(rates->of(queue, &soap::QueueView::enqueued));
+      cells.emplace_back(rates->of(queue, &soap::QueueView::dequeued));
+    }
+    cells.emplace_back(queue.waiting);
+    listing.row(std::move(cells));
   }
   return listing;
 }
@@ -59,12 +85,22 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues) {
 Result<Listing> queues(Session& session, const Options& options) {
   MVM_ASSIGN(const std::string lab, lab_or_all(session, options.lab));
   MVM_ASSIGN(auto api, session.api());
+  Rates rates;
+  std::vector<soap::QueueView> before;
+  if (options.rates) {
+    MVM_ASSIGN(before, api.labs.queues(session.caller(), lab));
+    for (const soap::QueueView& queue : before)
+      rates.before[{queue.lab, queue.job, queue.link, queue.where}] = &queue;
+    const auto began = session.context().clock.now();
+    session.context().sleep(std::chrono::seconds(1));
+    rates.seconds = std::chrono::duration<double>(session.context().clock.now() - began).count();
+  }
   MVM_ASSIGN(auto all, api.labs.queues(session.caller(), lab));
   // The fullest first; else in the broker's order, so that lines do not jump.
   std::stable_sort(all.begin(), all.end(),
                    [](const soap::QueueView& a, const soap::QueueView& b) { return a.depth > b.depth; });
   if (options.count > 0 && all.size() > options.count) all.resize(options.count);
-  return queue_listing(all);
+  return queue_listing(all, options.rates ? &rates : nullptr);
 }
 
 }  // namespace
@@ -86,13 +122,15 @@ void add_queue_verbs(Grammar& grammar) {
 
   CLI::App& queue = grammar.noun("queue", "queues: how full they are");
   auto top = std::make_shared<Options>();
-  CLI::App& top_verb =
-      grammar.verb(queue, "top", "queues, the fullest first",
-                   {"mvm queue top lab-3 --watch", "mvm queue top -n 10 -o json"}, [top](Session& session) {
-                     return show<Listing>(session, *top->watch, [&] { return queues(session, *top); });
-                   });
+  CLI::App& top_verb = grammar.verb(
+      queue, "top", "queues, the fullest first",
+      {"mvm queue top lab-3 --watch", "mvm queue top -n 10 -o json", "mvm queue top lab-3 --rates"},
+      [top](Session& session) {
+        return show<Listing>(session, *top->watch, [&] { return queues(session, *top); });
+      });
   add_lab_and_watch(grammar, top_verb, *top);
   top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
+  top_verb.add_flag("--rates", top->rates, "also messages a second in and out, measured for a second");
 }
 
 }  // namespace mvm::cli

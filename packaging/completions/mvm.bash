@@ -104,7 +104,7 @@ _mvm() {
       'vm suspend') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
       'vm resume') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
       'link list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
-      'queue top') words='--help --lab --watch --count --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'queue top') words='--help --lab --watch --count --rates --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'build logs') words='--help --follow --output --broker --token-file --ca --timeout' ;;
       'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;

@@ -437,6 +437,22 @@ TEST_F(Verbs, LinkListAndQueueTop) {
   EXPECT_EQ(json["items"][0]["bytes"], 8192);
 }
 
+TEST_F(Verbs, QueueTopMeasuresRates) {
+  add_lab();
+  on_sleep = [&] {
+    broker.queue_list[0].enqueued += 2500;
+    broker.queue_list[0].dequeued += 1000;
+  };
+  const Json json = run({"queue", "top", "--rates", "-o", "json"}).json();
+  EXPECT_EQ(clock.passed, std::chrono::seconds(1));
+  for (const auto& item : json["items"]) {
+    const bool moved = item["link"] == broker.queue_list[0].link;
+    EXPECT_EQ(item["enqueuedPerSecond"], moved ? 2500 : 0);
+    EXPECT_EQ(item["dequeuedPerSecond"], moved ? 1000 : 0);
+  }
+  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  WAITING"));
+}
+
 TEST_F(Verbs, WatchShowsAgainUntilCtrlC) {
   int slept = 0;
   on_sleep = [&] {
