@@ -46,26 +46,12 @@ class Spin {
   }
   /// The next spinning was done already.
   void spent() { spent_ = true; }
-  /// Hands the core to whoever can use it, until `ready` or so many times. Where somebody uses it for long,
-  /// who is no part of this, a yield costs the scheduler's whole slice, again and again; a sleeper that is
-  /// woken gets the core back at once. So then the next waits sleep.
+  /// Hands the core to whoever can use it, until `ready` or so many times.
   template <class Ready>
   bool yields(Ready ready, int times) {
-    if (crowded_ != 0) {
-      --crowded_;
-      return false;
-    }
-    std::int64_t before = now_ns();
     for (int i = 0; i < times; ++i) {
       ::sched_yield();
-      const bool good = ready();
-      const std::int64_t now = now_ns();
-      if (now - before > kLongYield) {
-        crowded_ = kCrowdedWaits;
-        return good;
-      }
-      if (good) return true;
-      before = now;
+      if (ready()) return true;
     }
     return false;
   }
@@ -74,10 +60,7 @@ class Spin {
   static constexpr int kPauses = 50;
   static constexpr unsigned kGivesUp = 16;
   static constexpr unsigned kTriesAgain = 64;
-  static constexpr std::int64_t kLongYield = 200'000;
-  static constexpr unsigned kCrowdedWaits = 64;
   unsigned misses_ = 0;
-  unsigned crowded_ = 0;
   bool spent_ = false;
 };
 
