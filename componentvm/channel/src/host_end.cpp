@@ -287,7 +287,10 @@ Status HostEnd::State::take(Frame frame) {
     open = is_up;
   }
   if (!open) return ok();  // left over from a former session on a serial line
-  if (type == "rep") take_answer(std::move(frame));
+  if (type == "rep") {
+    take_answer(std::move(frame));
+    return ok();
+  }
   if (type == "ev") return take_event(std::move(frame));
   if (type == "ping" && stream->queued() < kOutputWindow) return stream->send({{"t", "pong"}});
   return ok();

@@ -82,7 +82,7 @@ Result<std::vector<std::pair<int, int>>> numbers_from(const nlohmann::json& args
 }  // namespace
 
 Result<std::unique_ptr<Child>> Child::start(const ChildContext& context, const nlohmann::json& args,
-                                            std::vector<UniqueFd> descriptors) {
+                                            const std::vector<UniqueFd>& descriptors) {
   std::unique_ptr<Child> child(new Child());
   MVM_ASSIGN(child->id_, need_text(args, "id", 200));
   if (!valid_id(child->id_)) return Error(ErrorCode::kInvalid, "a process id has printable characters only");

@@ -43,7 +43,7 @@ class Child {
   /// could not become what it should). `args` are those of the request "start".
   [[nodiscard]] static Result<std::unique_ptr<Child>> start(const ChildContext& context,
                                                             const nlohmann::json& args,
-                                                            std::vector<UniqueFd> descriptors);
+                                                            const std::vector<UniqueFd>& descriptors);
 
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& group() const { return group_; }

@@ -95,8 +95,8 @@ Result<SyscallFilter> SyscallFilter::compile(bool for_builds) {
     for (const int number : kDeniedToBuilds) deny(number);
   // New user namespaces give capabilities over parts of the kernel that have often been broken. clone3 hides
   // its flags behind a pointer: it is said not to exist, and C libraries use clone then.
-  (void)::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-                           SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
+  const scmp_arg_cmp new_user{0, SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER};
+  (void)::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, &new_user);
   (void)::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   const UniqueFd memory(::memfd_create("mvm-seccomp", MFD_CLOEXEC));
   if (!memory || ::seccomp_export_bpf(filter.get(), memory.get()) != 0)

@@ -88,7 +88,7 @@ Result<nlohmann::json> Launcher::op_start(Frame& frame) {
                  "this node has " + std::to_string(kMaxChildren) + " processes already");
   const ChildContext context{config_, drop_, job_filter_ ? &*job_filter_ : nullptr,
                              build_filter_ ? &*build_filter_ : nullptr};
-  MVM_ASSIGN(std::unique_ptr<Child> child, Child::start(context, args, std::move(frame.descriptors)));
+  MVM_ASSIGN(std::unique_ptr<Child> child, Child::start(context, args, frame.descriptors));
   nlohmann::json info = child->describe();
   children_.emplace(child->id(), std::move(child));
   return info;

@@ -12,7 +12,7 @@ namespace mvm::build {
 
 /// Bounds of a build; what a profile does not say.
 struct BuildLimits {
-  std::uint64_t wall_ms = 10 * 60 * 1000;
+  std::uint64_t wall_ms = 10ULL * 60 * 1000;
   std::uint64_t cpu_s = 600;          ///< each process
   std::uint64_t memory = 4ULL << 30;  ///< bytes of address space, each process
   std::uint64_t processes = 256;
