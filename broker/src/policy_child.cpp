@@ -9,10 +9,13 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
+#include "mvm/base/file.h"
 #include "mvm/base/frame.h"
 #include "mvm/policy.h"
 
@@ -45,11 +48,19 @@ class Mapping {
   void* address_;
 };
 
+/// Bytes of address space that this process has.
+std::uint64_t address_space() {
+  const auto pages = read_file("/proc/self/statm", 4096);
+  const std::uint64_t count = pages ? std::strtoull(pages->c_str(), nullptr, 10) : 0;
+  return count * static_cast<std::uint64_t>(::getpagesize());
+}
+
 /// A component may compute, and nothing else of note.
 void confine() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  const rlimit memory{1ULL << 30U, 1ULL << 30U};
+  const auto most = address_space() + (1ULL << 30U);
+  const rlimit memory{most, most};
   ::setrlimit(RLIMIT_AS, &memory);
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);

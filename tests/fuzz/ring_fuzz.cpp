@@ -28,7 +28,9 @@ QueueSpec spec_of(std::uint8_t choice) {
 /// Each group of four bytes: where (three), what (one).
 void overwrite(int fd, std::span<const std::uint8_t> script, std::uint64_t file_bytes) {
   for (; script.size() >= 4; script = script.subspan(4)) {
-    const std::uint64_t where = (script[0] | script[1] << 8U | std::uint64_t{script[2]} << 16U) % file_bytes;
+    const std::uint64_t where =
+        (std::uint64_t{script[0]} | std::uint64_t{script[1]} << 8U | std::uint64_t{script[2]} << 16U) %
+        file_bytes;
     static_cast<void>(!::pwrite(fd, &script[3], 1, static_cast<off_t>(where)));
   }
 }

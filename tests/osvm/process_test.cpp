@@ -64,7 +64,8 @@ TEST_P(ProcessDriver, AKilledSupervisorLeavesNothing) {
   const VmSpec vm = spec("orphan", {"stubborn"});
   MVM_CREATED(made, vm);
   ASSERT_TRUE(says(vm.id, "idle in pid"));
-  ASSERT_GE(processes_of(vm.id).size(), 2u) << "the program and its runaway child";
+  ASSERT_TRUE(wait_until([&] { return processes_of(vm.id).size() >= 2; }))
+      << "the program and its runaway child";
   const auto status = read_file("/proc/" + std::to_string(made->pid) + "/status", 1 << 16);
   ASSERT_TRUE(status);
   const pid_t supervisor = std::stoi(status->substr(status->find("PPid:") + 5));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <map>
 #include <random>
 #include <thread>
@@ -381,6 +382,7 @@ TEST(Stream, WhoTakesOverFromAProducerThatDiedWhileItWroteVoidsItsMessage) {
   ASSERT_NE(memory, MAP_FAILED);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::signal(SIGSEGV, SIG_DFL);  // a sanitizer would explain it, and exit
     ::mprotect(memory + kHalf, kHalf, PROT_NONE);
     auto producer = queue.producer(0);
     static_cast<void>(producer->try_put(std::span(memory, 8)));

@@ -214,6 +214,7 @@ int main(int argc, char** argv) {
   }
   if (what == "die-writing") {  // a message half of which cannot be read: the copying ends the process
     constexpr std::size_t kHalf = 131072;
+    ::signal(SIGSEGV, SIG_DFL);  // a sanitizer would explain it, and exit
     void* memory = ::mmap(nullptr, 2 * kHalf, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || ::mprotect(static_cast<char*>(memory) + kHalf, kHalf, PROT_NONE) != 0)
       return 9;
