@@ -46,8 +46,8 @@ Result<queuevm::QueueSpec> spec_from(const json& create) {
 /// Where the rings of one attempt stand. A queue's id may hold any text, so its file is named by digest.
 class Rings {
  public:
-  Rings(std::filesystem::path lab_folder, const std::string& attempt)
-      : folder_(std::move(lab_folder) / sha256_hex(attempt).substr(0, 16)) {}
+  Rings(const std::filesystem::path& lab_folder, const std::string& attempt)
+      : folder_(lab_folder / sha256_hex(attempt).substr(0, 16)) {}
 
   Status make(const json& queues) {
     MVM_TRY(make_folders(folder_, 0711));

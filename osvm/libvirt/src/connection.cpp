@@ -56,7 +56,7 @@ void Connection::closed(virConnectPtr, int, void* opaque) {
 }
 
 /// Publishes a fresh connection and waits until it breaks or we are to stop.
-void Connection::serve(ConnectHandle connect, bool first) {
+void Connection::serve(const ConnectHandle& connect, bool first) {
   auto* note = new CloseNote{shared_, 0};  // libvirt owns it once registered
   {
     const std::lock_guard lock(shared_->mutex);
@@ -95,7 +95,7 @@ void Connection::watch() {
   for (;;) {
     auto connect = open();
     if (connect) {
-      serve(std::move(*connect), first);
+      serve(*connect, first);
       first = false;
       pause = kFirstPause;
       {

@@ -55,7 +55,7 @@ class Connection {
   };
   void watch();
   Result<ConnectHandle> open() const;
-  void serve(ConnectHandle connect, bool first);
+  void serve(const ConnectHandle& connect, bool first);
   static void closed(virConnectPtr connect, int reason, void* note);
 
   const std::string uri_;

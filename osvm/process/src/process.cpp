@@ -155,7 +155,8 @@ class ProcessVms final : public Hypervisor, public Suspendable {
 
 /// A record of an earlier daemon: its VM lives, or is buried.
 void ProcessVms::adopt(Record record) {
-  Vm vm{std::move(record), std::make_shared<UniqueFd>(open_pidfd(record.supervisor))};
+  auto pidfd = std::make_shared<UniqueFd>(open_pidfd(record.supervisor));
+  Vm vm{std::move(record), std::move(pidfd)};
   const Record& kept = vm.record;
   // pidfd first, identity second: the pid cannot be reused in between.
   if (*vm.pidfd && kept.boot == boot_id() && is_alive(kept.supervisor, kept.start_ticks)) {

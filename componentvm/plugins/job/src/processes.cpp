@@ -110,10 +110,10 @@ Result<kernel::ProcessSpec> Processes::spec_from(const nlohmann::json& args) con
                       {"MVM_LAB", config.lab},
                       {"MVM_NODE", config.node}};
   MVM_ASSIGN(const auto wanted, text_map_of(args, "environment", 1000));
-  for (const auto& [name, value] : wanted) {
-    if (name == "MVM_FD") continue;  // ours to say
-    std::erase_if(spec.environment, [&](const auto& pair) { return pair.first == name; });
-    spec.environment.emplace_back(name, value);
+  for (const auto& variable : wanted) {
+    if (variable.first == "MVM_FD") continue;  // ours to say
+    std::erase_if(spec.environment, [&](const auto& pair) { return pair.first == variable.first; });
+    spec.environment.emplace_back(variable);
   }
   return spec;
 }

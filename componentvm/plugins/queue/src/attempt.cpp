@@ -106,7 +106,7 @@ Status Attempt::start_proxy(const Steps& steps) {
   return ok();
 }
 
-Status Attempt::apply(Steps steps, const nlohmann::json& args) {
+Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
   const std::lock_guard lock(mutex_);
   if (generation_ >= steps.generation && generation_ > 0) return ok();
   MVM_TRY(make_queues(steps.queues));
@@ -219,7 +219,9 @@ void Attempt::close() {
 nlohmann::json Attempt::stats() const {
   nlohmann::json list = nlohmann::json::array();
   const std::lock_guard lock(mutex_);
-  for (const auto& [id, queue] : queues_) {
+  for (const auto& entry : queues_) {
+    const std::string& id = entry.first;
+    const auto& queue = entry.second;
     const queuevm::QueueStats stats = queue.stats();
     const auto attached = [&](queuevm::Side side) {
       const auto states = queue.end_states(side);
@@ -265,7 +267,7 @@ Status Attempt::recover(std::vector<kernel::Kept> kept) {
   }
   if (args.is_null()) return ok();
   MVM_ASSIGN(Steps steps, steps_from(args));
-  MVM_TRY(apply(std::move(steps), args));
+  MVM_TRY(apply(steps, args));
   for (auto& [process, socket] : sockets) MVM_TRY(serve(process, std::move(socket)));
   return ok();
 }

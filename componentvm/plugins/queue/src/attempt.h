@@ -31,7 +31,7 @@ class Attempt {
                             std::vector<UniqueFd> descriptors);
   /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps`
   /// were read from, to be kept.
-  [[nodiscard]] Status apply(Steps steps, const nlohmann::json& args);
+  [[nodiscard]] Status apply(const Steps& steps, const nlohmann::json& args);
   /// The socket that a process attaches by; kNotFound where no wiring names it.
   [[nodiscard]] Result<UniqueFd> attach(const std::string& process);
   /// Closes a process's ends: it ended, well or not. kNotFound where no wiring names it.

@@ -45,7 +45,7 @@ Result<Answer> Queues::give(Call& call) {
 Result<Answer> Queues::apply(const Call& call) {
   MVM_ASSIGN(Steps steps, steps_from(call.args));
   MVM_ASSIGN(const auto attempt, find_or_make(call));
-  MVM_TRY(attempt->apply(std::move(steps), call.args));
+  MVM_TRY(attempt->apply(steps, call.args));
   return Answer{};
 }
 
