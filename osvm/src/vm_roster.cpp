@@ -49,8 +49,8 @@ void VmRoster::reconcile(const std::vector<VmInfo>& alive) {
   {
     const std::lock_guard lock(known_mutex_);
     for (const auto& entry : known_) {
-      const bool found = std::any_of(alive.begin(), alive.end(),
-                                     [&](const VmInfo& info) { return info.id == entry.first; });
+      const bool found =
+          std::any_of(alive.begin(), alive.end(), [&](const VmInfo& info) { return info.id == entry.first; });
       if (entry.second.alive && !found) gone.push_back(entry.first);
     }
   }

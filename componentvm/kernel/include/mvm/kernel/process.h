@@ -34,7 +34,7 @@ struct ProcessSpec {
   std::string group;              ///< forget_group() takes all of a group (an attempt)
   std::vector<std::string> argv;  ///< argv[0]: absolute, under a preset program folder or `folder`; relative
                                   ///< with a slash: below `folder`; without: searched in the preset folders
-  std::filesystem::path folder;                                  ///< its working directory, absolute
+  std::filesystem::path folder;   ///< its working directory, absolute
   std::vector<std::pair<std::string, std::string>> environment;  ///< all of it
   ProcessLimits limits;
   bool standard_input = false;  ///< else /dev/null
