@@ -108,7 +108,8 @@ Status ProcessRelay::recover(const std::vector<channel::PendingEvent>& recovered
 void ProcessRelay::learn(const nlohmann::json& info) {
   const std::string id = text_or(info, "id");
   Process& process = processes_[id];
-  process.info = info_from(info);
+  // Answers and notices come by two threads: an older word must not undo how it ended.
+  if (!process.ended || flag_or(info, "settled")) process.info = info_from(info);
   process.transient = flag_or(info, "transient");
   process.output_event = text_or(info, "output_event");
   process.output_args = object_or_empty(info, "output_args");

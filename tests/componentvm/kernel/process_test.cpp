@@ -78,6 +78,14 @@ TEST_F(ProcessTest, ASignalEndsItAndIsReported) {
   EXPECT_EQ(seen.end->at("code"), 128 + SIGTERM);
 }
 
+TEST_F(ProcessTest, HowAProcessEndedIsRightHoweverSoonItEnds) {
+  for (int i = 0; i < 60; ++i) {
+    const std::string name = "p" + std::to_string(i);
+    node_.start_script(name, "exit 3");
+    EXPECT_EQ(node_.wait_end("j.1/" + name).end->at("code"), 3) << name;
+  }
+}
+
 TEST_F(ProcessTest, StartingTwiceStartsOnce) {
   const nlohmann::json first = node_.start_script("once", "echo one; sleep 1000");
   const nlohmann::json second = node_.start_script("once", "echo two; sleep 1000");
