@@ -44,6 +44,7 @@ mvm_packages_test=(
   zip unzip xz-utils bzip2
   curl
   spin gcc                                # the models of docs/formats/ring.md
+  g++-aarch64-linux-gnu g++-s390x-linux-gnu qemu-user-static   # packed messages on other architectures (163 MB to fetch)
 )
 
 mvm_packages_full=(

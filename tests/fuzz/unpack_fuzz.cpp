@@ -17,10 +17,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::int32_t number = 0;
   double real = 0;
   int truth = 0;
+  mvm_unpacker inside;
   for (std::size_t i = 0; i < 8; ++i) {
     const std::int64_t length = mvm_unpack_length(&message);
     std::int64_t got = 0;
-    switch (data[i] % 8U) {
+    switch (data[i] % 11U) {
       case 0:
         got = mvm_unpack_i32(&message, &number);
         break;
@@ -42,11 +43,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 6:
         got = mvm_unpack_u16s(&message, words.data(), words.size());
         break;
+      case 7:
+        got = mvm_unpack_u16s_strided(&message, words.data(), words.size() / 2, 2);
+        break;
+      case 8:
+        if (mvm_unpack_nested(&message, &inside) == MVM_OK) message = inside;
+        got = -1;
+        break;
+      case 9:
+        mvm_unpack_skip(&message);
+        got = -1;
+        break;
       default:
         got = mvm_unpack_i8s(&message, reinterpret_cast<std::int8_t*>(text.data()), text.size());
     }
     MVM_ASSERT(message.position <= message.size);
-    if (data[i] % 8U >= 3 && got >= 0) MVM_ASSERT(got == length);
+    if (data[i] % 11U >= 3 && got >= 0) MVM_ASSERT(got == length);
   }
   return 0;
 }

@@ -101,6 +101,81 @@ TEST(Pack, TheBytesAreTheSameOnEveryMachine) {
   EXPECT_EQ(std::memcmp(buffer, expected, sizeof expected), 0);
 }
 
+TEST(Pack, AColumnIsPackedAsAnArrayAndUnpackedWithAnotherStride) {
+  const std::int32_t matrix[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};  // three rows
+  unsigned char buffer[64];
+  mvm_packer packer;
+  mvm_pack_init(&packer, buffer, sizeof buffer);
+  mvm_pack_i32s_strided(&packer, matrix + 1, 3, 3);
+  mvm_pack_i32s_strided(&packer, matrix + 8, 3, -4);
+  ASSERT_EQ(packer.status, MVM_OK);
+  mvm_unpacker in;
+  mvm_unpack_init(&in, buffer, packer.size);
+  std::int32_t column[3];
+  EXPECT_EQ(mvm_unpack_i32s(&in, column, 3), 3);
+  EXPECT_THAT(column, testing::ElementsAre(2, 5, 8));
+  std::int32_t spread[] = {0, 0, 0, 0, 0};
+  EXPECT_EQ(mvm_unpack_i32s_strided(&in, spread, 2, 2), MVM_TOOBIG);
+  EXPECT_EQ(mvm_unpack_i32s_strided(&in, spread, 3, 2), 3);
+  EXPECT_THAT(spread, testing::ElementsAre(9, 0, 5, 0, 1));
+}
+
+TEST(Pack, NestedItemsAreReadOrSkippedAsOne) {
+  unsigned char buffer[64];
+  mvm_packer packer;
+  mvm_pack_init(&packer, buffer, sizeof buffer);
+  const std::int64_t outer = mvm_pack_begin(&packer);
+  mvm_pack_u8(&packer, 1);
+  const std::int64_t inner = mvm_pack_begin(&packer);
+  mvm_pack_u8(&packer, 2);
+  EXPECT_EQ(mvm_pack_end(&packer, inner), MVM_OK);
+  EXPECT_EQ(mvm_pack_end(&packer, outer), MVM_OK);
+  mvm_pack_u8(&packer, 3);
+  const unsigned char expected[] = {0xf0, 9, 0, 0, 0, 0x21, 1, 0xf0, 2, 0, 0, 0, 0x21, 2, 0x21, 3};
+  ASSERT_EQ(packer.size, sizeof expected);
+  EXPECT_EQ(std::memcmp(buffer, expected, sizeof expected), 0);
+
+  mvm_unpacker in;
+  mvm_unpack_init(&in, buffer, packer.size);
+  mvm_unpacker first;
+  mvm_unpacker second;
+  std::uint8_t value = 0;
+  EXPECT_EQ(mvm_unpack_length(&in), 9);
+  EXPECT_EQ(mvm_unpack_nested(&in, &first), MVM_OK);
+  EXPECT_EQ(mvm_unpack_u8(&first, &value), MVM_OK);
+  EXPECT_EQ(mvm_unpack_nested(&first, &second), MVM_OK);
+  EXPECT_EQ(mvm_unpack_u8(&second, &value), MVM_OK);
+  EXPECT_EQ(value, 2);
+  EXPECT_EQ(mvm_unpack_u8(&second, &value), MVM_EEND) << "the inner item has ended";
+  EXPECT_EQ(mvm_unpack_u8(&in, &value), MVM_OK);
+  EXPECT_EQ(value, 3);
+
+  mvm_unpack_init(&in, buffer, packer.size);
+  EXPECT_EQ(mvm_unpack_skip(&in), MVM_OK);
+  EXPECT_EQ(mvm_unpack_u8(&in, &value), MVM_OK);
+  EXPECT_EQ(value, 3);
+  EXPECT_EQ(mvm_unpack_nested(&in, &first), MVM_EEND);
+  EXPECT_EQ(mvm_unpack_u8(&first, &value), MVM_EEND) << "the inside of nothing fails too";
+}
+
+TEST(Pack, NestingThatNoBytesSupportIsRefused) {
+  unsigned char buffer[8];
+  mvm_packer packer;
+  mvm_pack_init(&packer, buffer, sizeof buffer);
+  mvm_pack_u8(&packer, 1);
+  EXPECT_EQ(mvm_pack_end(&packer, 0), MVM_EINVAL) << "nothing begins there";
+  mvm_pack_init(&packer, buffer, 4);
+  EXPECT_EQ(mvm_pack_begin(&packer), MVM_EEND);
+  const unsigned char too_long[] = {0xf0, 200, 0, 0, 0, 0x21, 1};
+  mvm_unpacker in;
+  mvm_unpacker inside;
+  mvm_unpack_init(&in, too_long, sizeof too_long);
+  EXPECT_EQ(mvm_unpack_nested(&in, &inside), MVM_EEND);
+  const unsigned char unknown[] = {0x66, 1};
+  mvm_unpack_init(&in, unknown, sizeof unknown);
+  EXPECT_EQ(mvm_unpack_skip(&in), MVM_ETYPE);
+}
+
 TEST(Pack, AFullBufferAndAWrongTypeStopEverything) {
   unsigned char buffer[10];
   mvm_packer packer;
@@ -156,7 +231,33 @@ TEST(Pack, TheCppFaceRoundTrips) {
   EXPECT_TRUE(in.get<bool>());
   EXPECT_EQ(in.get<float>(), 1.25F);
   EXPECT_EQ(in.doubles(), row);
+  EXPECT_FALSE(in.more());
   EXPECT_THROW(in.get<int>(), mvm::Failure);
+}
+
+TEST(Pack, TheCppFaceHasArraysOfEveryNumberStridesAndNesting) {
+  mvm::Packer packer;
+  const std::vector<std::uint16_t> words = {1, 2, 65535};
+  const std::vector<long long> longs = {-1, 5};
+  const float grid[] = {1, 2, 3, 4};
+  packer.add(std::span<const std::uint16_t>(words)).add(std::span<const long long>(longs));
+  packer.nest([&](mvm::Packer& inside) {
+    inside.add("grid").add_strided(grid, 2, 2);
+    inside.nest([](mvm::Packer& deeper) { deeper.add(std::string(1000, 'x')); });
+  });
+  packer.add(7);
+  mvm::Unpacker in(packer.bytes());
+  EXPECT_EQ(in.array<std::uint16_t>(), words);
+  EXPECT_EQ(in.array<long long>(), longs);
+  mvm::Unpacker inside = in.nested();
+  EXPECT_EQ(inside.text(), "grid");
+  float column[] = {0, 0, 0, 0};
+  EXPECT_EQ(inside.strided(column + 1, 2, 2), 2U);
+  EXPECT_THAT(column, testing::ElementsAre(0, 1, 0, 3));
+  EXPECT_EQ(inside.nested().text().size(), 1000U);
+  EXPECT_FALSE(inside.more());
+  EXPECT_EQ(in.get<int>(), 7);
+  EXPECT_THROW(in.nested(), mvm::Failure);
 }
 
 TEST(Api, EveryResultHasItsOwnSentence) {

@@ -167,8 +167,9 @@ MVM_API int mvm_last(int port, mvm_info* info);
 MVM_API int mvm_wait(const int* ports, size_t count, const mvm_opts* opts);
 
 /* ---- typed, neutral encoding ---- */
-/* Every item carries its type; numbers are little-endian, floats IEEE 754, on every machine. A sticky status:
- * after the first failure all further calls return it, so one check at the end is enough. */
+/* Every item carries its type; numbers are little-endian, floats IEEE 754, on every machine: the bytes are
+ * docs/formats/packing.md. A sticky status: after the first failure all further calls return it, so one check
+ * at the end is enough. */
 
 typedef struct mvm_packer {
   unsigned char* data;
@@ -208,6 +209,23 @@ MVM_API int mvm_pack_u32s(mvm_packer* packer, const uint32_t* values, size_t cou
 MVM_API int mvm_pack_u64s(mvm_packer* packer, const uint64_t* values, size_t count);
 MVM_API int mvm_pack_f32s(mvm_packer* packer, const float* values, size_t count);
 MVM_API int mvm_pack_f64s(mvm_packer* packer, const double* values, size_t count);
+/* Strided arrays: `count` elements of which each lies `stride` elements behind the one before it (a column of
+ * a matrix: the length of a row; less than 0: backwards). They are packed as the arrays above, side by side,
+ * so that the other end may unpack them with any stride of its own. */
+MVM_API int mvm_pack_i8s_strided(mvm_packer* packer, const int8_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_i16s_strided(mvm_packer* packer, const int16_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_i32s_strided(mvm_packer* packer, const int32_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_i64s_strided(mvm_packer* packer, const int64_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_u8s_strided(mvm_packer* packer, const uint8_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_u16s_strided(mvm_packer* packer, const uint16_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_u32s_strided(mvm_packer* packer, const uint32_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_u64s_strided(mvm_packer* packer, const uint64_t* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_f32s_strided(mvm_packer* packer, const float* first, size_t count, ptrdiff_t stride);
+MVM_API int mvm_pack_f64s_strided(mvm_packer* packer, const double* first, size_t count, ptrdiff_t stride);
+/* Nested items: what is packed between the two is one item, to be read as a whole or skipped. mvm_pack_begin
+ * returns the place (>= 0) that mvm_pack_end takes. They nest to any depth; the inner one ends first. */
+MVM_API int64_t mvm_pack_begin(mvm_packer* packer);
+MVM_API int mvm_pack_end(mvm_packer* packer, int64_t place);
 
 MVM_API void mvm_unpack_init(mvm_unpacker* unpacker, const void* data, size_t size);
 MVM_API int mvm_unpack_bool(mvm_unpacker* unpacker, int* value);
@@ -236,8 +254,36 @@ MVM_API int64_t mvm_unpack_u32s(mvm_unpacker* unpacker, uint32_t* values, size_t
 MVM_API int64_t mvm_unpack_u64s(mvm_unpacker* unpacker, uint64_t* values, size_t capacity);
 MVM_API int64_t mvm_unpack_f32s(mvm_unpacker* unpacker, float* values, size_t capacity);
 MVM_API int64_t mvm_unpack_f64s(mvm_unpacker* unpacker, double* values, size_t capacity);
-/* How many elements (arrays), bytes (bytes) or characters (string) the next item has; 1 for a single value.
- */
+/* Strided: the next item is an array; its elements are put `stride` elements apart. `capacity` counts
+ * elements. */
+MVM_API int64_t mvm_unpack_i8s_strided(mvm_unpacker* unpacker, int8_t* first, size_t capacity,
+                                       ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_i16s_strided(mvm_unpacker* unpacker, int16_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_i32s_strided(mvm_unpacker* unpacker, int32_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_i64s_strided(mvm_unpacker* unpacker, int64_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_u8s_strided(mvm_unpacker* unpacker, uint8_t* first, size_t capacity,
+                                       ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_u16s_strided(mvm_unpacker* unpacker, uint16_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_u32s_strided(mvm_unpacker* unpacker, uint32_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_u64s_strided(mvm_unpacker* unpacker, uint64_t* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_f32s_strided(mvm_unpacker* unpacker, float* first, size_t capacity,
+                                        ptrdiff_t stride);
+MVM_API int64_t mvm_unpack_f64s_strided(mvm_unpacker* unpacker, double* first, size_t capacity,
+                                        ptrdiff_t stride);
+/* Nested items: `inside` reads those of the next item, and has ended (MVM_EEND) after the last of them;
+ * `unpacker` goes on behind it. `inside` has a status of its own; where there is no nested item it is empty
+ * and fails as `unpacker` does. */
+MVM_API int mvm_unpack_nested(mvm_unpacker* unpacker, mvm_unpacker* inside);
+/* Passes over the next item, whatever it is. MVM_ETYPE where it is of no known type. */
+MVM_API int mvm_unpack_skip(mvm_unpacker* unpacker);
+/* How many elements (arrays), bytes (bytes, nested items) or characters (string) the next item has; 1 for a
+ * single value. */
 MVM_API int64_t mvm_unpack_length(mvm_unpacker* unpacker);
 
 #ifdef __cplusplus

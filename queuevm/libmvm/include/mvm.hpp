@@ -307,6 +307,48 @@ inline std::optional<std::size_t> wait(std::span<const Port> ports, const Option
   }
 }
 
+namespace internal {
+
+/// The C calls of one type of number, by its width and kind: `long` and `long long` are the same here.
+template <class T>
+struct Packing;
+#define MVM_PACKING(type, name)                                  \
+  template <>                                                    \
+  struct Packing<type> {                                         \
+    static constexpr auto pack = mvm_pack_##name##s_strided;     \
+    static constexpr auto unpack = mvm_unpack_##name##s_strided; \
+  };
+MVM_PACKING(std::int8_t, i8)
+MVM_PACKING(std::int16_t, i16)
+MVM_PACKING(std::int32_t, i32)
+MVM_PACKING(std::int64_t, i64)
+MVM_PACKING(std::uint8_t, u8)
+MVM_PACKING(std::uint16_t, u16)
+MVM_PACKING(std::uint32_t, u32)
+MVM_PACKING(std::uint64_t, u64)
+MVM_PACKING(float, f32)
+MVM_PACKING(double, f64)
+#undef MVM_PACKING
+
+/// The type of that width and kind.
+template <class T>
+struct Fixed {
+  using Signed =
+      std::conditional_t<sizeof(T) == 1, std::int8_t,
+                         std::conditional_t<sizeof(T) == 2, std::int16_t,
+                                            std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>>;
+  using Number = std::conditional_t<std::is_signed_v<T>, Signed, std::make_unsigned_t<Signed>>;
+  using Type = std::conditional_t<std::is_floating_point_v<T>, T, Number>;
+};
+template <class T>
+using FixedType = typename Fixed<std::remove_const_t<T>>::Type;
+
+}  // namespace internal
+
+/// Numbers that an array may hold.
+template <class T>
+concept Number = std::is_arithmetic_v<T> && !std::is_same_v<T, bool> && sizeof(T) <= 8;
+
 /// Packs unlike items into one message: typed, neutral, growing as needed.
 class Packer {
  public:
@@ -348,14 +390,27 @@ class Packer {
     return checked();
   }
   Packer& add(const char* text) { return add(std::string_view(text)); }
-  Packer& add(std::span<const double> values) {
-    grow(values.size_bytes() + 16);
-    mvm_pack_f64s(&raw_, values.data(), values.size());
+  Packer& add(std::span<const double> values) { return add_strided(values.data(), values.size(), 1); }
+  Packer& add(std::span<const std::int64_t> values) { return add_strided(values.data(), values.size(), 1); }
+  template <Number T>
+  Packer& add(std::span<const T> values) {
+    return add_strided(values.data(), values.size(), 1);
+  }
+  /// An array of which each element lies `stride` elements behind the one before it.
+  template <Number T>
+  Packer& add_strided(const T* first, std::size_t count, std::ptrdiff_t stride) {
+    using Fixed = internal::FixedType<T>;
+    grow(count * sizeof(T) + 16);
+    internal::Packing<Fixed>::pack(&raw_, reinterpret_cast<const Fixed*>(first), count, stride);
     return checked();
   }
-  Packer& add(std::span<const std::int64_t> values) {
-    grow(values.size_bytes() + 16);
-    mvm_pack_i64s(&raw_, values.data(), values.size());
+  /// One item that holds all that `fill(packer)` adds.
+  template <class Fill>
+  Packer& nest(Fill fill) {
+    grow(16);
+    const std::int64_t place = mvm_pack_begin(&raw_);
+    fill(*this);
+    mvm_pack_end(&raw_, place);
     return checked();
   }
   [[nodiscard]] std::span<const std::byte> bytes() const {
@@ -413,16 +468,30 @@ class Unpacker {
     value.resize(static_cast<std::size_t>(checked(mvm_unpack_string(&raw_, value.data(), value.size()))));
     return value;
   }
-  std::vector<double> doubles() {
-    std::vector<double> values(length());
-    checked(mvm_unpack_f64s(&raw_, values.data(), values.size()));
+  template <Number T>
+  std::vector<T> array() {
+    std::vector<T> values(length());
+    strided(values.data(), values.size(), 1);
     return values;
   }
-  std::vector<std::int64_t> integers() {
-    std::vector<std::int64_t> values(length());
-    checked(mvm_unpack_i64s(&raw_, values.data(), values.size()));
-    return values;
+  std::vector<double> doubles() { return array<double>(); }
+  std::vector<std::int64_t> integers() { return array<std::int64_t>(); }
+  /// Puts the next array's elements `stride` elements apart; returns how many there were, at most `capacity`.
+  template <Number T>
+  std::size_t strided(T* first, std::size_t capacity, std::ptrdiff_t stride) {
+    using Fixed = internal::FixedType<T>;
+    return static_cast<std::size_t>(
+        checked(internal::Packing<Fixed>::unpack(&raw_, reinterpret_cast<Fixed*>(first), capacity, stride)));
   }
+  /// The items of the next, nested, one.
+  Unpacker nested() {
+    Unpacker inside({});
+    checked(mvm_unpack_nested(&raw_, &inside.raw_));
+    return inside;
+  }
+  void skip() { checked(mvm_unpack_skip(&raw_)); }
+  /// False at the end.
+  [[nodiscard]] bool more() const { return raw_.position < raw_.size; }
 
  private:
   static std::int64_t checked(std::int64_t result) {

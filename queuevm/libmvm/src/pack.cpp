@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The neutral encoding: one type byte, then the value, little-endian. Arrays, strings and bytes: the type
-// byte with kMany, a 32-bit count, the elements. 0xF0 and above are kept for nested and strided items.
+// The neutral encoding, docs/formats/packing.md: one type byte, then the value, little-endian. Arrays,
+// strings and bytes: the type byte with kMany, a 32-bit count, the elements. Nested items: a 32-bit size, the
+// items.
 #include <bit>
 #include <cstring>
 #include <type_traits>
@@ -23,8 +24,10 @@ enum Type : unsigned char {
   kF64 = 0x34,
   kString = 0x41,
   kBytes = 0x42,
+  kNested = 0xf0,  // has kMany: its count is that of its bytes
 };
 constexpr unsigned char kMany = 0x80;
+constexpr std::size_t kCountedHead = 5;
 
 static_assert(sizeof(float) == 4 && sizeof(double) == 8, "IEEE 754 single and double");
 
@@ -46,6 +49,10 @@ unsigned width_of(unsigned char type) {
   }
 }
 
+void store_count(unsigned char* at, std::size_t count) {
+  for (unsigned i = 0; i < 4; ++i) at[i] = static_cast<unsigned char>(count >> (8 * i));
+}
+
 /// Copies `count` elements of `width` bytes between native and little-endian order.
 void copy_elements(void* to, const void* from, std::size_t count, std::size_t width) {
   if (count == 0) return;
@@ -60,11 +67,19 @@ void copy_elements(void* to, const void* from, std::size_t count, std::size_t wi
   }
 }
 
-int pack(mvm_packer* packer, unsigned char type, const void* values, std::size_t count) {
+/// One element of a strided array, which need not be aligned for its type.
+template <class Byte>
+Byte* element(Byte* first, std::size_t index, std::ptrdiff_t stride, std::size_t width) {
+  return first + static_cast<std::ptrdiff_t>(index) * stride * static_cast<std::ptrdiff_t>(width);
+}
+
+/// `stride` counts elements from one to the next; 1: they lie side by side.
+int pack(mvm_packer* packer, unsigned char type, const void* values, std::size_t count,
+         std::ptrdiff_t stride = 1) {
   if (packer == nullptr) return MVM_EINVAL;
   if (packer->status != MVM_OK) return packer->status;
   const std::size_t width = width_of(type);
-  const std::size_t head = (type & kMany) != 0 ? 5 : 1;
+  const std::size_t head = (type & kMany) != 0 ? kCountedHead : 1;
   if (values == nullptr && count != 0) return packer->status = MVM_EINVAL;
   if (packer->size > packer->capacity || packer->capacity - packer->size < head || count > UINT32_MAX ||
       count > (packer->capacity - packer->size - head) / width) {
@@ -72,8 +87,14 @@ int pack(mvm_packer* packer, unsigned char type, const void* values, std::size_t
   }
   unsigned char* at = packer->data + packer->size;
   at[0] = type;
-  for (unsigned i = 0; i + 1 < head; ++i) at[1 + i] = static_cast<unsigned char>(count >> (8 * i));
-  copy_elements(at + head, values, count, width);
+  if (head == kCountedHead) store_count(at + 1, count);
+  if (stride == 1) {
+    copy_elements(at + head, values, count, width);
+  } else {
+    const auto* first = static_cast<const unsigned char*>(values);
+    for (std::size_t i = 0; i < count; ++i)
+      copy_elements(at + head + i * width, element(first, i, stride, width), 1, width);
+  }
   packer->size += head + count * width;
   return MVM_OK;
 }
@@ -85,9 +106,9 @@ int look(const mvm_unpacker* unpacker, unsigned char& type, std::size_t& count, 
   std::size_t left = unpacker->size - at;
   type = unpacker->data[at];
   count = 1;
-  const std::size_t head = (type & kMany) != 0 ? 5 : 1;
+  const std::size_t head = (type & kMany) != 0 ? kCountedHead : 1;
   if (left < head) return MVM_EEND;
-  if (head == 5) {
+  if (head == kCountedHead) {
     count = 0;
     for (unsigned i = 0; i < 4; ++i) count |= static_cast<std::size_t>(unpacker->data[at + 1 + i]) << (8 * i);
   }
@@ -96,8 +117,37 @@ int look(const mvm_unpacker* unpacker, unsigned char& type, std::size_t& count, 
   return count > left / width_of(type) ? MVM_EEND : MVM_OK;
 }
 
-/// Reads the next item into `values` (room for `capacity` elements); the number read.
-int64_t unpack(mvm_unpacker* unpacker, unsigned char type, void* values, std::size_t capacity) {
+bool is_known(unsigned char type) {
+  switch (type) {
+    case kBool:
+    case kString | kMany:
+    case kBytes | kMany:
+    case kNested:
+      return true;
+    default:
+      break;
+  }
+  switch (type & 0x7fU) {
+    case kI8:
+    case kI16:
+    case kI32:
+    case kI64:
+    case kU8:
+    case kU16:
+    case kU32:
+    case kU64:
+    case kF32:
+    case kF64:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Reads the next item into `values` (room for `capacity` elements, `stride` elements from one to the next);
+/// the number read.
+int64_t unpack(mvm_unpacker* unpacker, unsigned char type, void* values, std::size_t capacity,
+               std::ptrdiff_t stride = 1) {
   if (unpacker == nullptr || (values == nullptr && capacity != 0)) return MVM_EINVAL;
   if (unpacker->status != MVM_OK) return unpacker->status;
   unsigned char found = 0;
@@ -106,8 +156,15 @@ int64_t unpack(mvm_unpacker* unpacker, unsigned char type, void* values, std::si
   if (const int result = look(unpacker, found, count, at); result != MVM_OK) return unpacker->status = result;
   if (found != type) return unpacker->status = MVM_ETYPE;
   if (count > capacity) return MVM_TOOBIG;
-  copy_elements(values, unpacker->data + at, count, width_of(type));
-  unpacker->position = at + count * width_of(type);
+  const std::size_t width = width_of(type);
+  if (stride == 1) {
+    copy_elements(values, unpacker->data + at, count, width);
+  } else {
+    auto* first = static_cast<unsigned char*>(values);
+    for (std::size_t i = 0; i < count; ++i)
+      copy_elements(element(first, i, stride, width), unpacker->data + at + i * width, 1, width);
+  }
+  unpacker->position = at + count * width;
   return static_cast<int64_t>(count);
 }
 
@@ -150,6 +207,13 @@ int mvm_unpack_bool(mvm_unpacker* unpacker, int* value) {
   int mvm_unpack_##name(mvm_unpacker* unpacker, type* value) { return unpack_one(unpacker, tag, value); } \
   int64_t mvm_unpack_##name##s(mvm_unpacker* unpacker, type* values, size_t capacity) {                   \
     return unpack(unpacker, tag | kMany, values, capacity);                                               \
+  }                                                                                                       \
+  int mvm_pack_##name##s_strided(mvm_packer* packer, const type* first, size_t count, ptrdiff_t stride) { \
+    return pack(packer, tag | kMany, first, count, stride);                                               \
+  }                                                                                                       \
+  int64_t mvm_unpack_##name##s_strided(mvm_unpacker* unpacker, type* first, size_t capacity,              \
+                                       ptrdiff_t stride) {                                                \
+    return unpack(unpacker, tag | kMany, first, capacity, stride);                                        \
   }
 // NOLINTEND(bugprone-macro-parentheses)
 
@@ -193,6 +257,52 @@ int64_t mvm_unpack_length(mvm_unpacker* unpacker) {
   std::size_t at = 0;
   const int result = look(unpacker, type, count, at);
   return result == MVM_OK ? static_cast<int64_t>(count) : result;
+}
+
+int64_t mvm_pack_begin(mvm_packer* packer) {
+  if (packer == nullptr) return MVM_EINVAL;
+  const int result = pack(packer, kNested, nullptr, 0);
+  return result == MVM_OK ? static_cast<int64_t>(packer->size - kCountedHead) : result;
+}
+
+int mvm_pack_end(mvm_packer* packer, int64_t place) {
+  if (packer == nullptr) return MVM_EINVAL;
+  if (packer->status != MVM_OK) return packer->status;
+  const auto at = static_cast<std::size_t>(place);
+  if (place < 0 || packer->size < kCountedHead || at > packer->size - kCountedHead ||
+      packer->data[at] != kNested) {
+    return packer->status = MVM_EINVAL;
+  }
+  const std::size_t size = packer->size - at - kCountedHead;
+  if (size > UINT32_MAX) return packer->status = MVM_EEND;
+  store_count(packer->data + at + 1, size);
+  return MVM_OK;
+}
+
+int mvm_unpack_nested(mvm_unpacker* unpacker, mvm_unpacker* inside) {
+  if (unpacker == nullptr || inside == nullptr) return MVM_EINVAL;
+  mvm_unpack_init(inside, nullptr, 0);
+  unsigned char found = 0;
+  std::size_t size = 0;
+  std::size_t at = 0;
+  if (unpacker->status == MVM_OK) unpacker->status = look(unpacker, found, size, at);
+  if (unpacker->status == MVM_OK && found != kNested) unpacker->status = MVM_ETYPE;
+  if (unpacker->status != MVM_OK) return inside->status = unpacker->status;
+  unpacker->position = at + size;
+  mvm_unpack_init(inside, unpacker->data + at, size);
+  return MVM_OK;
+}
+
+int mvm_unpack_skip(mvm_unpacker* unpacker) {
+  if (unpacker == nullptr) return MVM_EINVAL;
+  if (unpacker->status != MVM_OK) return unpacker->status;
+  unsigned char found = 0;
+  std::size_t count = 0;
+  std::size_t at = 0;
+  if (const int result = look(unpacker, found, count, at); result != MVM_OK) return unpacker->status = result;
+  if (!is_known(found)) return unpacker->status = MVM_ETYPE;
+  unpacker->position = at + count * width_of(found);
+  return MVM_OK;
 }
 
 }  // extern "C"
