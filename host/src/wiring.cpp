@@ -77,11 +77,12 @@ class Rings {
   std::filesystem::path folder_;
 };
 
+/// The queue of each end of a process: one that it holds several ends of comes several times.
 std::vector<std::string> queues_of(const json& process) {
-  std::set<std::string> ids;
+  std::vector<std::string> ids;
   for (const json& port : process.at("ports"))
-    for (const json& end : port.at("ends")) ids.insert(end.at("queue").get<std::string>());
-  return {ids.begin(), ids.end()};
+    for (const json& end : port.at("ends")) ids.push_back(end.at("queue").get<std::string>());
+  return ids;
 }
 
 /// Gives `proc` (or, where empty, the kernel) its descriptors, as many in a frame as fit.
@@ -97,8 +98,9 @@ Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::strin
       descriptors.push_back(std::move(descriptor));
       part.push_back(ids[i]);
     }
-    MVM_TRY(channel.call("wire.queues", {{"attempt", attempt}, {"proc", proc}, {"ids", part}}, kWireTimeout,
-                         {}, numbers));
+    MVM_TRY(channel.call("wire.queues",
+                         {{"attempt", attempt}, {"proc", proc}, {"first", first}, {"ids", part}},
+                         kWireTimeout, {}, numbers));
   }
   return ok();
 }

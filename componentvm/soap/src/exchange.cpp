@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <mutex>
 
 #include "fault.h"
 #include "mvm/base/log.h"
@@ -40,7 +41,8 @@ int on_attachment_bytes(struct soap* context, void* /*handle*/, const char* byte
 }
 void on_attachment_close(struct soap* /*context*/, void* /*handle*/) {}
 
-int (*parse_http)(struct soap*) = nullptr;  // the same function for every context
+int (*parse_http)(struct soap*) = nullptr;  // the same function for every context, taken from the first
+std::once_flag parse_http_taken;
 
 int on_parse(struct soap* context) {
   const int result = parse_http(context);
@@ -68,7 +70,7 @@ struct soap* make_context() {
   struct soap* context = soap_new1(SOAP_C_UTFSTRING | SOAP_IO_KEEPALIVE | SOAP_XML_TREE);
   if (context == nullptr) return nullptr;
   soap_set_namespaces(context, namespaces);  // named here, or a linker leaves the table out
-  parse_http = context->fparse;
+  std::call_once(parse_http_taken, [context] { parse_http = context->fparse; });
   context->fparse = on_parse;
   context->fpreparerecv = on_scan;
   context->frecv = on_receive;

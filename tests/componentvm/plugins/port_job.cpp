@@ -1,33 +1,31 @@
 // A job's process for the tests: `send N [PAUSE_MS]` numbers the messages of port "out"; `receive` prints
-// those of port "in" and how the stream ended.
+// those of port "in" and how the stream ended; `both N PAUSE_MS` does the one in a thread and the other too.
 #include <mvm.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <thread>
 
-int main(int argc, char** argv) {
-  if (mvm_attach() != MVM_OK) {
-    std::fprintf(stderr, "attach: %s\n", mvm_error());
-    return 9;
-  }
-  std::printf("%s %s[%u] of %u, color %s\n", mvm_job(), mvm_role(), mvm_index(), mvm_count(),
-              mvm_param("color") != nullptr ? mvm_param("color") : "?");
-  std::fflush(stdout);
-  if (argc > 2 && std::strcmp(argv[1], "send") == 0) {
-    const int port = mvm_port("out", 0);
-    for (int i = 0; i < std::atoi(argv[2]); ++i) {
-      char text[32];
-      std::snprintf(text, sizeof text, "message %d", i);
-      if (mvm_enqueue(port, text, std::strlen(text), nullptr) < 0) {
-        std::printf("enqueue: %s\n", mvm_error());
-        return 8;
-      }
-      if (argc > 3) ::usleep(static_cast<unsigned>(std::atoi(argv[3])) * 1000);
+namespace {
+
+int send(int count, int pause_ms) {
+  const int port = mvm_port("out", 0);
+  for (int i = 0; i < count; ++i) {
+    if (pause_ms > 0) ::usleep(static_cast<unsigned>(pause_ms) * 1000);
+    char text[32];
+    std::snprintf(text, sizeof text, "message %d", i);
+    if (mvm_enqueue(port, text, std::strlen(text), nullptr) < 0) {
+      std::printf("enqueue: %s\n", mvm_error());
+      return 8;
     }
-    return 0;
   }
+  return mvm_port_done(port) == MVM_OK ? 0 : 8;
+}
+
+int receive() {
   const int port = mvm_port("in", 0);
   char text[64];
   for (;;) {
@@ -39,4 +37,26 @@ int main(int argc, char** argv) {
     std::printf("%.*s\n", static_cast<int>(got), text);
     std::fflush(stdout);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (mvm_attach() != MVM_OK) {
+    std::fprintf(stderr, "attach: %s\n", mvm_error());
+    return 9;
+  }
+  std::printf("%s %s[%u] of %u, color %s\n", mvm_job(), mvm_role(), mvm_index(), mvm_count(),
+              mvm_param("color") != nullptr ? mvm_param("color") : "?");
+  std::fflush(stdout);
+  const std::string what = argc > 1 ? argv[1] : "";
+  const int count = argc > 2 ? std::atoi(argv[2]) : 0;
+  const int pause_ms = argc > 3 ? std::atoi(argv[3]) : 0;
+  if (what == "send") return send(count, pause_ms);
+  if (what != "both") return receive();
+  int sent = 0;
+  std::thread sender([&] { sent = send(count, pause_ms); });
+  const int received = receive();
+  sender.join();
+  return sent != 0 ? sent : received;
 }

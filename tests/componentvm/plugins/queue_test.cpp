@@ -58,18 +58,28 @@ class QueueTest : public testing::Test {
                               {"tree", tree_}});
   }
   /// The rings as a host makes them, handed over as a host does.
-  void hand_over_ring() {
+  void hand_over_ring() { hand_over_ring({{"j.1/sender", 1}, {"j.1/receiver", 1}, {"", 1}}); }
+  /// By process: how many ends it has.
+  void hand_over_ring(const std::vector<std::pair<std::string, std::uint64_t>>& ends) {
     queuevm::QueueSpec spec;
     spec.bytes = 65536;
     auto queue = queuevm::Queue::create(node_.folder / "ring", spec);
     ASSERT_TRUE(queue) << queue.error().describe();
-    for (const char* proc : {"j.1/sender", "j.1/receiver", ""}) {
-      auto fd = queue->open_descriptor();
-      ASSERT_TRUE(fd);
-      auto given = node_.host->call("wire.queues", {{"attempt", "j.1"}, {"proc", proc}, {"ids", {"q"}}}, 30s,
-                                    {}, {fd->get()});
-      ASSERT_TRUE(given) << given.error().describe();
+    for (const auto& [proc, count] : ends) {
+      for (std::uint64_t first = 0; first < count; ++first) {
+        auto fd = queue->open_descriptor();
+        ASSERT_TRUE(fd);
+        auto given = node_.host->call("wire.queues",
+                                      {{"attempt", "j.1"}, {"proc", proc}, {"first", first}, {"ids", {"q"}}},
+                                      30s, {}, {fd->get()});
+        ASSERT_TRUE(given) << given.error().describe();
+      }
     }
+  }
+  void clean() {
+    node_.must("attempt.clean", {{"attempt", "j.1"}});
+    const std::lock_guard lock(node_.mutex);
+    node_.seen.clear();
   }
   void expect_all(int count) {
     const Seen received = node_.wait_end("j.1/receiver");
@@ -102,6 +112,23 @@ TEST_F(QueueTest, ProcessesTalkOverARingOfTheHost) {
   expect_all(500);
 }
 
+TEST_F(QueueTest, AProcessMayHoldBothEndsOfAQueue) {
+  nlohmann::json both = process("sender", "out", "out", "q");
+  both["ports"].push_back(process("sender", "in", "in", "q")["ports"][0]);
+  for (const bool of_host : {false, true}) {
+    SCOPED_TRACE(of_host ? "ring of the host" : "queue of the kernel");
+    if (of_host) hand_over_ring({{"j.1/sender", 2}, {"", 1}});
+    nlohmann::json wiring = steps({of_host ? nlohmann::json{{"id", "q"}} : queue_to_make("q")});
+    wiring["processes"] = {both};
+    node_.must("wire.apply", wiring);
+    start("sender", {"both", "2", "700"});  // longer than a peer without a claim is believed to live
+    const Seen ended = node_.wait_end("j.1/sender");
+    EXPECT_THAT(ended.output.at("out"), testing::EndsWith("message 0\nmessage 1\nend\n"));
+    EXPECT_EQ(ended.end->at("code"), 0);
+    clean();
+  }
+}
+
 TEST_F(QueueTest, ADeadProducerIsNoticedByItsConsumer) {
   node_.must("wire.apply", steps({queue_to_make("q")}));
   start("receiver", {"receive"});
@@ -132,9 +159,7 @@ TEST_F(QueueTest, LinksSurviveTheDeathOfTheKernel) {
     ::kill(node_.kernel_pid(), SIGKILL);  // while messages flow
     expect_all(100);
     EXPECT_EQ(node_.wait_end("j.1/sender").ends, 1);
-    node_.must("attempt.clean", {{"attempt", "j.1"}});
-    const std::lock_guard lock(node_.mutex);
-    node_.seen.clear();
+    clean();
   }
 }
 

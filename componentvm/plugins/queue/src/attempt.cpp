@@ -26,7 +26,7 @@ Attempt::~Attempt() {
 
 // ---- making ----------------------------------------------------------------------------------------------
 
-Status Attempt::give(const std::string& process, const std::vector<std::string>& ids,
+Status Attempt::give(const std::string& process, std::uint64_t first, const std::vector<std::string>& ids,
                      std::vector<UniqueFd> descriptors) {
   if (ids.size() != descriptors.size())
     return Error(ErrorCode::kInvalid, "wire.queues: found " + std::to_string(descriptors.size()) +
@@ -35,16 +35,17 @@ Status Attempt::give(const std::string& process, const std::vector<std::string>&
   // With the launcher first: a kernel that dies from here on leaves nothing half given.
   std::vector<int> numbers;
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
-  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + ids.front()),
+  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + std::to_string(first)),
                        {{"process", process}, {"ids", ids}}, numbers));
   const std::lock_guard lock(mutex_);
+  if (!process.empty() && first == 0) given_[process].clear();  // a repetition
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (process.empty()) {
       if (queues_.contains(ids[i])) continue;
       MVM_ASSIGN(Queue queue, Queue::adopt(std::move(descriptors[i])));
       queues_.emplace(ids[i], std::move(queue));
     } else {
-      given_[process][ids[i]] = std::move(descriptors[i]);
+      given_[process].emplace(ids[i], std::move(descriptors[i]));
     }
   }
   return ok();
@@ -257,7 +258,7 @@ Status Attempt::recover(std::vector<kernel::Kept> kept) {
       const std::lock_guard lock(mutex_);
       for (std::size_t i = 0; i < std::min(ids.size(), one.descriptors.size()); ++i) {
         if (!process.empty()) {
-          given_[process][ids[i]] = std::move(one.descriptors[i]);
+          given_[process].emplace(ids[i], std::move(one.descriptors[i]));
           continue;
         }
         MVM_ASSIGN(Queue queue, Queue::adopt(std::move(one.descriptors[i])));

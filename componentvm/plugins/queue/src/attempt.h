@@ -26,9 +26,10 @@ class Attempt {
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
 
-  /// Queues that others made: for one process, or, where `process` is empty, our own way to them.
-  [[nodiscard]] Status give(const std::string& process, const std::vector<std::string>& ids,
-                            std::vector<UniqueFd> descriptors);
+  /// Queues that others made: for one process, a descriptor for each of its ends, or, where `process` is
+  /// empty, our own way to them. `first`: how many came before in the same hand-over; 0 begins it anew.
+  [[nodiscard]] Status give(const std::string& process, std::uint64_t first,
+                            const std::vector<std::string>& ids, std::vector<UniqueFd> descriptors);
   /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps`
   /// were read from, to be kept.
   [[nodiscard]] Status apply(const Steps& steps, const nlohmann::json& args);
@@ -64,7 +65,8 @@ class Attempt {
   std::uint64_t generation_ = 0;
   std::map<std::string, queuevm::Queue> queues_;
   std::map<std::string, Process> processes_;
-  std::map<std::string, std::map<std::string, UniqueFd>> given_;  // by process, by queue; until handed on
+  std::map<std::string, std::multimap<std::string, UniqueFd>>
+      given_;  // by process, by queue; until handed on
   std::unique_ptr<queuevm::Proxy> proxy_;
 };
 

@@ -38,7 +38,8 @@ Status Queues::offer() {
 Result<Answer> Queues::give(Call& call) {
   MVM_ASSIGN(const auto attempt, find_or_make(call));
   MVM_ASSIGN(const std::vector<std::string> ids, texts_of(call.args, "ids", 64, 256));
-  MVM_TRY(attempt->give(text_or(call.args, "proc"), ids, std::move(call.descriptors)));
+  MVM_TRY(attempt->give(text_or(call.args, "proc"), number_or(call.args, "first"), ids,
+                        std::move(call.descriptors)));
   return Answer{};
 }
 

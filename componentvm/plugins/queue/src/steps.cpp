@@ -62,12 +62,11 @@ Result<QueueStep> queue_step(const json& item) {
   return step;
 }
 
-/// The number under which a process knows a queue.
+/// The number of a fresh descriptor of a queue: each end has its own, for a claim tells nothing about another
+/// end with the same open file description.
 std::uint32_t descriptor_of(ProcessStep& step, const std::string& queue) {
-  const auto found = std::find(step.queues.begin(), step.queues.end(), queue);
-  if (found == step.queues.end()) step.queues.push_back(queue);
-  return static_cast<std::uint32_t>(std::find(step.queues.begin(), step.queues.end(), queue) -
-                                    step.queues.begin());
+  step.queues.push_back(queue);
+  return static_cast<std::uint32_t>(step.queues.size() - 1);
 }
 
 Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
