@@ -20,7 +20,8 @@ mvm_packages_build=(
   libxml2-dev libtinyxml2-dev             # the gate and the model of the XML files
   libboost-dev                            # Asio
   libsqlite3-dev                          # the embedded store
-  libarchive-dev libzstd-dev zlib1g-dev   # sources and results
+  libarchive-dev libzstd-dev zlib1g-dev   # sources and results; messages
+  libxxhash-dev                           # checksums of messages
   libssl-dev                              # digests, TLS
   libcurl4-openssl-dev
   libseccomp-dev libcap-dev               # the builder's sandbox

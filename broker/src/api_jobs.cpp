@@ -6,6 +6,7 @@
 #include "jobs.h"
 #include "labs.h"
 #include "logs.h"
+#include "mvm/topologies/codecs.h"
 #include "scheduler.h"
 #include "sources.h"
 #include "submission.h"
@@ -125,7 +126,8 @@ void show_links(soap::PlanView& view, const topologies::Profile& profile, const 
                           .from = names(link.producers),
                           .to = names(link.consumers),
                           .transport = how[id],
-                          .where = where});
+                          .where = where,
+                          .codec = topologies::codecs_text(codecs_of(graph, id))});
   }
 }
 

@@ -464,6 +464,7 @@ void Jobs::wire(Job& job) {
   WiringContext context{.job = job.record.id,
                         .attempt = attempt(job),
                         .secret = lab->record.secret,
+                        .codec_seed = lab->record.codec_seed,
                         .generation = 1,
                         .link_base = link_base(job.record),
                         .hosts = {},

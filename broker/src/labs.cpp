@@ -128,6 +128,7 @@ Lab& Labs::add_for_job(const std::string& job, std::uint64_t number, const std::
                                .job = job,
                                .ephemeral = true,
                                .secret = random_hex(32),
+                               .codec_seed = random_hex(32),
                                .created_ms = core_.clock.wall_ms()});
   lab.jobs.insert(job);
   core_.journal.put("labs/" + lab.record.id, encode(lab.record));
@@ -235,6 +236,7 @@ Result<std::string> Labs::create(const std::string& user, const std::string& nam
                                .name = name,
                                .user = user,
                                .secret = random_hex(32),
+                               .codec_seed = random_hex(32),
                                .created_ms = core_.clock.wall_ms(),
                                .profile = std::move(profile_digest),
                                .settings = std::move(settings)});

@@ -142,6 +142,7 @@ std::string encode(const LabRecord& r) {
                {"ephemeral", r.ephemeral},
                {"destroying", r.destroying},
                {"secret", r.secret},
+               {"codec_seed", r.codec_seed},
                {"subnets", r.subnets},
                {"proxies", r.proxies},
                {"created", r.created_ms},
@@ -159,6 +160,7 @@ Result<LabRecord> decode_lab(std::string_view text) {
     r.ephemeral = v.at("ephemeral");
     r.destroying = v.at("destroying");
     r.secret = v.at("secret");
+    r.codec_seed = v.value("codec_seed", r.secret);
     r.subnets = v.at("subnets").get<std::map<std::string, std::string>>();
     r.proxies = v.at("proxies").get<std::set<std::string>>();
     r.created_ms = v.at("created");

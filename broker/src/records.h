@@ -42,7 +42,8 @@ struct LabRecord {
   std::string id, name, user, job;
   bool ephemeral = false;  ///< lives for `job`
   bool destroying = false;
-  std::string secret;
+  std::string secret;                          ///< the hosts' too: their proxies prove themselves with it
+  std::string codec_seed;                      ///< never leaves the broker
   std::map<std::string, std::string> subnets;  ///< host → subnet
   std::set<std::string> proxies;               ///< hosts that carry links to other domains
   std::int64_t created_ms = 0;

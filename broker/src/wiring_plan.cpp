@@ -5,6 +5,9 @@
 #include <span>
 #include <unordered_map>
 
+#include "mvm/base/digest.h"
+#include "mvm/topologies/codecs.h"
+
 namespace mvm::broker {
 namespace {
 
@@ -226,6 +229,14 @@ json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& lay
   return entry;
 }
 
+/// The key of one carried link in one attempt: the same whenever it is asked for, so that steps can be
+/// repeated. Hashed twice, as HMAC does.
+std::string codec_key(const WiringContext& context, std::uint64_t link) {
+  const std::string inner = sha256_hex("MVM codec key 1 " + context.codec_seed + " " + context.attempt + " " +
+                                       std::to_string(link));
+  return sha256_hex("MVM codec key 2 " + context.codec_seed + " " + inner);
+}
+
 json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, const WiringContext& context) {
   json entry = {{"name", peer.name}, {"address", ""}, {"port", 0}};
   if (!peer.node.empty()) return entry;  // a guest dials its host
@@ -278,12 +289,16 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     const auto& carry = layout.carries[c];
     const auto from = layout.queues[carry.from_queue].domain;
     const auto to = layout.queues[carry.to_queue].domain;
+    const auto codecs = codecs_of(graph, layout.queues[carry.from_queue].link);
     const auto half = [&](const char* flow, std::uint32_t peer, std::uint32_t queue, std::uint32_t slot) {
-      return json{{"link", context.link_base + c},
-                  {"flow", flow},
-                  {"peer", layout.domains[peer].name},
-                  {"queue", queue_id(queue)},
-                  {"slot", slot}};
+      json entry{{"link", context.link_base + c},
+                 {"flow", flow},
+                 {"peer", layout.domains[peer].name},
+                 {"queue", queue_id(queue)},
+                 {"slot", slot}};
+      if (!codecs.empty()) entry["codecs"] = codecs;
+      if (topologies::needs_key(codecs)) entry["key"] = codec_key(context, context.link_base + c);
+      return entry;
     };
     steps[from].proxies.push_back(half("out", to, carry.from_queue, carry.from_slot));
     steps[to].proxies.push_back(half("in", from, carry.to_queue, carry.to_slot));
@@ -307,6 +322,16 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     result.push_back({.host = domain.host, .wiring = {.node = domain.node, .steps = std::move(text)}});
   }
   return result;
+}
+
+std::vector<std::string> codecs_of(const Graph& graph, LinkId link) { return graph.link(link).spec->codecs; }
+
+std::vector<std::string> link_details(const Graph& graph, const WiringLayout& layout) {
+  auto details = transports(graph, layout);
+  for (LinkId id = 0; id < graph.link_count(); ++id)
+    if (const auto codecs = codecs_of(graph, id); details[id] != "shm" && !codecs.empty())
+      details[id] += ", " + topologies::codecs_text(codecs);
+  return details;
 }
 
 std::vector<std::string> transports(const Graph& graph, const WiringLayout& layout) {

@@ -182,6 +182,7 @@ Json plan_json(const soap::PlanView& view, bool offline) {
                              {"from", link.from},
                              {"to", link.to},
                              {"transport", link.transport},
+                             {"codec", link.codec},
                              {"where", link.where}});
   }
   json["builds"] = view.builds;
@@ -197,9 +198,11 @@ void print_plan(Session& session, const soap::PlanView& view, bool offline, bool
   out << "\n\n";
   if (!view.nodes.empty()) plan_nodes(view).print(out, Format::kTable, session.colours());
   if (links && !view.links.empty()) {
-    Listing listing("plan-link", {{"LINK", ""}, {"FROM", ""}, {"TO", ""}, {"TRANSPORT", ""}, {"WHERE", ""}});
+    Listing listing(
+        "plan-link",
+        {{"LINK", ""}, {"FROM", ""}, {"TO", ""}, {"TRANSPORT", ""}, {"CODEC", ""}, {"WHERE", ""}});
     for (const soap::PlannedLink& link : view.links) {
-      listing.row({link.link, link.from, link.to, link.transport, link.where});
+      listing.row({link.link, link.from, link.to, link.transport, link.codec, link.where});
     }
     out << '\n';
     listing.print(out, Format::kTable, session.colours());

@@ -59,6 +59,7 @@ Json link_json(const soap::LinkView& link) {
   json["when_full"] = link.when_full;
   json["capacity"] = link.capacity;
   json["transport"] = link.transport;
+  json["codec"] = link.codec;
   return json;
 }
 
@@ -71,10 +72,11 @@ Listing link_listing(const std::vector<soap::LinkView>& links) {
                            {"DELIVER", "deliver"},
                            {"WHEN-FULL", "when_full"},
                            {"CAPACITY", "capacity", true},
-                           {"TRANSPORT", "transport"}});
+                           {"TRANSPORT", "transport"},
+                           {"CODEC", "codec"}});
   for (const soap::LinkView& link : links) {
     listing.row({link.lab, link.link, link.from, link.to, link.type, link.deliver, link.when_full,
-                 link.capacity, link.transport});
+                 link.capacity, link.transport, link.codec});
   }
   return listing;
 }

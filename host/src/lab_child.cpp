@@ -22,6 +22,7 @@
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/unique_fd.h"
+#include "mvm/queuevm/codecs/builtin.h"
 #include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "unix_socket.h"
@@ -44,7 +45,9 @@ class LabChild {
     auto child = std::unique_ptr<LabChild>(new LabChild(options));
     child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
-    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain, .secret = std::move(secret)}));
+    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain,
+                                                     .secret = std::move(secret),
+                                                     .codecs = queuevm::codecs::builtin()}));
     const std::string address = options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
     MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));  // for this host's guests
     MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
@@ -178,6 +181,8 @@ class LabChild {
       half.peer = std::get<3>(key);
       half.descriptor = std::move(descriptors[i]);
       half.slot = link.at("slot");
+      half.codecs = link.value("codecs", std::vector<std::string>());
+      MVM_ASSIGN(half.key, queuevm::codec_key_from(link.value("key", "")));
       MVM_TRY(proxy_->add_link(std::move(half)));
       carried_[key] = true;
     }
@@ -208,7 +213,9 @@ class LabChild {
                        {"connected", link.connected},
                        {"messages", link.messages},
                        {"bytes", link.bytes},
-                       {"in_flight", link.in_flight}});
+                       {"in_flight", link.in_flight},
+                       {"codecs", link.codecs},
+                       {"failure", link.failure}});
     return {{"links", links}};
   }
 

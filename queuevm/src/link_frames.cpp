@@ -109,7 +109,8 @@ Result<Open> decode_open(std::span<const std::byte> body) {
 void append_data(std::string& out, std::uint64_t link, const Data& data) {
   unsigned char* at = append(out, Type::kData, link, kDataHead + data.piece.size());
   store_place(at, data.place);
-  wire::store32(at + 12, data.flags | static_cast<std::uint32_t>(data.priority) << 8);
+  wire::store32(at + 12, data.flags | static_cast<std::uint32_t>(data.priority) << 8 |
+                             static_cast<std::uint32_t>(data.codecs) << 16);
   wire::store64(at + 16, data.key);
   wire::store32(at + 24, data.size);
   wire::store32(at + 28, data.offset);
@@ -124,12 +125,13 @@ Result<Data> decode_data(std::span<const std::byte> body) {
   const std::uint32_t word = wire::load32(raw(body) + 12);
   data.flags = word & 0xff;
   data.priority = static_cast<std::uint8_t>(word >> 8);
+  data.codecs = static_cast<std::uint16_t>(word >> 16);
   data.key = wire::load64(raw(body) + 16);
   data.size = wire::load32(raw(body) + 24);
   data.offset = wire::load32(raw(body) + 28);
   data.total = wire::load64(raw(body) + 32);
   data.piece = body.subspan(kDataHead);
-  if (word >> 16 != 0 || (data.flags & ~kKnownFlags) != 0 || data.offset > data.size ||
+  if ((data.flags & ~kKnownFlags) != 0 || data.offset > data.size ||
       data.piece.size() > data.size - data.offset || (data.piece.empty() && data.size != 0)) {
     return bad("data frame");
   }

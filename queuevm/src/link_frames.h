@@ -86,10 +86,11 @@ struct Data {
   Place place;
   std::uint32_t flags = 0;
   std::uint8_t priority = 0;
+  std::uint16_t codecs = 0;  ///< CodecChain::tag() of the chain that made the bytes
   std::uint64_t key = 0;
-  std::uint32_t size = 0;    ///< of the fragment
+  std::uint32_t size = 0;    ///< of the fragment, as it is sent
   std::uint32_t offset = 0;  ///< of this piece in it
-  std::uint64_t total = 0;   ///< of the message, where it is cut
+  std::uint64_t total = 0;   ///< of the message, where it is cut; before any codec
   std::span<const std::byte> piece;
 };
 

@@ -80,6 +80,14 @@ Result<ring::End> attach(LinkHalf& half) {
   return end;
 }
 
+/// The codecs that a half names.
+Result<CodecChain> codecs_of(const LinkHalf& half, const CodecRegistry* registry) {
+  static const CodecRegistry none;
+  auto chain = CodecChain::make(registry == nullptr ? none : *registry, half.codecs, half.key);
+  if (!chain) return std::move(chain).error().wrap("link " + std::to_string(half.link));
+  return chain;
+}
+
 }  // namespace
 
 /// All state is under `mutex`; the thread holds it while it works and lets go while it sleeps.
@@ -546,13 +554,14 @@ Status Proxy::add_link(LinkHalf half) {
   if (out ? peer.outs.contains(half.link) : peer.ins.contains(half.link)) {
     return Error(ErrorCode::kExists, "link " + std::to_string(half.link) + " is carried already");
   }
+  MVM_ASSIGN(CodecChain codecs, codecs_of(half, state_->options.codecs.get()));
   MVM_ASSIGN(ring::End end, attach(half));
   if (out) {
-    auto made = std::make_unique<OutHalf>(half.link, std::move(end));
+    auto made = std::make_unique<OutHalf>(half.link, std::move(end), std::move(codecs));
     if (peer.up()) made->connected();
     peer.outs[half.link] = std::move(made);
   } else {
-    auto made = std::make_unique<InHalf>(half.link, std::move(end), half.window);
+    auto made = std::make_unique<InHalf>(half.link, std::move(end), half.window, std::move(codecs));
     if (peer.up()) made->answer();
     peer.ins[half.link] = std::move(made);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "mvm.h"
+#include "mvm/base/log.h"
+#include "wire.h"
 
 namespace mvm::queuevm::link {
 namespace {
@@ -19,14 +21,47 @@ std::uint32_t flags_of(const ring::View& view) {
   return (view.more ? kMore : 0) | (view.continuation ? kContinuation : 0) | (view.aborted ? kAborted : 0);
 }
 
+/// Where the message stands on its link, as both ends know it.
+MessageHead head_of(std::uint64_t link, const Data& data) {
+  MessageHead head;
+  auto* at = reinterpret_cast<unsigned char*>(head.bytes.data());
+  wire::store64(at, link);
+  wire::store64(at + 8, data.place.number);
+  wire::store32(at + 16, data.place.part);
+  wire::store32(at + 20, data.flags | static_cast<std::uint32_t>(data.priority) << 8 |
+                             static_cast<std::uint32_t>(data.codecs) << 16);
+  wire::store64(at + 24, data.key);
+  wire::store64(at + 32, data.total);
+  head.fragment = data.flags != 0;
+  return head;
+}
+
+void report_failure(std::uint64_t link, const CodecChain& codecs, const Place& place, const Error& why) {
+  log::error("link.failed",
+             {{"link", link}, {"codecs", codecs.text()}, {"message", place.number}, {"why", why.describe()}});
+}
+
+Data head_of(const ring::View& view, const Place& place, const CodecChain& codecs) {
+  Data data;
+  data.place = place;
+  data.flags = flags_of(view);
+  data.priority = static_cast<std::uint8_t>(view.priority);
+  data.codecs = codecs.tag();
+  data.key = view.key;
+  data.total = view.total;
+  return data;
+}
+
 }  // namespace
 
 // ---- outgoing ----
 
-OutHalf::OutHalf(std::uint64_t link, ring::End end) : link_(link), end_(std::move(end)) {
+OutHalf::OutHalf(std::uint64_t link, ring::End end, CodecChain codecs)
+    : link_(link), end_(std::move(end)), codecs_(std::move(codecs)) {
   next_ = first_ = skip_until_ = Place{end_.count(), 0};
   stats_.link = link;
   stats_.flow = LinkHalf::Flow::kOutgoing;
+  stats_.codecs = codecs_.text();
   stats_.messages = end_.count();
 }
 
@@ -82,14 +117,26 @@ void OutHalf::on_stop(bool dead) {
   if (finished_) return;
   finished_ = true;
   stats_.ended = true;
-  if (ended_ && !dead) {
+  if (ended_ && !dead) {  // what a codec refused was never taken as sent
     // The other side has it all: only now does it leave our queue.
     static_cast<void>(release_before(next_));
   }
   flight_.clear();
   unsent_ = 0;
   flight_bytes_ = 0;
-  end_.close(dead ? ring::kDead : ring::kDone);
+  end_.close(dead || failed_ ? ring::kDead : ring::kDone);
+}
+
+/// A message that cannot be encoded ends the link: behind it nothing may follow.
+void OutHalf::fail(const Error& why) {
+  report_failure(link_, codecs_, flight_[unsent_].place, why);
+  next_ = flight_[unsent_].place;
+  while (flight_.size() > unsent_) {
+    flight_bytes_ -= flight_.back().view.size;
+    flight_.pop_back();
+  }
+  ended_ = dead_ = failed_ = true;
+  stats_.failure = why.message();
 }
 
 bool OutHalf::window_open() const {
@@ -125,6 +172,19 @@ Result<bool> OutHalf::take() {
   return any;
 }
 
+/// Makes `encoded_` of an item's bytes. False where that failed.
+bool OutHalf::encode(const Item& item) {
+  encoded_ = {item.view.data, item.view.size};
+  if (codecs_.empty()) return true;
+  auto encoded = codecs_.encode(encoded_, head_of(link_, head_of(item.view, item.place, codecs_)));
+  if (!encoded) {
+    fail(encoded.error());
+    return false;
+  }
+  encoded_ = *encoded;
+  return true;
+}
+
 bool OutHalf::emit(std::string& out, std::size_t limit) {
   const std::size_t before = out.size();
   if (ask_due_ && out.size() < limit) {
@@ -134,16 +194,12 @@ bool OutHalf::emit(std::string& out, std::size_t limit) {
   if (!opened_ || finished_) return out.size() != before;
   while (unsent_ < flight_.size() && out.size() < limit) {
     Item& item = flight_[unsent_];
-    Data data;
-    data.place = item.place;
-    data.flags = flags_of(item.view);
-    data.priority = static_cast<std::uint8_t>(item.view.priority);
-    data.key = item.view.key;
-    data.size = static_cast<std::uint32_t>(item.view.size);
+    if (offset_ == 0 && !encode(item)) break;
+    Data data = head_of(item.view, item.place, codecs_);
+    data.size = static_cast<std::uint32_t>(encoded_.size());
     data.offset = offset_;
-    data.total = item.view.total;
     const std::size_t piece = std::min<std::size_t>(kMaxPiece, data.size - offset_);
-    data.piece = {item.view.data + offset_, piece};
+    data.piece = encoded_.subspan(offset_, piece);
     append_data(out, link_, data);
     item.sent = true;
     offset_ += static_cast<std::uint32_t>(piece);
@@ -167,11 +223,15 @@ LinkStats OutHalf::stats() const {
 
 // ---- incoming ----
 
-InHalf::InHalf(std::uint64_t link, ring::End end, std::uint64_t window)
-    : link_(link), end_(std::move(end)), window_(window == 0 ? end_.region().spec().bytes : window) {
+InHalf::InHalf(std::uint64_t link, ring::End end, std::uint64_t window, CodecChain codecs)
+    : link_(link),
+      end_(std::move(end)),
+      codecs_(std::move(codecs)),
+      window_(window == 0 ? end_.region().spec().bytes : window) {
   next_ = acked_ = Place{end_.count(), 0};
   stats_.link = link;
   stats_.flow = LinkHalf::Flow::kIncoming;
+  stats_.codecs = codecs_.text();
   stats_.messages = end_.count();
 }
 
@@ -206,7 +266,11 @@ Status InHalf::on_data(const Data& data) {
     return ok();
   }
   if (data.place > next_ || end_seen_) return Error(ErrorCode::kCorrupt, "a peer skipped a message");
-  if (data.size > end_.largest()) {
+  if (data.codecs != codecs_.tag()) {
+    fail({ErrorCode::kCorrupt, "the other end encodes by another chain"});
+    return ok();
+  }
+  if (data.size > codecs_.longest(end_.largest())) {
     ++stats_.undeliverable;
     finish(true, true);
     return ok();
@@ -223,14 +287,34 @@ Status InHalf::on_data(const Data& data) {
     return Error(ErrorCode::kCorrupt, "a peer sent the pieces of a message out of order");
   }
   arriving_.bytes.insert(arriving_.bytes.end(), data.piece.begin(), data.piece.end());
-  if (arriving_.bytes.size() < data.size) return ok();
-  backlog_bytes_ += data.size;
-  next_ = after(data.place, completes(data.flags));
+  return arriving_.bytes.size() < data.size ? ok() : accept();
+}
+
+/// All of a message, or of a fragment, is here.
+Status InHalf::accept() {
+  if (!codecs_.empty()) {
+    const auto decoded = codecs_.decode(arriving_.bytes, head_of(link_, arriving_.head), end_.largest());
+    if (!decoded) {
+      fail(decoded.error());
+      return ok();
+    }
+    arriving_.bytes.assign(decoded->begin(), decoded->end());
+  }
+  backlog_bytes_ += arriving_.bytes.size();
+  next_ = after(arriving_.head.place, completes(arriving_.head.flags));
   arriving_.head.piece = {};
   backlog_.push_back(std::move(arriving_));
   arriving_ = {};
   arriving_open_ = false;
   return ok();
+}
+
+/// What arrived is no message: the link ends on both sides, other links go on.
+void InHalf::fail(const Error& why) {
+  report_failure(link_, codecs_, next_, why);
+  stats_.failure = why.message();
+  ++stats_.undeliverable;
+  finish(true, true);
 }
 
 Status InHalf::on_end(bool dead) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "link_frames.h"
+#include "mvm/queuevm/codec.h"
 #include "mvm/queuevm/proxy.h"
 #include "ring/end.h"
 
@@ -15,7 +16,7 @@ namespace mvm::queuevm::link {
 /// Takes messages from a queue here and keeps them there until the other domain has them.
 class OutHalf {
  public:
-  OutHalf(std::uint64_t link, ring::End end);
+  OutHalf(std::uint64_t link, ring::End end, CodecChain codecs = {});
 
   /// A connection came up (everything unacknowledged is offered again) or broke.
   void connected();
@@ -39,13 +40,17 @@ class OutHalf {
     bool sent = false;  // at least once
   };
   Status release_before(const Place& next);
+  bool encode(const Item& item);
+  void fail(const Error& why);
   [[nodiscard]] bool window_open() const;
 
   std::uint64_t link_;
   ring::End end_;
-  std::deque<Item> flight_;   // taken and not acknowledged
-  std::size_t unsent_ = 0;    // the first of them that is not fully sent on this connection
-  std::uint32_t offset_ = 0;  // what of that one is sent
+  CodecChain codecs_;
+  std::span<const std::byte> encoded_;  // of the item that is being sent, once a piece of it was
+  std::deque<Item> flight_;             // taken and not acknowledged
+  std::size_t unsent_ = 0;              // the first of them that is not fully sent on this connection
+  std::uint32_t offset_ = 0;            // what of that one is sent
   std::uint64_t flight_bytes_ = 0;
   std::uint64_t window_ = 0;
   Place next_;        // of the next to be taken
@@ -56,6 +61,7 @@ class OutHalf {
   bool ended_ = false;  // the stream's end was taken
   bool dead_ = false;
   bool end_sent_ = false;  // on this connection
+  bool failed_ = false;    // a codec refused a message: the end is a death on both sides
   bool finished_ = false;  // the other side confirmed the end, or stopped
   LinkStats stats_;
 };
@@ -63,7 +69,7 @@ class OutHalf {
 /// Puts messages that arrive into a queue here.
 class InHalf {
  public:
-  InHalf(std::uint64_t link, ring::End end, std::uint64_t window);
+  InHalf(std::uint64_t link, ring::End end, std::uint64_t window, CodecChain codecs = {});
 
   /// The peer asked, or this half is new on a connection that is up.
   void answer() {
@@ -90,10 +96,13 @@ class InHalf {
     std::vector<std::byte> bytes;
   };
   int put_item(const Item& item);
+  Status accept();
+  void fail(const Error& why);
   void finish(bool queue_dead, bool tell_dead);
 
   std::uint64_t link_;
   ring::End end_;
+  CodecChain codecs_;
   std::uint64_t window_;
   std::deque<Item> backlog_;
   std::uint64_t backlog_bytes_ = 0;

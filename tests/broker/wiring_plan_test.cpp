@@ -247,6 +247,43 @@ TEST(Wiring, WhatATopologySaysOfAQueueReachesItsStep) {
   EXPECT_EQ(create["ttl_ms"], 250);
 }
 
+TEST(Wiring, CodecsAndTheirKeysReachBothHalvesOfACarry) {
+  const auto graph = graph_of(
+      "<role name=\"s\" count=\"2\"><port name=\"out\" direction=\"out\"/></role>"
+      "<role name=\"t\" count=\"2\"><port name=\"in\" direction=\"in\"/></role>"
+      "<link from=\"s[0].out\" to=\"t[0].in\" codec=\"zstd:3 encrypt\"/>"
+      "<link from=\"s[1].out\" to=\"t[1].in\" codec=\"checksum\"/>",
+      {"s", "t"});
+  const auto plan = place({"c0@a", "c1@b"}, {0, 0, 1, 1});
+  const auto layout = *lay_out(graph, plan);
+  WiringContext context{.attempt = "1.1", .codec_seed = "seed", .generation = 1};
+  const auto halves = [&] {
+    std::vector<nlohmann::json> found;
+    for (const auto& step : make_steps(graph, plan, layout, context))
+      for (const auto& half : step.wiring.steps["proxies"]) found.push_back(half);
+    return found;
+  };
+  const auto first = halves();
+  ASSERT_THAT(first, SizeIs(4));
+  std::set<std::string> keys;
+  for (const auto& half : first) {
+    const bool encrypts = half["codecs"] == nlohmann::json{"zstd:3", "encrypt"};
+    EXPECT_TRUE(encrypts || half["codecs"] == nlohmann::json{"checksum"});
+    ASSERT_EQ(half.contains("key"), encrypts) << "nobody gets a key that he needs not";
+    if (encrypts) keys.insert(half["key"]);
+  }
+  ASSERT_THAT(keys, SizeIs(1)) << "both halves have one key";
+  EXPECT_EQ(keys.begin()->size(), 64U);
+  EXPECT_EQ(halves(), first) << "steps may be repeated";
+  context.attempt = "1.2";
+  for (const auto& half : halves())
+    EXPECT_FALSE(half.contains("key") && keys.contains(half["key"])) << "another attempt has another key";
+  EXPECT_THAT(link_details(graph, layout),
+              testing::ElementsAre("tcp+tls, zstd:3 encrypt", "tcp+tls, checksum"));
+  const auto together = place({"c0@a"}, {0, 0, 0, 0});
+  EXPECT_THAT(link_details(graph, *lay_out(graph, together)), testing::ElementsAre("shm", "shm"));
+}
+
 TEST(Wiring, TheStepsSayWhatEachDomainMakes) {
   const auto graph = flow(2, 1, "one-of");
   const auto plan = place({"v0@a", "c1@a", "c2@b"}, {0, 1, 2});

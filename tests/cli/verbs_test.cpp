@@ -36,7 +36,8 @@ class Verbs : public CliTest {
                          .type = "fifo",
                          .deliver = "one-of",
                          .when_full = "block",
-                         .transport = "shm",
+                         .transport = "tcp",
+                         .codec = "zstd:3 encrypt",
                          .capacity = 256}};
     broker.queue_list = {{.lab = "lab-1",
                           .job = "1",
@@ -424,10 +425,13 @@ TEST_F(Verbs, SuspendAndResume) {
 
 TEST_F(Verbs, LinkListAndQueueTop) {
   add_lab();
-  EXPECT_EQ(
-      run({"link", "list", "lab-1"}).out,
-      "LAB    LINK     FROM              TO                 TYPE  DELIVER  WHEN-FULL  CAPACITY  TRANSPORT\n"
-      "lab-1  ring[0]  cell[0].to-right  cell[1].from-left  fifo  one-of   block           256  shm\n");
+  EXPECT_EQ(run({"link", "list", "lab-1"}).out,
+            "LAB    LINK     FROM              TO                 TYPE  DELIVER  WHEN-FULL  CAPACITY  "
+            "TRANSPORT  CODEC\n"
+            "lab-1  ring[0]  cell[0].to-right  cell[1].from-left  fifo  one-of   block           256  tcp    "
+            "    zstd:3 encrypt\n");
+  EXPECT_EQ(nlohmann::json::parse(run({"link", "list", "lab-1", "-o", "json"}).out)["items"][0]["codec"],
+            "zstd:3 encrypt");
   EXPECT_EQ(run({"queue", "top"}).out,
             "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED  WAITING\n"
             "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  cell[1] waits to put\n"

@@ -171,6 +171,33 @@ TEST(Faults, PatternsSayWhatTheyLack) {
       ElementsAre("f.xml:5:1: error: pattern mesh: expected both east-out and west-in, or neither"));
 }
 
+TEST(Faults, Codecs) {
+  const auto with = [](const std::string& codecs) {
+    return faults(topology("<pattern kind=\"ring\" role=\"cell\" out=\"to-right\" in=\"from-left\" codec=\"" +
+                           codecs + "\"/>"));
+  };
+  EXPECT_TRUE(with("neutral zstd:19 checksum encrypt:chacha20-poly1305").empty());
+  EXPECT_THAT(
+      with("zsdt encript"),
+      ElementsAre(
+          "f.xml:5:71: error: unknown codec 'zsdt', expected one of checksum, encrypt, neutral, zstd; "
+          "did you mean zstd?",
+          "f.xml:5:76: error: unknown codec 'encript', expected one of checksum, encrypt, neutral, "
+          "zstd; did you mean encrypt?"));
+  EXPECT_THAT(with("zstd:20"),
+              ElementsAre("f.xml:5:71: error: codec zstd: found '20', expected a level of 1 to 19"));
+  EXPECT_THAT(with("checksum:crc"),
+              ElementsAre("f.xml:5:71: error: codec checksum: found 'crc', expected no option"));
+  EXPECT_THAT(
+      with("encrypt:aes-256-gmc"),
+      ElementsAre("f.xml:5:71: error: codec encrypt: found 'aes-256-gmc', expected one of aes-256-gcm, "
+                  "chacha20-poly1305; did you mean aes-256-gcm?"));
+  EXPECT_THAT(with("zstd checksum zstd:3"), ElementsAre("f.xml:5:85: error: codec 'zstd' occurs twice"));
+  EXPECT_THAT(with("zstd:"),
+              ElementsAre("f.xml:5:71: error: found codec 'zstd:', expected codecs such as zstd:3 encrypt, "
+                          "separated by blanks"));
+}
+
 TEST(Faults, PortWithoutLink) {
   EXPECT_THAT(
       faults("<topology xmlns=\"urn:mvm:topology:1\" name=\"t\"><role name=\"a\">\n<port name=\"o\" "

@@ -41,7 +41,7 @@ inline constexpr std::string_view kLab = R"(<lab xmlns="urn:mvm:lab:1" xmlns:j="
   <topology xmlns="urn:mvm:topology:1" name="own"><param name="k" type="integer" default="2"/>
     <role name="a"><port name="out" direction="out"/><port name="all" direction="out" count="${k}"/></role>
     <role name="b" count="${k}"><port name="in" direction="in"/><port name="next" direction="out" optional="true"/></role>
-    <link from="a.out" to="b[*].in" deliver="by-key" codec="pack zip" transport="tcp">
+    <link from="a.out" to="b[*].in" deliver="by-key" codec="neutral zstd:3" transport="tcp">
       <queue type="priority" capacity="${2*k}" bytes="${k}KiB" when-full="drop-oldest" timeout="5s" ttl="250ms"/></link>
     <link name="chain" for="i in 0..k-2" from="b[i].next" to="b[i+1].in"/>
     <link name="fan" for="i in 0..k-1" from="a.all[i]" to="b[i].in"/></topology>

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "model.h"
+#include "mvm/topologies/codecs.h"
 
 namespace mvm::topologies {
 namespace {
@@ -83,11 +84,25 @@ class TopologyReader {
     topology.patterns.push_back(std::move(pattern));
   }
 
+  void read_codecs(const xml::Element& element, JoinDecl& join) {
+    for (const Text& codec : split_names(element.get("codec"))) {
+      if (const auto fault = check_codec(codec.value)) {
+        faults_.add(codec.where, fault->message, fault->suggestion);
+        continue;
+      }
+      join.spec.codecs.push_back(codec.value);
+      if (const auto fault = check_codecs(join.spec.codecs)) {
+        faults_.add(codec.where, fault->message, fault->suggestion);
+        return;
+      }
+    }
+  }
+
   void read_shared(const xml::Element& element, JoinDecl& join) {
     join.where = element.where;
     join.name = element.get("name");
     join.spec.deliver = read_word(element, "deliver", kDeliver, Deliver::kOneOf, faults_);
-    for (const Text& codec : split_names(element.get("codec"))) join.spec.codecs.push_back(codec.value);
+    read_codecs(element, join);
     join.spec.transport = element.get("transport").value;
     bool seen = false;
     for (const xml::Element& child : element.children) {

@@ -93,6 +93,7 @@ class t__PlannedLink {
   xsd__string to 1;
   xsd__string transport 1;
   xsd__string where 1;
+  xsd__string *codec 0;
 };
 
 class t__Plan {
@@ -218,6 +219,7 @@ class t__Link {
   xsd__string whenFull 1;
   xsd__string transport 1;
   xsd__unsignedInt capacity 1;
+  xsd__string *codec 0;
 };
 
 class t__Queue {

@@ -72,6 +72,7 @@ struct WiringContext {
     std::uint16_t proxy_port = 0;
   };
   std::string job, attempt, secret;
+  std::string codec_seed;  ///< secret of the broker alone: the keys of links that encrypt are made of it
   std::uint64_t generation = 1;
   std::uint64_t link_base = 0;  ///< numbers of carried links start here, so that a lab's jobs do not collide
   std::map<std::string, HostAddress> hosts;
@@ -91,6 +92,13 @@ struct HostWiring {
 /// "shm" within a domain, "tcp" where the link is carried between a host and its guests, "tcp+tls" where it
 /// leaves a host: for people, by link.
 [[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
+
+/// The codecs of each link, applied where it is carried between domains.
+[[nodiscard]] std::vector<std::string> codecs_of(const topologies::Graph& graph, topologies::LinkId link);
+
+/// What a picture says of each link: "shm", "tcp+tls, zstd:3 encrypt".
+[[nodiscard]] std::vector<std::string> link_details(const topologies::Graph& graph,
+                                                    const WiringLayout& layout);
 
 /// "attempt/role[index]": how the kernel calls a process.
 [[nodiscard]] std::string process_id(const std::string& attempt, const topologies::Graph& graph,

@@ -4,6 +4,7 @@
 
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
+#include "mvm/queuevm/codecs/builtin.h"
 
 namespace mvm::plugins::queue {
 namespace {
@@ -87,6 +88,7 @@ Status Attempt::start_proxy(const Steps& steps) {
     queuevm::Proxy::Options options;
     options.domain = steps.domain;
     options.secret = steps.secret;
+    options.codecs = queuevm::codecs::builtin();
     MVM_ASSIGN(proxy_, queuevm::Proxy::start(std::move(options)));
   }
   for (const PeerStep& peer : steps.peers) MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port));
@@ -100,6 +102,8 @@ Status Attempt::start_proxy(const Steps& steps) {
     half.flow = carried.flow;
     half.peer = carried.peer;
     half.slot = carried.slot;
+    half.codecs = carried.codecs;
+    half.key = carried.key;
     MVM_ASSIGN(half.descriptor, queue->second.open_descriptor());
     const Status added = proxy_->add_link(std::move(half));
     if (!added && added.error().code() != ErrorCode::kExists) return added.error();

@@ -131,6 +131,8 @@ Result<CarriedStep> carried_step(const json& item) {
   MVM_ASSIGN(step.queue, need_text(item, "queue", kMaxName));
   MVM_ASSIGN(const std::uint64_t slot, need_number(item, "slot", 4095));
   step.slot = static_cast<std::uint32_t>(slot);
+  MVM_ASSIGN(step.codecs, texts_of(item, "codecs", queuevm::kMostCodecs));
+  MVM_ASSIGN(step.key, queuevm::codec_key_from(text_or(item, "key")));
   return step;
 }
 

@@ -48,6 +48,8 @@ struct CarriedStep {
   std::string peer;
   std::string queue;
   std::uint32_t slot = 0;
+  std::vector<std::string> codecs;
+  std::string key;  ///< for codecs that need one
 };
 
 struct Steps {

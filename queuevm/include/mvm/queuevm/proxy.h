@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "mvm/base/result.h"
+#include "mvm/queuevm/codec.h"
 #include "mvm/queuevm/queue.h"
 
 namespace mvm::queuevm {
@@ -52,6 +53,9 @@ struct LinkHalf {
   UniqueFd descriptor;          ///< an own open description of a queue without a name
   std::uint32_t slot = 0;       ///< outgoing: a consumer slot; incoming: a producer slot
   std::uint64_t window = 0;     ///< incoming: bytes the peer may have on the way; 0: the queue's bytes
+  std::vector<std::string>
+      codecs;       ///< applied to what leaves; the same on both sides: docs/formats/codecs.md
+  std::string key;  ///< secret of the link, for codecs that need one: kCodecKeySize bytes
 };
 
 struct LinkStats {
@@ -67,6 +71,8 @@ struct LinkStats {
   std::uint64_t resent = 0;
   std::uint64_t duplicates = 0;     ///< incoming: seen before, thrown away
   std::uint64_t undeliverable = 0;  ///< incoming: too big for this end's queue; the link was ended as dead
+  std::string codecs;               ///< "zstd:3 encrypt"
+  std::string failure;              ///< why a codec ended the link; empty: none did
 };
 
 struct PeerStats {
@@ -85,6 +91,7 @@ class Proxy {
     std::string domain;                       ///< this domain's name, unique in the lab, at most 255 bytes
     std::string secret;                       ///< shared by the lab's proxies, at least 16 bytes
     StreamFactory stream = &make_tcp_stream;  ///< of Carrier::kPlain
+    std::shared_ptr<const CodecRegistry> codecs;  ///< those that links may name; null: none
     std::size_t max_peers = 1024;
     std::chrono::milliseconds handshake_timeout{5000};
     std::chrono::milliseconds redial{50};  ///< first pause before dialling again; doubles up to 40 times it
@@ -108,6 +115,7 @@ class Proxy {
   /// Forgets a domain; its links must be gone (kConflict).
   Status remove_peer(const std::string& name);
   /// Begins to carry a link; attaches to the slot. The peer's half may come later or have come before.
+  /// kNotFound where it names a codec that is not registered here.
   Status add_link(LinkHalf half);
   /// Stops carrying it. The slot stays attached-but-vacant: close it with Queue::close_end, or add it again.
   Status remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& peer);

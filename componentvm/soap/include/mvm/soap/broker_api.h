@@ -46,7 +46,7 @@ struct PlannedNode {
 };
 
 struct PlannedLink {
-  std::string link, from, to, transport, where;
+  std::string link, from, to, transport, where, codec;
 };
 
 /// What would be made and where; or, where `reasons` is not empty, why it cannot be placed now.
@@ -165,6 +165,7 @@ struct VmView {
 
 struct LinkView {
   std::string lab, link, from, to, type, deliver, when_full, transport;
+  std::string codec;  ///< "zstd:3 encrypt": applied where the link is carried between memory domains
   std::uint32_t capacity = 0;
 };
 
