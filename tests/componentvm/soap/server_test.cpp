@@ -455,7 +455,7 @@ class EndlessStore final : public StoreApi {
     return LogPage{};
   }
   Result<std::uint64_t> drop_builds(const Caller&, const std::string&) override { return std::uint64_t{0}; }
-  std::size_t break_at = ~0UL;
+  std::atomic<std::size_t> break_at = ~0UL;
 
  private:
   std::size_t size_;
