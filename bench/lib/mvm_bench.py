@@ -33,6 +33,14 @@ def row(name, ours, peer, unit, bar):
     print("\t".join((name, f"{ours:.6g}", peer, unit, ratio, bar or "-")), flush=True)
 
 
+def figures(text):
+    """What processes printed as "KEY NUMBER" lines, which a log may prefix: {key: [numbers]}."""
+    said = {}
+    for key, number in re.findall(r"^(?:.*[ |])?([a-z_]+) (-?[0-9.]+)[ \t]*$", text, re.M):
+        said.setdefault(key, []).append(float(number))
+    return said
+
+
 def alternate(rounds, ours, peer):
     """Medians of both, measured in turn; each is a function that returns a number."""
     first, second = [], []
@@ -144,4 +152,4 @@ class Daemon:
             time.sleep(0.01)
         state = self.json("job", "status", job)["state"]
         if state != "DONE":
-            sys.exit(f"bench: job {job} {state}: {self.mvm('job', 'why', job)}")
+            sys.exit(f"bench: job {job} {state}: {self.mvm('job', 'why', job)}\n{self.mvm('job', 'logs', job)}")

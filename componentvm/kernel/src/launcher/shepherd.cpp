@@ -133,7 +133,9 @@ void reset_signals() {
 
 /// The job's own process, up to exec.
 [[noreturn]] void become_job(const ShepherdPlan& plan, int report, int go, pid_t shepherd) {
-  ::setsid();
+  // A group of its own, in the launcher's session: a scheduler that groups processes by session lets those of
+  // one node hand a core to each other.
+  (void)::setpgid(0, 0);
   if (go >= 0) {
     char c = 0;
     if (::read(go, &c, 1) != 1) ::_exit(127);  // the shepherd could not map our user
