@@ -30,7 +30,7 @@ set(MVM_ARROWS_componentvm/plugins/builder componentvm/kernel componentvm/build 
 set(MVM_ARROWS_componentvm/plugins/queue componentvm/kernel queuevm queuevm/codecs base)
 set(MVM_ARROWS_componentvm/plugins/node componentvm/kernel componentvm/soap base)
 set(MVM_ARROWS_policies/api base)
-foreach(component placement-pack placement-spread order-fifo order-fair)
+foreach(component placement-pack placement-spread order-fifo order-fair links-codecs)
   set(MVM_ARROWS_policies/${component} policies/api base)
 endforeach()
 set(MVM_ARROWS_host/api base)

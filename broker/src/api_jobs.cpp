@@ -127,7 +127,7 @@ void show_links(soap::PlanView& view, const topologies::Profile& profile, const 
                           .to = names(link.consumers),
                           .transport = how[id],
                           .where = where,
-                          .codec = topologies::codecs_text(codecs_of(graph, id))});
+                          .codec = topologies::codecs_text(codecs_of(graph, plan, id))});
   }
 }
 

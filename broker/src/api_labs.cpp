@@ -188,7 +188,7 @@ Result<std::string> LabService::graph(const soap::Caller& caller, const std::str
                                           : job->record.core.state == JobState::kRunning ? "running"
                                                                                          : "waiting");
       if (auto layout = lay_out(profile->graph, *job->plan))
-        drawing.link_details = link_details(profile->graph, *layout);
+        drawing.link_details = link_details(profile->graph, *job->plan, *layout);
     }
     switch (format) {
       case soap::GraphFormat::kDot:
@@ -252,7 +252,7 @@ Result<std::vector<soap::LinkView>> LabService::links(const soap::Caller& caller
                            .deliver = std::string(to_string(link.spec->deliver)),
                            .when_full = std::string(to_string(link.spec->queue.when_full)),
                            .transport = how[l],
-                           .codec = topologies::codecs_text(codecs_of(graph, l)),
+                           .codec = topologies::codecs_text(codecs_of(graph, *job->plan, l)),
                            .capacity = link.spec->queue.capacity});
         }
       }

@@ -1,8 +1,10 @@
 #include "policy_codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "mvm/policy.h"
+#include "mvm/topologies/codecs.h"
 
 namespace mvm::broker {
 namespace {
@@ -103,6 +105,68 @@ Result<OrderAnswer> decode_order(std::string_view plan, std::size_t jobs) {
     seen[job] = true;
   }
   return OrderAnswer{.order = std::move(order), .strict = head->strict == 1};
+}
+
+std::string encode_question(const std::vector<CarriedLink>& links) {
+  std::string texts;
+  const auto put = [&](const std::string& text) {
+    const auto at = texts.size();
+    texts.append(text.c_str(), text.size() + 1);
+    return static_cast<std::uint32_t>(at);
+  };
+  mvm_links_snapshot head{};
+  head.magic = MVM_LINKS_SNAPSHOT;
+  head.links = static_cast<std::uint32_t>(links.size());
+  head.links_at = sizeof head;
+  head.texts_at = head.links_at + links.size() * sizeof(mvm_links_link);
+  std::string entries;
+  for (const auto& link : links)
+    append(entries, mvm_links_link{link.bytes, link.between_hosts ? MVM_LEAVES_HOST : MVM_LEAVES_DOMAIN,
+                                   put(link.name), put(topologies::codecs_text(link.codecs)), 0});
+  head.texts = texts.size();
+  std::string bytes;
+  append(bytes, head);
+  return bytes + entries + texts;
+}
+
+namespace {
+
+Result<std::vector<std::string>> chain_from(std::string_view text) {
+  std::vector<std::string> chain;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto end = std::min(text.find(' ', at), text.size());
+    if (end > at) chain.emplace_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  if (const auto fault = topologies::check_codecs(chain)) return Error(ErrorCode::kCorrupt, fault->message);
+  return chain;
+}
+
+}  // namespace
+
+Result<std::vector<std::vector<std::string>>> decode_links(std::string_view plan, std::size_t links) {
+  const auto head = head_of<mvm_links_plan>(plan);
+  const Error no_plan(ErrorCode::kCorrupt, "the answer is no plan for these links");
+  if (!head || head->magic != MVM_LINKS_PLAN || head->links != links || plan.size() < head->texts)
+    return no_plan;
+  auto texts = plan.substr(plan.size() - head->texts);
+  plan.remove_suffix(texts.size());
+  MVM_ASSIGN(const auto numbers_of, numbers(plan.substr(std::min(plan.size(), sizeof *head)), links));
+  std::vector<std::vector<std::string>> chains(1);
+  while (!texts.empty()) {
+    const auto end = texts.find('\0');
+    if (end == std::string_view::npos) return no_plan;
+    MVM_ASSIGN(auto chain, chain_from(texts.substr(0, end)));
+    chains.push_back(std::move(chain));
+    texts.remove_prefix(end + 1);
+  }
+  if (chains.size() != std::size_t{head->chains} + 1) return no_plan;
+  std::vector<std::vector<std::string>> result;
+  for (const auto number : numbers_of) {
+    if (number >= chains.size()) return no_plan;
+    result.push_back(chains[number]);
+  }
+  return result;
 }
 
 }  // namespace mvm::broker

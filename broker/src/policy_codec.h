@@ -13,6 +13,10 @@ namespace mvm::broker {
 
 [[nodiscard]] std::string encode_question(const std::vector<WaitingJob>& jobs, const UsageByUser& usage);
 /// kCorrupt unless it names each of `jobs` once.
+[[nodiscard]] std::string encode_question(const std::vector<CarriedLink>& links);
+/// For each of so many links the codecs to add, each of them known.
+[[nodiscard]] Result<std::vector<std::vector<std::string>>> decode_links(std::string_view plan,
+                                                                         std::size_t links);
 [[nodiscard]] Result<OrderAnswer> decode_order(std::string_view plan, std::size_t jobs);
 
 }  // namespace mvm::broker

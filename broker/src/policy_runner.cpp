@@ -14,6 +14,7 @@
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/subprocess.h"
+#include "mvm/topologies/codecs.h"
 #include "policy_codec.h"
 
 namespace mvm::broker {
@@ -30,9 +31,13 @@ OrderAnswer first_come(const std::vector<WaitingJob>& jobs) {
 /// One component's process, started with its first question. Any thread; questions go one by one.
 class PolicyChild {
  public:
-  PolicyChild(std::vector<std::string> command, std::filesystem::path file, std::string kind,
-              std::chrono::milliseconds deadline)
-      : command_(std::move(command)), file_(std::move(file)), kind_(std::move(kind)), deadline_(deadline) {}
+  PolicyChild(std::vector<std::string> command, std::filesystem::path file, std::string options,
+              std::string kind, std::chrono::milliseconds deadline)
+      : command_(std::move(command)),
+        file_(std::move(file)),
+        options_(std::move(options)),
+        kind_(std::move(kind)),
+        deadline_(deadline) {}
   ~PolicyChild() { stop(); }
 
   /// The plan's bytes. Whatever goes wrong, the child is ended; the next question starts another.
@@ -58,6 +63,7 @@ class PolicyChild {
 
   const std::vector<std::string> command_;
   const std::filesystem::path file_;
+  const std::string options_;  ///< `name=value` lines
   const std::string kind_;
   const std::chrono::milliseconds deadline_;
   std::mutex mutex_;
@@ -77,6 +83,7 @@ Status PolicyChild::begin() {
   SpawnOptions options;
   options.argv = command_;
   options.argv.push_back(file_.string());
+  if (!options_.empty()) options.argv.push_back(options_);
   options.inherit_environment = false;
   options.environment = {{"PATH", "/usr/bin:/bin"}};
   options.descriptors = {{theirs.get(), 3}};
@@ -136,19 +143,21 @@ PolicyRunner::PolicyRunner(Core& core) : core_(core) {}
 PolicyRunner::~PolicyRunner() = default;
 
 /// None where components are not configured, or this one has no proper name.
-std::shared_ptr<PolicyChild> PolicyRunner::child(const std::string& component, const char* kind) {
+std::shared_ptr<PolicyChild> PolicyRunner::child(const std::string& component, const char* kind,
+                                                 const std::string& options) {
   const auto& policies = core_.config.policies;
   if (policies.command.empty() || policies.folder.empty() || component.empty()) return nullptr;
-  if (const auto known = children_.find(component); known != children_.end()) return known->second;
+  const std::string key = component + "\n" + options;
+  if (const auto known = children_.find(key); known != children_.end()) return known->second;
   if (!is_component_name(component)) {
     fell_back(component.substr(0, 64),
               Error(ErrorCode::kInvalid, "a component's name has a-z, 0-9 and - only"));
     return nullptr;
   }
   if (children_.size() >= kMaxChildren) children_.clear();
-  auto made = std::make_shared<PolicyChild>(policies.command, policies.folder / (component + ".so"), kind,
-                                            policies.deadline);
-  children_[component] = made;
+  auto made = std::make_shared<PolicyChild>(policies.command, policies.folder / (component + ".so"), options,
+                                            kind, policies.deadline);
+  children_[key] = made;
   return made;
 }
 
@@ -157,12 +166,16 @@ void PolicyRunner::stop() {
 }
 
 void PolicyRunner::fell_back(const std::string& component, const Error& error) {
+  report(component, error, "the built-in rule decides instead");
+}
+
+void PolicyRunner::report(const std::string& component, const Error& error, const std::string& consequence) {
   log::warning("policy.failed", {{"component", component}, {"error", error.describe()}});
   core_.journal.event({.event = "policy.failed",
                        .lab = {},
                        .job = {},
                        .node = {},
-                       .detail = component + ": " + error.describe() + "; the built-in rule decides instead",
+                       .detail = component + ": " + error.describe() + "; " + consequence,
                        .user = {}});
 }
 
@@ -201,6 +214,66 @@ void PolicyRunner::place(const std::string& component, PlacementProblem problem,
         if (!placement) fell_back(component, placement.error());
         answer(placement ? std::move(*placement) : pack(problem));
       });
+}
+
+namespace {
+
+std::string lines_of(const std::map<std::string, std::string>& options) {
+  std::string text;
+  for (const auto& [name, value] : options) {
+    std::string line = name + "=" + value;
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    text += line + "\n";
+  }
+  return text;
+}
+
+/// Adds the codecs that the links lack. kInvalid where a chain becomes too long.
+Status add_codecs(std::vector<CarriedLink>& links, const std::vector<std::vector<std::string>>& added) {
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    auto& chain = links[i].codecs;
+    for (const auto& codec : added[i]) {
+      const auto same = [&](const std::string& other) {
+        return topologies::codec_name(other) == topologies::codec_name(codec);
+      };
+      if (std::none_of(chain.begin(), chain.end(), same)) chain.push_back(codec);
+    }
+    if (const auto fault = topologies::check_codecs(chain))
+      return Error(ErrorCode::kInvalid, "link " + links[i].name + ": " + fault->message);
+  }
+  return ok();
+}
+
+}  // namespace
+
+void PolicyRunner::extend(std::vector<PolicyUse> uses, std::vector<CarriedLink> links,
+                          std::function<void(Result<std::vector<CarriedLink>>)> answer) {
+  if (uses.empty()) {
+    answer(std::move(links));
+    return;
+  }
+  const auto use = std::move(uses.front());
+  uses.erase(uses.begin());
+  const auto asked = child(use.component, "links", lines_of(use.options));
+  if (!asked) {
+    answer(Error(ErrorCode::kUnavailable, "this broker runs no policy component " + use.component));
+    return;
+  }
+  auto question = encode_question(links);
+  rest_later();
+  core_.run([asked, question = std::move(question)] { return asked->decide(question); },
+            [this, component = use.component, uses = std::move(uses), links = std::move(links),
+             answer = std::move(answer)](Result<std::string> plan) mutable {
+              auto added = plan ? decode_links(*plan, links.size())
+                                : Result<std::vector<std::vector<std::string>>>(plan.error());
+              Status status = added ? add_codecs(links, *added) : Status(added.error());
+              if (!status) {
+                report(component, status.error(), "jobs whose links it decides on wait");
+                answer(std::move(status).error().wrap("policy component " + component));
+                return;
+              }
+              extend(std::move(uses), std::move(links), std::move(answer));
+            });
 }
 
 /// Nothing was asked for a while: the children go, so that an idle broker is one small process.

@@ -11,6 +11,7 @@
 
 #include "core.h"
 #include "mvm/broker/planner.h"
+#include "mvm/broker/wiring_plan.h"
 
 namespace mvm::broker {
 
@@ -47,16 +48,22 @@ class PolicyRunner {
   /// By this component; empty: by the built-in rule.
   void place(const std::string& component, PlacementProblem problem,
              std::function<void(std::optional<Placement>)> answer);
+  /// What each of these components adds, one after the other, to the links' chains. An error where one of
+  /// them does not answer: whoever wants his links encrypted must not get them in the clear.
+  void extend(std::vector<PolicyUse> uses, std::vector<CarriedLink> links,
+              std::function<void(Result<std::vector<CarriedLink>>)> answer);
   /// Ends the children.
   void stop();
 
  private:
   void rest_later();
-  [[nodiscard]] std::shared_ptr<PolicyChild> child(const std::string& component, const char* kind);
+  [[nodiscard]] std::shared_ptr<PolicyChild> child(const std::string& component, const char* kind,
+                                                   const std::string& options = {});
   void fell_back(const std::string& component, const Error& error);
+  void report(const std::string& component, const Error& error, const std::string& consequence);
 
   Core& core_;
-  std::map<std::string, std::shared_ptr<PolicyChild>> children_;  ///< by component
+  std::map<std::string, std::shared_ptr<PolicyChild>> children_;  ///< by component and options
   Loop::Timer rest_timer_ = 0;
 };
 

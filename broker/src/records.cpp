@@ -298,7 +298,9 @@ Result<InviteRecord> decode_invite(std::string_view text) {
 std::string encode(const Plan& plan) {
   json nodes = json::array();
   for (const auto& node : plan.nodes) nodes.push_back(node_json(node));
-  return dump({{"nodes", nodes}, {"node_of", plan.node_of}});
+  json codecs = json::array();
+  for (const auto& [link, chain] : plan.codecs) codecs.push_back({{"link", link}, {"chain", chain}});
+  return dump({{"nodes", nodes}, {"node_of", plan.node_of}, {"codecs", codecs}});
 }
 
 Result<Plan> decode_plan(std::string_view text) {
@@ -306,6 +308,8 @@ Result<Plan> decode_plan(std::string_view text) {
                Plan p;
                for (const auto& node : v.at("nodes")) p.nodes.push_back(node_from(node));
                p.node_of = v.at("node_of").get<std::vector<std::uint32_t>>();
+               for (const auto& one : v.value("codecs", json::array()))
+                 p.codecs[one.at("link")] = one.at("chain").get<std::vector<std::string>>();
                return p;
              }));
   for (const auto node : plan.node_of)

@@ -12,6 +12,8 @@ namespace {
 /// Jobs of one pass, and those of it that may find no room before it ends.
 constexpr std::size_t kPass = 2'000;
 constexpr std::size_t kMisses = 64;
+/// Before a policy that failed is asked again about a job.
+constexpr std::chrono::seconds kPolicyPause{10};
 
 bool waits(const Job& job, Clock::Instant now) {
   return job.not_before <= now && job.record.core.state == JobState::kSubmitted && !job.effects.empty() &&
@@ -136,10 +138,13 @@ void Scheduler::next() {
       continue;
     }
     if (!own) {
-      auto plan = plan_in_lab(snapshot(job->record.lab), *job->profile);
-      Status planned = plan ? core_.jobs->planned(*job, std::move(*plan)) : Status(plan.error());
-      if (!planned) core_.jobs->cannot_place(*job, lines(planned.error().message()));
-      continue;
+      auto plan = plan_for(*job, std::nullopt);
+      if (!plan) {
+        settle(*job, std::move(plan));
+        continue;
+      }
+      link(*job, std::move(*plan), std::nullopt);
+      return;
     }
     place(*job);
     return;
@@ -159,29 +164,89 @@ void Scheduler::place(Job& job) {
                                 [](const auto& policy) { return policy.kind == "placement"; });
   const auto component =
       own == job.profile->policies.end() ? core_.config.policies.placement : own->component;
-  policies_->place(
-      component, std::move(preparation.problem),
-      [this, id = job.record.id, problem = std::move(problem)](std::optional<Placement> placement) {
-        placed(id, problem, std::move(placement));
-        core_.post([this] { next(); });
-      });
+  policies_->place(component, std::move(preparation.problem),
+                   [this, id = job.record.id, problem = std::move(problem)](
+                       const std::optional<Placement>& placement) { placed(id, problem, placement); });
 }
 
 void Scheduler::placed(const std::string& id, const PlacementProblem& problem,
-                       std::optional<Placement> placement) {
+                       const std::optional<Placement>& placement) {
   auto* job = core_.jobs->find(id);
-  if (job == nullptr || !waits(*job, core_.clock.now())) return;
-  // The world may have moved while the policy thought: what is free now decides.
-  const auto now = snapshot("");
-  auto preparation = prepare(now, *job->profile);
-  if (!placement || !check_placement(preparation.problem, *placement)) {
-    auto reasons = explain_shortage(now, *job->profile, problem);
-    cannot(*job, std::move(reasons), false);
+  const bool waiting = job != nullptr && waits(*job, core_.clock.now());
+  auto plan = waiting && placement ? plan_for(*job, placement) : Result<Plan>(Plan());
+  if (waiting && placement && plan) {
+    link(*job, std::move(*plan), placement);
     return;
   }
-  auto plan = make_plan(now, *job->profile, *placement);
-  const Status planned = plan ? core_.jobs->planned(*job, std::move(*plan)) : Status(plan.error());
-  if (!planned) cannot(*job, lines(planned.error().message()), false);
+  if (waiting && (!placement || plan.error().code() == ErrorCode::kConflict))
+    cannot(*job, explain_shortage(snapshot(""), *job->profile, problem), false);
+  else if (waiting)
+    settle(*job, std::move(plan));
+  core_.post([this] { next(); });
+}
+
+/// The world may have moved while a policy thought: what is free now decides. kConflict where a placement
+/// fits no more.
+Result<Plan> Scheduler::plan_for(const Job& job, const std::optional<Placement>& placement) const {
+  if (!placement) return plan_in_lab(snapshot(job.record.lab), *job.profile);
+  const auto now = snapshot("");
+  const auto preparation = prepare(now, *job.profile);
+  if (!check_placement(preparation.problem, *placement))
+    return Error(ErrorCode::kConflict, "the placement fits no more");
+  return make_plan(now, *job.profile, *placement);
+}
+
+/// Asks the policies what they add to the links that this plan carries between memory domains.
+void Scheduler::link(Job& job, Plan plan, const std::optional<Placement>& placement) {
+  std::vector<PolicyUse> uses;
+  for (const auto& policy : job.profile->policies)
+    if (policy.kind == "links") uses.push_back({.component = policy.component, .options = policy.options});
+  const auto& everybodys = core_.config.policies.links;
+  uses.insert(uses.end(), everybodys.begin(), everybodys.end());
+  std::vector<CarriedLink> links;
+  if (!uses.empty())
+    if (const auto layout = lay_out(job.profile->graph, plan))
+      links = carried_links(job.profile->graph, *layout);
+  if (links.empty()) {
+    settle(job, std::move(plan));
+    core_.post([this] { next(); });
+    return;
+  }
+  policies_->extend(std::move(uses), std::move(links),
+                    [this, id = job.record.id, plan = std::move(plan),
+                     placement](Result<std::vector<CarriedLink>> extended) mutable {
+                      linked(id, std::move(plan), placement, std::move(extended));
+                      core_.post([this] { next(); });
+                    });
+}
+
+void Scheduler::linked(const std::string& id, Plan plan, const std::optional<Placement>& placement,
+                       Result<std::vector<CarriedLink>> links) {
+  auto* job = core_.jobs->find(id);
+  if (job == nullptr || !waits(*job, core_.clock.now())) return;
+  if (!links) {  // another try may find the component mended
+    cannot(*job, {links.error().describe()}, true);
+    core_.after(kPolicyPause, [this] { wake(); });
+    return;
+  }
+  if (const auto now = plan_for(*job, placement); !now || *now != plan) {
+    again_ = true;  // what was asked about is not what would be done
+    return;
+  }
+  for (auto& link : *links)
+    if (link.codecs != job->profile->graph.link(link.link).spec->codecs)
+      plan.codecs[link.link] = std::move(link.codecs);
+  settle(*job, std::move(plan));
+}
+
+void Scheduler::settle(Job& job, Result<Plan> plan) {
+  const Status planned = plan ? core_.jobs->planned(job, std::move(*plan)) : Status(plan.error());
+  if (planned) return;
+  const auto* lab = core_.labs->find(job.record.lab);
+  if (lab != nullptr && lab->record.ephemeral)
+    cannot(job, lines(planned.error().message()), false);
+  else
+    core_.jobs->cannot_place(job, lines(planned.error().message()));
 }
 
 void Scheduler::cannot(Job& job, std::vector<std::string> reasons, bool hopeless) {

@@ -3,6 +3,7 @@
 // only.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,13 @@ class Scheduler {
   void ordered(std::vector<std::string> jobs, bool strict);
   void next();
   void place(Job& job);
-  void placed(const std::string& id, const PlacementProblem& problem, std::optional<Placement> placement);
+  void placed(const std::string& id, const PlacementProblem& problem,
+              const std::optional<Placement>& placement);
+  void link(Job& job, Plan plan, const std::optional<Placement>& placement);
+  void linked(const std::string& id, Plan plan, const std::optional<Placement>& placement,
+              Result<std::vector<CarriedLink>> links);
+  [[nodiscard]] Result<Plan> plan_for(const Job& job, const std::optional<Placement>& placement) const;
+  void settle(Job& job, Result<Plan> plan);
   void cannot(Job& job, std::vector<std::string> reasons, bool hopeless);
   void done();
 

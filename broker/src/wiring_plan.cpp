@@ -289,7 +289,7 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     const auto& carry = layout.carries[c];
     const auto from = layout.queues[carry.from_queue].domain;
     const auto to = layout.queues[carry.to_queue].domain;
-    const auto codecs = codecs_of(graph, layout.queues[carry.from_queue].link);
+    const auto& codecs = codecs_of(graph, plan, layout.queues[carry.from_queue].link);
     const auto half = [&](const char* flow, std::uint32_t peer, std::uint32_t queue, std::uint32_t slot) {
       json entry{{"link", context.link_base + c},
                  {"flow", flow},
@@ -324,12 +324,35 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
   return result;
 }
 
-std::vector<std::string> codecs_of(const Graph& graph, LinkId link) { return graph.link(link).spec->codecs; }
+const std::vector<std::string>& codecs_of(const Graph& graph, const Plan& plan, LinkId link) {
+  const auto found = plan.codecs.find(link);
+  return found != plan.codecs.end() ? found->second : graph.link(link).spec->codecs;
+}
 
-std::vector<std::string> link_details(const Graph& graph, const WiringLayout& layout) {
+std::vector<CarriedLink> carried_links(const Graph& graph, const WiringLayout& layout) {
+  std::map<LinkId, CarriedLink> found;
+  for (const auto& carry : layout.carries) {
+    const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
+    const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
+    const auto id = layout.queues[carry.from_queue].link;
+    auto& link = found[id];
+    link.link = id;
+    link.between_hosts = link.between_hosts || from.host != to.host;
+  }
+  std::vector<CarriedLink> links;
+  for (auto& [id, link] : found) {
+    link.name = graph.link_name(id);
+    link.bytes = graph.link(id).spec->queue.bytes;
+    link.codecs = graph.link(id).spec->codecs;
+    links.push_back(std::move(link));
+  }
+  return links;
+}
+
+std::vector<std::string> link_details(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
   auto details = transports(graph, layout);
   for (LinkId id = 0; id < graph.link_count(); ++id)
-    if (const auto codecs = codecs_of(graph, id); details[id] != "shm" && !codecs.empty())
+    if (const auto& codecs = codecs_of(graph, plan, id); details[id] != "shm" && !codecs.empty())
       details[id] += ", " + topologies::codecs_text(codecs);
   return details;
 }

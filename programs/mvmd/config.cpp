@@ -147,6 +147,13 @@ DaemonCommand read_command(int argc, char** argv) {
   app.add_option("--order", config.order, "Policy component that orders waiting jobs")
       ->envname("MVM_ORDER")
       ->capture_default_str();
+  app.add_option("--links", config.links,
+                 "Policy component that adds codecs to links between memory domains or hosts, for every job")
+      ->envname("MVM_LINKS");
+  app.add_option("--links-option", config.links_options,
+                 "Option of --links, NAME=VALUE such as between-hosts=zstd; may be repeated")
+      ->envname("MVM_LINKS_OPTION")
+      ->delimiter(';');
   app.add_option("--log-level", level, "debug, info, warning or error")
       ->envname("MVM_LOG_LEVEL")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))

@@ -34,6 +34,8 @@ struct DaemonConfig {
   std::string subnets = "10.181.0.0/16";
   std::string placement = "placement-pack";
   std::string order = "order-fifo";
+  std::string links;                       ///< policy component; empty: none
+  std::vector<std::string> links_options;  ///< "name=value"
   log::Level log_level = log::Level::kInfo;
   std::filesystem::path log_file;
   std::string join;      ///< broker to join as a host; empty: none

@@ -119,6 +119,14 @@ broker::BrokerConfig broker_config(const DaemonConfig& config) {
   result.crash_at = config.crash_at;
   result.policies.placement = config.placement;
   result.policies.order = config.order;
+  if (!config.links.empty()) {
+    mvm::broker::PolicyUse use{.component = config.links, .options = {}};
+    for (const std::string& option : config.links_options) {
+      const std::size_t equals = std::min(option.find('='), option.size());
+      use.options[option.substr(0, equals)] = option.substr(std::min(equals + 1, option.size()));
+    }
+    result.policies.links.push_back(std::move(use));
+  }
   result.policies.folder = config.program.parent_path().parent_path() / "lib/mvm/policies";
   result.policies.command = {config.program.string(), "policy"};
   return result;

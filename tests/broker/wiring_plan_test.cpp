@@ -278,10 +278,10 @@ TEST(Wiring, CodecsAndTheirKeysReachBothHalvesOfACarry) {
   context.attempt = "1.2";
   for (const auto& half : halves())
     EXPECT_FALSE(half.contains("key") && keys.contains(half["key"])) << "another attempt has another key";
-  EXPECT_THAT(link_details(graph, layout),
+  EXPECT_THAT(link_details(graph, plan, layout),
               testing::ElementsAre("tcp+tls, zstd:3 encrypt", "tcp+tls, checksum"));
   const auto together = place({"c0@a"}, {0, 0, 0, 0});
-  EXPECT_THAT(link_details(graph, *lay_out(graph, together)), testing::ElementsAre("shm", "shm"));
+  EXPECT_THAT(link_details(graph, together, *lay_out(graph, together)), testing::ElementsAre("shm", "shm"));
 }
 
 TEST(Wiring, TheStepsSayWhatEachDomainMakes) {

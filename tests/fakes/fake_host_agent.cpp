@@ -363,6 +363,7 @@ Status FakeHostAgent::wire(const std::string& lab, const std::string& attempt,
     node->wired.insert(attempt);
   }
   found->second.wirings[{attempt, wiring.node}] = wiring.steps;
+  world_.steps.push_back(wiring.steps);
   return ok();
 }
 

@@ -22,6 +22,7 @@ struct FakeWorld {
   std::map<std::string, int> compiled;                 ///< build key → how often a node began to compile it
   std::map<std::string, int> started;                  ///< "1.1/cell[0]" → how often it really began
   std::map<std::string, std::set<std::string>> alive;  ///< job → attempts of which something is alive
+  std::vector<nlohmann::json> steps;                   ///< of every wire() that succeeded
 };
 
 class FakeHostAgent final : public host::HostAgent {

@@ -1,5 +1,6 @@
-"""Links with codecs between a container and a QEMU guest: what arrives is whole, what passes on the lab's network is not
-plain, and a message that a codec refuses ends its own link with a clear event."""
+"""Links with codecs, of the topology, of the job's policy and of the daemon's, between a container and a QEMU guest: what
+arrives is whole, what passes on the lab's network is not plain, and a message that a codec refuses ends its own link with a
+clear event."""
 import contextlib
 import os
 import pathlib
@@ -24,9 +25,9 @@ PROFILE = """<?xml version="1.0"?>
     <role name="sink"><port name="plain" direction="in"/><port name="hidden" direction="in"/>
       <port name="raw" direction="in"/><port name="back" direction="out"/></role>
     <link name="plain" from="source.plain" to="sink.plain"/>
-    <link name="hidden" from="source.hidden" to="sink.hidden" codec="zstd:3 checksum encrypt"/>
+    <link name="hidden" from="source.hidden" to="sink.hidden" codec="zstd:3"/>
     <link name="raw" from="source.raw" to="sink.raw" codec="neutral"/>
-    <link name="back" from="sink.back" to="source.back" codec="neutral encrypt:chacha20-poly1305"/>
+    <link name="back" from="sink.back" to="source.back" codec="neutral"/>
   </topology>
   <program role="source">
     <source name="source.c"><![CDATA[
@@ -98,6 +99,8 @@ int main(void) {
   <machines role="source" driver="lxc" image="host" count="1" memory="256MiB"/>
   <machines role="sink" driver="qemu" image="qemu-debian" count="1" memory="256MiB"/>
   <limit walltime="3m" retries="0"/>
+  <policy xmlns="urn:mvm:policy:1" name="guarded" kind="links" component="links-codecs">
+    <option name="between-domains" value="checksum encrypt"/><option name="links" value="hidden"/></policy>
 </job>
 """.replace("MARK", MARK)
 PEERDEAD = -7
@@ -141,7 +144,10 @@ class Codecs(unittest.TestCase):
         os.chmod(folder, 0o755)
         subprocess.run([world.SOURCE / "packaging/make-qemu-image", folder / "image"], check=True, capture_output=True,
                        timeout=120)
-        self.place = World(("lxc", "qemu"), options=["--qemu-image", str(folder / "image")])
+        self.place = World(("lxc", "qemu"), options=["--qemu-image", str(folder / "image"),
+                                                      "--links", "links-codecs", "--links-option", "links=back",
+                                                      "--links-option",
+                                                      "between-domains=encrypt:chacha20-poly1305"])
         self.stack.enter_context(self.place)
         self.place.start()
 
@@ -176,10 +182,13 @@ class Codecs(unittest.TestCase):
         self.assertIsNone(re.search(r"\bkey\W{1,5}[0-9a-f]{64}", log + place.log_tail(100000)))
         place.expect_nothing_left()
 
+
+class Names(unittest.TestCase):
     def test_a_misspelt_codec_is_a_fault_of_the_file(self):
-        profile = self.place.folder / "wrong.xml"
-        profile.write_text(PROFILE.replace("zstd:3 ", "zsdt:3 "))
-        done = self.place.mvm("validate", profile, check=False)
+        with tempfile.TemporaryDirectory(prefix="mvm-codec-") as folder:
+            profile = pathlib.Path(folder) / "wrong.xml"
+            profile.write_text(PROFILE.replace('"zstd:3"', '"zsdt:3"'))
+            done = subprocess.run([world.MVM, "validate", profile], capture_output=True, text=True, timeout=30)
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stdout + done.stderr, r"wrong\.xml:9:\d+: error: unknown codec 'zsdt', .*did you mean zstd\?")
 

@@ -29,9 +29,9 @@ class Component {
   Component& operator=(const Component&) = delete;
   const mvm_policy_descriptor* operator->() const { return descriptor_; }
   [[nodiscard]] bool loaded() const { return descriptor_ != nullptr; }
-  [[nodiscard]] std::string ask(const std::string& question) const {
+  [[nodiscard]] std::string ask(const std::string& question, const char* options = "") const {
     std::string room(1 << 20, '\0');
-    void* self = descriptor_->create("");
+    void* self = descriptor_->create(options);
     const auto size = descriptor_->decide(self, question.data(), question.size(), room.data(), room.size());
     descriptor_->destroy(self);
     room.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
@@ -59,7 +59,8 @@ TEST(Components, DescribeThemselves) {
   for (const auto& [name, kind] : {std::pair{"placement-pack", MVM_POLICY_PLACEMENT},
                                    {"placement-spread", MVM_POLICY_PLACEMENT},
                                    {"order-fifo", MVM_POLICY_ORDER},
-                                   {"order-fair", MVM_POLICY_ORDER}}) {
+                                   {"order-fair", MVM_POLICY_ORDER},
+                                   {"links-codecs", MVM_POLICY_LINKS}}) {
     const Component component(name);
     ASSERT_TRUE(component.loaded()) << name;
     EXPECT_STREQ(component->name, name);
@@ -124,6 +125,47 @@ TEST(Components, FifoIsStrictFairTakesTurns) {
       *decode_order(Component("order-fair").ask(encode_question(jobs, {{"cyd", 1000}})), jobs.size());
   EXPECT_THAT(fair.order, ElementsAre(1, 3, 2, 0, 4)) << "ada, bob, ada, ada; cyd holds most";
   EXPECT_FALSE(fair.strict);
+}
+
+using Chain = std::vector<std::string>;
+
+const std::vector<CarriedLink> kLinks = {
+    {.link = 3, .name = "ring[3]", .between_hosts = true, .bytes = 4096, .codecs = {}},
+    {.link = 4, .name = "ring[4]", .between_hosts = false, .bytes = 4096, .codecs = {"zstd:3"}},
+    {.link = 9, .name = "report", .between_hosts = true, .bytes = 4096, .codecs = {"checksum", "zstd"}}};
+
+TEST(Components, LinksCodecsAddsByHowFarALinkGoes) {
+  const Component component("links-codecs");
+  const auto question = encode_question(kLinks);
+  const auto answer = [&](const char* options) { return *decode_links(component.ask(question, options), 3); };
+  EXPECT_THAT(answer(""), ElementsAre(Chain{}, Chain{}, Chain{}));
+  EXPECT_THAT(answer("between-hosts=zstd:1\n"), ElementsAre(Chain{"zstd:1"}, Chain{}, Chain{"zstd:1"}));
+  EXPECT_THAT(answer("between-domains=checksum encrypt\nbetween-hosts=zstd\n"),
+              ElementsAre(Chain{"zstd", "checksum", "encrypt"}, Chain{"checksum", "encrypt"},
+                          Chain{"zstd", "checksum", "encrypt"}));
+  EXPECT_THAT(answer("between-domains=encrypt\nlinks=ring"),
+              ElementsAre(Chain{"encrypt"}, Chain{"encrypt"}, Chain{}));
+  EXPECT_THAT(answer("between-domains=encrypt\nlinks=ring[4] report"),
+              ElementsAre(Chain{}, Chain{"encrypt"}, Chain{"encrypt"}));
+  EXPECT_FALSE(decode_links(component.ask(question, "between-domains=zip"), 3)) << "no codec of that name";
+  for (std::size_t cut = 0; cut < question.size(); ++cut)
+    EXPECT_EQ(component.ask(question.substr(0, cut)), "");
+}
+
+TEST(PolicyCodec, PlansForLinksAreReadStrictly) {
+  const auto good = Component("links-codecs").ask(encode_question(kLinks), "between-hosts=zstd\n");
+  ASSERT_TRUE(decode_links(good, 3));
+  EXPECT_FALSE(decode_links(good, 2));
+  for (std::size_t cut = 0; cut < good.size(); ++cut)
+    EXPECT_FALSE(decode_links(good.substr(0, cut), 3)) << cut;
+  EXPECT_FALSE(decode_links(good + "x", 3));
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    auto changed = good;
+    changed[at] = '\x7f';
+    if (const auto read = decode_links(changed, 3)) {
+      EXPECT_EQ(read->size(), 3U);
+    }
+  }
 }
 
 TEST(Components, RefuseQuestionsThatAreNone) {

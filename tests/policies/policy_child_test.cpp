@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "broker/world.h"
 
@@ -67,6 +68,46 @@ TEST_F(PolicyChildTest, AProfileMayNameItsOwnPlacement) {
   const auto id = world.submit(ring_job(4, 2, policy));
   world.pump();
   EXPECT_THAT(world.job(id).job.where, ::testing::ElementsAre("alpha", "beta"));
+}
+
+/// The chains of the links that a world's hosts carry, each once.
+std::set<nlohmann::json> carried_codecs(const World& world) {
+  std::set<nlohmann::json> chains;
+  for (const auto& steps : world.state.steps)
+    for (const auto& half : steps.value("proxies", nlohmann::json::array()))
+      chains.insert(half.value("codecs", nlohmann::json::array()));
+  return chains;
+}
+
+TEST_F(PolicyChildTest, CodecsAreAddedByTheJobsPolicyAndByEverybodys) {
+  world.config.policies.placement = "placement-spread";
+  world.config.policies.links = {{.component = "links-codecs", .options = {{"between-domains", "encrypt"}}}};
+  world.start();
+  world.pump();
+  const std::string policy =
+      R"(<policy xmlns="urn:mvm:policy:1" name="mine" kind="links" component="links-codecs">
+           <option name="between-hosts" value="zstd:3 checksum"/></policy>)";
+  const auto id = world.submit(ring_job(4, 2, policy));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "DONE") << world.job(id).job.reason;
+  EXPECT_THAT(carried_codecs(world), ::testing::ElementsAre(nlohmann::json{"zstd:3", "checksum", "encrypt"}));
+}
+
+TEST_F(PolicyChildTest, WhoseLinksCannotBeDecidedOnWaitsAndSaysWhy) {
+  world.config.policies.placement = "placement-spread";
+  world.config.policies.links = {{.component = "links-gone", .options = {}}};
+  world.start();
+  world.pump();
+  const auto id = world.submit(ring_job(4, 2));
+  world.pump();
+  EXPECT_EQ(world.state_of(id), "SUBMITTED")
+      << "links that should be encrypted are never carried in the clear";
+  EXPECT_THAT(world.job(id).why, Contains(HasSubstr("policy component links-gone")));
+  EXPECT_THAT(event_names(world), Contains(HasSubstr("policy.failed links-gone")));
+  // All of it on one host needs nothing of that policy.
+  const auto alone = world.submit(plain_job(2, 1));
+  world.pump();
+  EXPECT_EQ(world.state_of(alone), "DONE") << world.job(alone).job.reason;
 }
 
 TEST_F(PolicyChildTest, PackKeepsTogether) {

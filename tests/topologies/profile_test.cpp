@@ -191,7 +191,7 @@ TEST(Image, IsReadAndChecked) {
 
 TEST(Policy, ShippedOnesAreValid) {
   const auto names = shipped_names(DocumentKind::kPolicy);
-  EXPECT_THAT(names, ElementsAre("fair", "fifo", "pack", "spread"));
+  EXPECT_THAT(names, ElementsAre("compress", "encrypt", "fair", "fifo", "pack", "spread"));
   for (const std::string& name : names) {
     EXPECT_EQ(read(shipped_text(DocumentKind::kPolicy, name)).policies.at(0).name, name);
   }

@@ -36,10 +36,17 @@ struct BrokerLimits {
   std::uint32_t retries = 5;  ///< a profile's own number of retries counts up to this
 };
 
+/// A policy component with what it is told.
+struct PolicyUse {
+  std::string component;
+  std::map<std::string, std::string> options;
+};
+
 /// Which components decide.
 struct PolicyConfig {
   std::string placement = "placement-pack";  ///< empty: the built-in rule, in this process
   std::string order = "order-fifo";          ///< empty: the built-in rule, in this process
+  std::vector<PolicyUse> links;              ///< add codecs to every job's links that leave a memory domain
   std::filesystem::path folder;  ///< of the components' shared objects; empty: built-in rules only
   /// The program that runs a component: `command... COMPONENT-FILE` calls policy_child_main. Empty: built-in
   /// rules only.

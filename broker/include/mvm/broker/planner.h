@@ -2,6 +2,7 @@
 // Where nodes and processes go. Pure: (Snapshot, Request) -> Plan, or every reason why not, host by host.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -61,6 +62,8 @@ struct PlanNode {
 struct Plan {
   std::vector<PlanNode> nodes;
   std::vector<std::uint32_t> node_of;  ///< for each process of the graph its number in `nodes`
+  /// Links whose chain of codecs a policy made longer than the topology says: all of the chain.
+  std::map<topologies::LinkId, std::vector<std::string>> codecs;
   bool operator==(const Plan&) const = default;
 };
 

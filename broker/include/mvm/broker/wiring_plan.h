@@ -93,11 +93,23 @@ struct HostWiring {
 /// leaves a host: for people, by link.
 [[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
 
-/// The codecs of each link, applied where it is carried between domains.
-[[nodiscard]] std::vector<std::string> codecs_of(const topologies::Graph& graph, topologies::LinkId link);
+/// A link that leaves a memory domain, as a policy sees it.
+struct CarriedLink {
+  topologies::LinkId link = 0;
+  std::string name;
+  bool between_hosts = false;
+  std::uint64_t bytes = 0;          ///< of its queue
+  std::vector<std::string> codecs;  ///< its chain so far
+};
+[[nodiscard]] std::vector<CarriedLink> carried_links(const topologies::Graph& graph,
+                                                     const WiringLayout& layout);
+
+/// A link's codecs, applied where it is carried between domains: a policy's word, else the topology's.
+[[nodiscard]] const std::vector<std::string>& codecs_of(const topologies::Graph& graph, const Plan& plan,
+                                                        topologies::LinkId link);
 
 /// What a picture says of each link: "shm", "tcp+tls, zstd:3 encrypt".
-[[nodiscard]] std::vector<std::string> link_details(const topologies::Graph& graph,
+[[nodiscard]] std::vector<std::string> link_details(const topologies::Graph& graph, const Plan& plan,
                                                     const WiringLayout& layout);
 
 /// "attempt/role[index]": how the kernel calls a process.

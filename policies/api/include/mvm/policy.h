@@ -22,6 +22,7 @@ extern "C" {
 /** Kinds of component. */
 #define MVM_POLICY_PLACEMENT "placement"
 #define MVM_POLICY_ORDER "order"
+#define MVM_POLICY_LINKS "links"
 
 /** The compiler's ABI that the component was built with: the broker loads only its own. */
 #if defined(__GXX_ABI_VERSION)
@@ -137,6 +138,43 @@ typedef struct mvm_order_plan {
   uint32_t strict; /**< 1: a job that must wait for room holds up those behind it */
   uint32_t reserved;
 } mvm_order_plan;
+
+/* ---- links: which codecs are added to links that leave a memory domain ------------------------------------
+ */
+
+#define MVM_LINKS_SNAPSHOT 0x534c4c4du /* "MLLS" */
+#define MVM_LINKS_PLAN 0x504c4c4du     /* "MLLP" */
+
+/** How far a link goes. */
+#define MVM_LEAVES_DOMAIN 1u /**< between a host and its guests */
+#define MVM_LEAVES_HOST 2u
+
+/** A link that is carried between memory domains. Texts end with a zero byte. */
+typedef struct mvm_links_link {
+  uint64_t bytes;     /**< of its queue */
+  uint32_t leaves;    /**< MVM_LEAVES_DOMAIN or MVM_LEAVES_HOST */
+  uint32_t name_at;   /**< offset of its name among the texts: "ring[3]" */
+  uint32_t codecs_at; /**< of its codecs so far: "zstd:3 checksum", or "" */
+  uint32_t reserved;
+} mvm_links_link;
+
+typedef struct mvm_links_snapshot {
+  uint32_t magic;
+  uint32_t links;
+  uint64_t links_at; /**< offset of mvm_links_link[links] */
+  uint64_t texts_at; /**< offset of the texts */
+  uint64_t texts;    /**< their bytes */
+} mvm_links_snapshot;
+
+/** Followed by uint32_t[links]: 0 where nothing is added, else the number of a chain, from 1; then `texts` bytes
+ * with the chains, "checksum encrypt", each ended by a zero byte. A codec that a link has already is not added
+ * again. */
+typedef struct mvm_links_plan {
+  uint32_t magic;
+  uint32_t links;
+  uint32_t chains;
+  uint32_t texts;
+} mvm_links_plan;
 
 #ifdef __cplusplus
 }

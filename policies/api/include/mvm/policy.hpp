@@ -7,6 +7,8 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "mvm/policy.h"
@@ -66,6 +68,37 @@ struct Order {
   }
 };
 
+/// A question about links.
+struct Links {
+  std::span<const mvm_links_link> links;
+  std::string_view texts;
+
+  [[nodiscard]] static std::optional<Links> read(const void* snapshot, std::uint64_t size) {
+    if (size < sizeof(mvm_links_snapshot)) return std::nullopt;
+    const auto* head = static_cast<const mvm_links_snapshot*>(snapshot);
+    if (head->magic != MVM_LINKS_SNAPSHOT) return std::nullopt;
+    const auto links = array_at<mvm_links_link>(snapshot, size, head->links_at, head->links);
+    const auto texts = array_at<char>(snapshot, size, head->texts_at, head->texts);
+    if (!links || !texts || texts->empty() || texts->back() != 0) return std::nullopt;
+    for (const auto& link : *links)
+      if (link.name_at >= texts->size() || link.codecs_at >= texts->size()) return std::nullopt;
+    return Links{*links, {texts->data(), texts->size()}};
+  }
+  [[nodiscard]] std::string_view name(const mvm_links_link& link) const { return texts.data() + link.name_at; }
+  [[nodiscard]] std::string_view codecs(const mvm_links_link& link) const { return texts.data() + link.codecs_at; }
+};
+
+/// The value of one option of `name=value` lines; empty where it is not given.
+inline std::string option(std::string_view options, std::string_view name) {
+  while (!options.empty()) {
+    const auto line = options.substr(0, options.find('\n'));
+    options.remove_prefix(line.size() == options.size() ? line.size() : line.size() + 1);
+    if (line.substr(0, line.find('=')) == name && line.size() > name.size())
+      return std::string(line.substr(name.size() + 1));
+  }
+  return {};
+}
+
 /// Writes a head and its numbers; negative where they do not fit.
 template <class Head>
 std::int64_t write_plan(const Head& head, std::span<const std::uint32_t> numbers, void* plan, std::uint64_t room) {
@@ -88,6 +121,19 @@ inline std::int64_t write_placement(bool fits, std::uint32_t layout, std::span<c
 inline std::int64_t write_order(bool strict, std::span<const std::uint32_t> order, void* plan, std::uint64_t room) {
   const mvm_order_plan head{MVM_ORDER_PLAN, static_cast<std::uint32_t>(order.size()), strict ? 1U : 0U, 0U};
   return write_plan(head, order, plan, room);
+}
+
+/// For each link the number of one of the chains, from 1, or 0.
+inline std::int64_t write_links(std::span<const std::uint32_t> chain_of, std::span<const std::string> chains, void* plan,
+                                std::uint64_t room) {
+  std::string texts;
+  for (const auto& chain : chains) texts.append(chain.c_str(), chain.size() + 1);
+  const mvm_links_plan head{MVM_LINKS_PLAN, static_cast<std::uint32_t>(chain_of.size()),
+                            static_cast<std::uint32_t>(chains.size()), static_cast<std::uint32_t>(texts.size())};
+  const auto written = write_plan(head, chain_of, plan, room);
+  if (written < 0 || texts.size() > room - static_cast<std::uint64_t>(written)) return -1;
+  std::memcpy(static_cast<std::byte*>(plan) + written, texts.data(), texts.size());
+  return written + static_cast<std::int64_t>(texts.size());
 }
 
 }  // namespace mvm::policy

@@ -15,7 +15,8 @@ struct Policy {
   std::string name;
   PolicyLevel level = PolicyLevel::kDomain;
   std::string
-      kind;  ///< "placement", "order", "reservation", "monitoring", "checkpoint", "recovery", "access"
+      kind;  ///< "placement", "order", "reservation", "monitoring", "checkpoint", "recovery", "access",
+             ///< "links"
   std::string component;  ///< e.g. "placement-pack"
   std::map<std::string, std::string> options;
   bool operator==(const Policy&) const = default;
