@@ -6,7 +6,7 @@
 //
 //   PROGRAM MODE SIZE SECONDS START PINS [WORDS]
 //
-// MODE   round-trip | stream | pairs | idle | fan
+// MODE   round-trip | stream | pairs | idle | fan; and, without these loops, barrier
 // START  seconds since 1970 at which `pairs` begins in all processes at once
 // PINS   cores by rank, "0,1", or "-": wherever the system puts them
 // WORDS  "dirty": every byte is written before and read after; "window", "in-place"
