@@ -27,9 +27,12 @@ using link::InHalf;
 using link::Moment;
 using link::OutHalf;
 
-constexpr std::size_t kOutLimit = 512 << 10;                  // bytes a connection may have waiting
-constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
-constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
+constexpr std::size_t kOutLimit = 512 << 10;                 // bytes a connection may have waiting
+constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves
+constexpr auto kStayAwake = std::chrono::microseconds(200);  // after the last progress, before sleeping
+constexpr unsigned kGivesUp =
+    16;  // after so many times in vain it sleeps at once: its peers may need this core
+constexpr unsigned kTriesAgain = 64;                          // but for one time in so many
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
 
 struct Peer {
@@ -445,13 +448,23 @@ std::chrono::nanoseconds Proxy::State::sleep_time(Moment now) const {
 
 void Proxy::State::run() {
   Moment progress_at = std::chrono::steady_clock::now();
+  bool waited = false;  // awake, since the last progress
+  unsigned sleeps = 0;  // since staying awake helped
   std::vector<pollfd> fds;
   std::unique_lock lock(mutex);
   while (!quit) {
     const Moment now = std::chrono::steady_clock::now();
-    if (step(now, fds)) progress_at = std::chrono::steady_clock::now();
+    const bool progress = step(now, fds);
+    const Moment after = std::chrono::steady_clock::now();
+    if (progress) {
+      if (waited) sleeps = 0;
+      progress_at = after;
+    }
+    const bool patient = sleeps < kGivesUp || sleeps % kTriesAgain == 0;
     std::chrono::nanoseconds pause{0};
-    if (std::chrono::steady_clock::now() - progress_at > kStayAwake && arm()) pause = sleep_time(now);
+    if (!progress && (!patient || after - progress_at > kStayAwake) && arm()) pause = sleep_time(now);
+    waited = !progress && pause.count() == 0;
+    if (pause.count() > 0) ++sleeps;
     fds = poll_set();
     lock.unlock();
     if (pause.count() == 0) ::sched_yield();

@@ -7,7 +7,7 @@ import time
 import unittest
 import uuid
 
-from world import MVMD, World, wait_until
+from world import Cable, MVMD, World, ip, wait_until
 
 MARKER = "a marker that nobody on the cable may read"
 ROUNDS = 2500
@@ -86,38 +86,6 @@ while True:
         break
 print(size, found, flush=True)
 """
-
-
-def ip(*arguments, check=True):
-    subprocess.run(["ip", *arguments], check=check, capture_output=True, timeout=30)
-
-
-class Cable:
-    """Two network namespaces and the link between them."""
-
-    def __init__(self):
-        tag = uuid.uuid4().hex[:6]
-        self.names = (f"mvm-a-{tag}", f"mvm-b-{tag}")
-        self.addresses = ("10.77.91.1", "10.77.91.2")
-
-    def __enter__(self):
-        try:
-            for name in self.names:
-                ip("netns", "add", name)
-                ip("-n", name, "link", "set", "lo", "up")
-            ip("link", "add", "cable", "netns", self.names[0], "type", "veth", "peer", "name", "cable", "netns",
-               self.names[1])
-            for name, address in zip(self.names, self.addresses):
-                ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
-                ip("-n", name, "link", "set", "cable", "up")
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, *_):
-        for name in self.names:
-            ip("netns", "del", name, check=False)
 
 
 class Listener:

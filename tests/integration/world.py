@@ -66,6 +66,7 @@ class World:
         self.prefix = ["ip", "netns", "exec", netns] if netns else []
         self.daemon = None
         self.libvirt = {}
+        self.log_level = "debug"
         self.address = "127.0.0.1"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -100,7 +101,7 @@ class World:
     def start(self, *more, wait=True):
         """Starts mvmd; returns once its services answer (or, without `wait`, at once)."""
         command = [*self.prefix, MVMD, "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
-                   "--listen", f"{self.address}:{self.port}", "--node-tree", TREE, "--log-level", "debug",
+                   "--listen", f"{self.address}:{self.port}", "--node-tree", TREE, "--log-level", self.log_level,
                    "--drivers", ",".join(self.drivers), "--subnets", f"10.{182 + self.port % 64}.0.0/16",
                    *self.options, *more]
         if self.libvirt:
@@ -222,3 +223,35 @@ class World:
             print(f"kept: {self.folder}")
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def ip(*arguments, check=True):
+    subprocess.run(["ip", *arguments], check=check, capture_output=True, timeout=30)
+
+
+class Cable:
+    """Two network namespaces and the link between them."""
+
+    def __init__(self):
+        tag = uuid.uuid4().hex[:6]
+        self.names = (f"mvm-a-{tag}", f"mvm-b-{tag}")
+        self.addresses = ("10.77.91.1", "10.77.91.2")
+
+    def __enter__(self):
+        try:
+            for name in self.names:
+                ip("netns", "add", name)
+                ip("-n", name, "link", "set", "lo", "up")
+            ip("link", "add", "cable", "netns", self.names[0], "type", "veth", "peer", "name", "cable", "netns",
+               self.names[1])
+            for name, address in zip(self.names, self.addresses):
+                ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+                ip("-n", name, "link", "set", "cable", "up")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for name in self.names:
+            ip("netns", "del", name, check=False)

@@ -81,6 +81,7 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
       if (spin.yields(ready_now, kYields / rounds)) return Woken::kReady;
       if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
     }
+    if (!slept) spin.sleeps();
     if (check_at == 0) check_at = now_ns() + kCheckEvery;
 
     WaitWord words[kMostEnds + 1];

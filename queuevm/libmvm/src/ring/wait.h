@@ -23,8 +23,10 @@ struct Interrupt {
 
 enum class Woken { kReady, kTimeout, kInterrupted };
 
-/// How long a waiter spins: as long as a change of processes takes, or not at all where that never helps (the
-/// peer runs on the same core), but for a try now and then. It goes on with yields in either case.
+/// How long a waiter stays awake: it spins for as long as a change of processes takes, then yields. What
+/// never helps is left out, but for a try now and then: spinning where the peer runs on the same core;
+/// yielding, too, where the peer needs longer anyhow, or where a yield does not reach it (a scheduler that
+/// groups processes).
 class Spin {
  public:
   template <class Ready>
@@ -49,18 +51,29 @@ class Spin {
   /// Hands the core to whoever can use it, until `ready` or so many times.
   template <class Ready>
   bool yields(Ready ready, int times) {
+    if (sleeps_ >= kGivesUp) {
+      if ((sleeps_ & (kTriesAgain - 1)) != 0) return false;
+      times *= kPatience;
+    }
     for (int i = 0; i < times; ++i) {
       ::sched_yield();
-      if (ready()) return true;
+      if (ready()) {
+        sleeps_ = 0;
+        return true;
+      }
     }
     return false;
   }
+  /// Staying awake did not help.
+  void sleeps() { ++sleeps_; }
 
  private:
   static constexpr int kPauses = 50;
   static constexpr unsigned kGivesUp = 16;
   static constexpr unsigned kTriesAgain = 64;
+  static constexpr int kPatience = 4;  // a try outlasts the wake-up of a peer that sleeps on another core
   unsigned misses_ = 0;
+  unsigned sleeps_ = 0;  // since yields helped
   bool spent_ = false;
 };
 
