@@ -40,12 +40,6 @@ bool is_fault(ErrorCode code) {
   return true;
 }
 
-/// Numbers of carried links start here: unlike in every job and attempt, within 53 bits as JSON readers want
-/// them.
-std::uint64_t link_base(const JobRecord& record) {
-  return (record.number % (1U << 20U) << 6U | (record.core.attempt & 63U)) << 26U;
-}
-
 json limits_json(const topologies::ProcessLimits& limits) {
   json result = json::object();
   if (limits.cpu_ms > 0) result["cpu_s"] = (limits.cpu_ms + 999) / 1000;
@@ -482,6 +476,12 @@ void Jobs::wire(Job& job) {
                      HostAgent& agent) { return agent.wire(lab_id, attempt_id, wiring); },
          .done = {}});
   run_parts(job, Effect::kWire, std::move(parts));
+}
+
+/// Numbers of carried links start here: unlike in every job and attempt, within 53 bits as JSON readers want
+/// them.
+std::uint64_t Jobs::link_base(const JobRecord& record) {
+  return (record.number % (1U << 20U) << 6U | (record.core.attempt & 63U)) << 26U;
 }
 
 json Jobs::start_args(const Job& job, ProcessId process) const {

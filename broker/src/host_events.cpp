@@ -71,6 +71,11 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
     tell(core, event, text(args, "reason"));
     core.jobs->proxy_lost(event.lab, host, static_cast<std::uint16_t>(number(args, "port")),
                           text(args, "reason"));
+  } else if (event.event == "link.failed") {
+    core.jobs->link_failed(text(args, "attempt"), number(args, "link"),
+                           text(args, "why") + " (codecs " + text(args, "codecs") + ", message " +
+                               std::to_string(number(args, "message")) + ", told by " +
+                               (event.node.empty() ? "host " + host : "node " + event.node) + ")");
   } else if (event.event == "node.up") {
     tell(core, event, "on host " + host);
     if (fields::flag(args, "adopted")) core.labs->meet(event.lab, event.node);

@@ -506,6 +506,21 @@ void Jobs::process_ended(const std::string& proc, const EndRecord& end) {
   check_ended(*job);
 }
 
+void Jobs::link_failed(const std::string& attempt_id, std::uint64_t number, const std::string& why) {
+  std::string unused;
+  auto* job = of_attempt(attempt_id + "/", unused);
+  if (job == nullptr || !job->profile || !job->plan || !know_layout(*job)) return;
+  const auto carry = number - link_base(job->record);
+  if (carry >= job->layout->carries.size()) return;
+  const auto link = job->layout->queues[job->layout->carries[carry].from_queue].link;
+  core_.journal.event({.event = "link.failed",
+                       .lab = job->record.lab,
+                       .job = job->record.id,
+                       .node = {},
+                       .detail = job->profile->graph.link_name(link) + ": " + why,
+                       .user = job->record.user});
+}
+
 void Jobs::process_output(const std::string& proc, const std::string& node, const std::string& stream,
                           std::uint64_t offset, const std::string& text) {
   std::string name;

@@ -93,11 +93,14 @@ class Jobs {
   void proxy_lost(const std::string& lab, const std::string& host, std::uint16_t port,
                   const std::string& reason);
   void process_ended(const std::string& proc, const EndRecord& end);
+  /// A codec ended a carried link of an attempt; its processes learn it as a death of the other side.
+  void link_failed(const std::string& attempt, std::uint64_t number, const std::string& why);
   void process_output(const std::string& proc, const std::string& node, const std::string& stream,
                       std::uint64_t offset, const std::string& text);
 
  private:
   [[nodiscard]] static std::string attempt(const Job& job);
+  [[nodiscard]] static std::uint64_t link_base(const JobRecord& record);
   [[nodiscard]] Job* of_attempt(const std::string& proc, std::string& process);
   void save(const Job& job);
   void fire(Job& job, JobEvent event, const std::string& reason = {});

@@ -50,6 +50,7 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] Status open_child(Lab& lab);
   [[nodiscard]] Status close_lab(const std::shared_ptr<Lab>& lab);
   /// `port`: where its proxy was; 0: nobody knows any more.
+  void take_child_event(const Lab& lab, LabChildClient& child);
   void tell_child_lost(const Lab& lab, std::uint16_t port);
   /// The watcher's thread: events of VMs, deaths of lab children.
   void watch();

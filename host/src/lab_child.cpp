@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -11,8 +12,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <list>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <tuple>
@@ -37,6 +40,7 @@ using queuevm::LinkHalf;
 constexpr int kFolderCheckMs = 60'000;
 constexpr int kFrameTimeoutMs = 5'000;
 constexpr std::size_t kMaxClients = 8;
+constexpr std::size_t kMaxFailures = 1000;  // not told yet
 
 /// The proxy and what it carries, by attempt.
 class LabChild {
@@ -45,9 +49,12 @@ class LabChild {
     auto child = std::unique_ptr<LabChild>(new LabChild(options));
     child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
-    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start({.domain = options.domain,
-                                                     .secret = std::move(secret),
-                                                     .codecs = queuevm::codecs::builtin()}));
+    queuevm::Proxy::Options proxy;
+    proxy.domain = options.domain;
+    proxy.secret = std::move(secret);
+    proxy.codecs = queuevm::codecs::builtin();
+    proxy.on_failure = [self = child.get()](const queuevm::LinkFailure& failure) { self->failed(failure); };
+    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start(std::move(proxy)));
     const std::string address = options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
     MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));  // for this host's guests
     MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
@@ -61,7 +68,8 @@ class LabChild {
     ::pthread_sigmask(SIG_BLOCK, &stops, nullptr);
     const UniqueFd signals(::signalfd(-1, &stops, SFD_CLOEXEC));
     while (!stopping_) {
-      std::vector<pollfd> items{{signals.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+      std::vector<pollfd> items{
+          {signals.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}, {failures_bell_.get(), POLLIN, 0}};
       for (const Client& client : clients_) items.push_back({client.socket.get(), POLLIN, 0});
       const int ready = ::poll(items.data(), items.size(), kFolderCheckMs);
       if (ready == 0 && folder_is_gone()) {
@@ -72,6 +80,7 @@ class LabChild {
       if (items[0].revents != 0) break;
       serve_clients(items);
       if (items[1].revents != 0) accept_client();
+      if (items[2].revents != 0) tell_failures();
     }
     return 0;
   }
@@ -80,6 +89,7 @@ class LabChild {
   struct Client {
     UniqueFd socket;
     FrameReader reader;
+    bool hears_events = false;
     explicit Client(UniqueFd fd) : socket(std::move(fd)), reader(socket.get()) {}
   };
 
@@ -91,6 +101,41 @@ class LabChild {
     return ::fstat(folder_.get(), &info) != 0 || info.st_nlink == 0;
   }
 
+  /// On the proxy's thread.
+  void failed(const queuevm::LinkFailure& failure) {
+    {
+      const std::lock_guard lock(failures_mutex_);
+      if (failures_.size() < kMaxFailures) failures_.push_back(failure);
+    }
+    ::eventfd_write(failures_bell_.get(), 1);
+  }
+
+  /// To every client that asked for events; what nobody hears is in the log alone.
+  void tell_failures() {
+    eventfd_t ignored = 0;
+    ::eventfd_read(failures_bell_.get(), &ignored);
+    std::vector<queuevm::LinkFailure> untold;
+    {
+      const std::lock_guard lock(failures_mutex_);
+      untold.swap(failures_);
+    }
+    for (const queuevm::LinkFailure& failure : untold) {
+      const auto owner = std::find_if(carried_.begin(), carried_.end(), [&](const auto& item) {
+        return std::get<1>(item.first) == failure.link && std::get<3>(item.first) == failure.peer;
+      });
+      const json event = {{"event", "link.failed"},
+                          {"args",
+                           {{"attempt", owner == carried_.end() ? std::string() : std::get<0>(owner->first)},
+                            {"link", failure.link},
+                            {"peer", failure.peer},
+                            {"codecs", failure.codecs},
+                            {"message", failure.message},
+                            {"why", failure.why}}}};
+      for (const Client& client : clients_)
+        if (client.hears_events) static_cast<void>(send_frame(client.socket.get(), event));
+    }
+  }
+
   void accept_client() {
     UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) return;
@@ -99,7 +144,7 @@ class LabChild {
   }
 
   void serve_clients(const std::vector<pollfd>& items) {
-    std::size_t at = 2;
+    std::size_t at = 3;
     for (auto client = clients_.begin(); client != clients_.end(); ++at) {
       const bool keep = items[at].revents == 0 || serve_one(*client);
       client = keep ? std::next(client) : clients_.erase(client);
@@ -110,6 +155,7 @@ class LabChild {
     auto request = client.reader.read(kFrameTimeoutMs);
     if (!request) return false;
     json reply;
+    if (request->head.value("op", "") == "events") client.hears_events = true;
     auto result = answer(*request);
     if (result)
       reply = {{"ok", true}, {"result", std::move(*result)}};
@@ -127,6 +173,7 @@ class LabChild {
       if (op == "hello")
         return json{
             {"pid", ::getpid()}, {"port", port_}, {"secure_port", secure_port_}, {"lab", options_.lab}};
+      if (op == "events") return json::object();
       if (op == "identity") return identify(args);
       if (op == "proxy.carry") return carry(args, request.descriptors);
       if (op == "proxy.drop") return drop(args.at("attempt"));
@@ -224,13 +271,16 @@ class LabChild {
   LabChildOptions options_;
   UniqueFd folder_;
   UniqueFd listener_;
-  std::unique_ptr<queuevm::Proxy> proxy_;
   std::uint16_t port_ = 0;
   std::uint16_t secure_port_ = 0;
   bool identified_ = false;
   std::list<Client> clients_;
   std::map<Carried, bool> carried_;
+  UniqueFd failures_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::mutex failures_mutex_;
+  std::vector<queuevm::LinkFailure> failures_;
   bool stopping_ = false;
+  std::unique_ptr<queuevm::Proxy> proxy_;  // last: its thread uses the others
 };
 
 /// Everything that needs privilege is open; from here on the process can do nothing but move messages.

@@ -61,7 +61,31 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::adopt(const std::filesys
   MVM_ASSIGN(const nlohmann::json hello, client->call("hello", nlohmann::json::object()));
   client->port_ = hello.value("port", std::uint16_t{0});
   client->secure_port_ = hello.value("secure_port", std::uint16_t{0});
+  client->hear_events(folder);
   return client;
+}
+
+void LabChildClient::hear_events(const std::filesystem::path& folder) {
+  auto socket = connect_unix(folder / "child.sock");
+  if (!socket || !send_frame(socket->get(), {{"op", "events"}, {"args", nlohmann::json::object()}})) return;
+  FrameReader reader(socket->get());
+  const auto reply = reader.read(kAnswerMs);
+  if (!reply || !reply->head.value("ok", false)) return;
+  events_ = std::move(*socket);
+  events_reader_.emplace(events_.get());
+}
+
+Result<HostEvent> LabChildClient::next_event() {
+  auto frame = events_reader_->read(kAnswerMs);
+  if (!frame || !frame->head.is_object() || !frame->head.contains("args")) {
+    events_reader_.reset();
+    events_.reset();
+    return Error(ErrorCode::kUnavailable, "the lab child tells nothing any more");
+  }
+  HostEvent event;
+  event.event = frame->head.value("event", "");
+  event.args = frame->head["args"];
+  return event;
 }
 
 Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesystem::path& program,

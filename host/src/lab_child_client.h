@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,10 @@ class LabChildClient {
   [[nodiscard]] std::uint16_t secure_port() const { return secure_port_; }
   /// Gives it what it proves itself with towards other hosts, in place of what it had.
   [[nodiscard]] Status identify(const LinkIdentity& identity);
+  /// Polls readable when the child tells something; -1 where it is too old to tell anything.
+  [[nodiscard]] int events_fd() const { return events_.get(); }
+  /// What it told: the host's event without the lab. Called by one thread, when events_fd() is readable.
+  [[nodiscard]] Result<HostEvent> next_event();
   /// Polls readable when the child has ended.
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   [[nodiscard]] bool alive() const;
@@ -47,12 +52,15 @@ class LabChildClient {
   LabChildClient(UniqueFd socket, UniqueFd pidfd);
   Result<nlohmann::json> call_locked(const std::string& op, const nlohmann::json& args,
                                      const std::vector<int>& descriptors);
+  void hear_events(const std::filesystem::path& folder);
   void reap() const;
 
   std::mutex mutex_;
   UniqueFd socket_;
   UniqueFd pidfd_;
   FrameReader reader_;
+  UniqueFd events_;  // a connection of its own
+  std::optional<FrameReader> events_reader_;
   std::uint16_t port_ = 0;
   std::atomic<std::uint16_t> secure_port_ = 0;
 };

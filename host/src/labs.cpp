@@ -174,6 +174,7 @@ void LocalHostAgent::State::watch() {
         owners.push_back(lab);
         children.push_back(lab->child);
         items.push_back({lab->child->pidfd(), POLLIN, 0});
+        items.push_back({lab->child->events_fd(), POLLIN, 0});
       }
     }
     if (::poll(items.data(), items.size(), -1) < 0) continue;
@@ -181,7 +182,8 @@ void LocalHostAgent::State::watch() {
     if (items[0].revents != 0) ::eventfd_read(watch_changed.get(), &ignored);
     handle_vm_events();
     for (std::size_t i = 0; i < children.size(); ++i) {
-      if (items[i + 1].revents == 0) continue;
+      if (items[2 * i + 2].revents != 0) take_child_event(*owners[i], *children[i]);
+      if (items[2 * i + 1].revents == 0) continue;
       {
         const std::lock_guard lock(owners[i]->mutex);
         if (owners[i]->child == children[i]) owners[i]->child.reset();
@@ -190,6 +192,15 @@ void LocalHostAgent::State::watch() {
       tell_child_lost(*owners[i], children[i]->port());
     }
   }
+}
+
+/// A lab child said something: it goes to the broker as it is.
+void LocalHostAgent::State::take_child_event(const Lab& lab, LabChildClient& child) {
+  auto event = child.next_event();
+  if (!event) return;
+  event->lab = lab.spec.lab;
+  mvm::log::warning(event->event, {{"lab", event->lab}, {"args", event->args.dump()}});
+  log.add(std::move(*event));
 }
 
 /// A hypervisor that is still being connected cannot say whether its VMs live: give it a moment.

@@ -138,6 +138,7 @@ struct Proxy::State {
   Status read_frames(Peer& peer, Moment now, bool& progress);
   Status handle(Peer& peer, const link::Frame& frame);
   Status move_messages(Peer& peer, bool& progress);
+  void tell(const Peer& peer, link::Failure& failure) const;
   void keep_alive(Peer& peer, Moment now);
   void look_around();
 };
@@ -303,6 +304,7 @@ Status Proxy::State::move_messages(Peer& peer, bool& progress) {
   for (auto& [number, half] : peer.ins) {
     progress = half->put() || progress;
     progress = half->emit(connection.out(), kOutLimit) || progress;
+    tell(peer, half->failure());
   }
   for (auto& [number, half] : peer.outs) {
     auto taken = half->take();
@@ -312,11 +314,19 @@ Status Proxy::State::move_messages(Peer& peer, bool& progress) {
     }
     progress = *taken || progress;
     progress = half->emit(connection.out(), kOutLimit) || progress;
+    tell(peer, half->failure());
   }
   MVM_ASSIGN(const std::size_t put, connection.write());
   peer.stats.bytes_out += put;
   progress = progress || put > 0;
   return ok();
+}
+
+void Proxy::State::tell(const Peer& peer, link::Failure& failure) const {
+  auto untold = failure.take();
+  if (!untold || !options.on_failure) return;
+  untold->peer = peer.name;
+  options.on_failure(*untold);
 }
 
 bool Proxy::State::serve(Peer& peer, Moment now) {

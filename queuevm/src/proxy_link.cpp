@@ -36,11 +36,6 @@ MessageHead head_of(std::uint64_t link, const Data& data) {
   return head;
 }
 
-void report_failure(std::uint64_t link, const CodecChain& codecs, const Place& place, const Error& why) {
-  log::error("link.failed",
-             {{"link", link}, {"codecs", codecs.text()}, {"message", place.number}, {"why", why.describe()}});
-}
-
 Data head_of(const ring::View& view, const Place& place, const CodecChain& codecs) {
   Data data;
   data.place = place;
@@ -53,6 +48,14 @@ Data head_of(const ring::View& view, const Place& place, const CodecChain& codec
 }
 
 }  // namespace
+
+void Failure::set(std::uint64_t link, const CodecChain& codecs, const Place& place, const Error& why) {
+  why_ = why.message();
+  untold_ = LinkFailure{
+      .link = link, .peer = {}, .codecs = codecs.text(), .message = place.number, .why = why.describe()};
+  log::error("link.failed",
+             {{"link", link}, {"codecs", codecs.text()}, {"message", place.number}, {"why", why.describe()}});
+}
 
 // ---- outgoing ----
 
@@ -129,14 +132,13 @@ void OutHalf::on_stop(bool dead) {
 
 /// A message that cannot be encoded ends the link: behind it nothing may follow.
 void OutHalf::fail(const Error& why) {
-  report_failure(link_, codecs_, flight_[unsent_].place, why);
+  failure_.set(link_, codecs_, flight_[unsent_].place, why);
   next_ = flight_[unsent_].place;
   while (flight_.size() > unsent_) {
     flight_bytes_ -= flight_.back().view.size;
     flight_.pop_back();
   }
   ended_ = dead_ = failed_ = true;
-  stats_.failure = why.message();
 }
 
 bool OutHalf::window_open() const {
@@ -218,6 +220,7 @@ bool OutHalf::emit(std::string& out, std::size_t limit) {
 LinkStats OutHalf::stats() const {
   LinkStats stats = stats_;
   stats.in_flight = flight_.size();
+  stats.failure = failure_.why();
   return stats;
 }
 
@@ -311,8 +314,7 @@ Status InHalf::accept() {
 
 /// What arrived is no message: the link ends on both sides, other links go on.
 void InHalf::fail(const Error& why) {
-  report_failure(link_, codecs_, next_, why);
-  stats_.failure = why.message();
+  failure_.set(link_, codecs_, next_, why);
   ++stats_.undeliverable;
   finish(true, true);
 }
@@ -368,6 +370,12 @@ bool InHalf::put() {
     any = true;
   }
   return any;
+}
+
+LinkStats InHalf::stats() const {
+  LinkStats stats = stats_;
+  stats.failure = failure_.why();
+  return stats;
 }
 
 void InHalf::check_readers() {

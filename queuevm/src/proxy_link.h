@@ -3,7 +3,9 @@
 // them on one thread and moves the bytes they append.
 
 #include <deque>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "link_frames.h"
@@ -12,6 +14,19 @@
 #include "ring/end.h"
 
 namespace mvm::queuevm::link {
+
+/// Why a half ended by its codecs, until it was told.
+class Failure {
+ public:
+  void set(std::uint64_t link, const CodecChain& codecs, const Place& place, const Error& why);
+  /// Nothing, or the failure, once.
+  [[nodiscard]] std::optional<LinkFailure> take() { return std::exchange(untold_, std::nullopt); }
+  [[nodiscard]] const std::string& why() const { return why_; }
+
+ private:
+  std::optional<LinkFailure> untold_;
+  std::string why_;
+};
 
 /// Takes messages from a queue here and keeps them there until the other domain has them.
 class OutHalf {
@@ -31,6 +46,7 @@ class OutHalf {
   /// True where a new message would be taken: its event is worth watching.
   [[nodiscard]] bool wants_more() const;
   [[nodiscard]] ring::End& end() { return end_; }
+  [[nodiscard]] Failure& failure() { return failure_; }
   [[nodiscard]] LinkStats stats() const;
 
  private:
@@ -63,6 +79,7 @@ class OutHalf {
   bool end_sent_ = false;  // on this connection
   bool failed_ = false;    // a codec refused a message: the end is a death on both sides
   bool finished_ = false;  // the other side confirmed the end, or stopped
+  Failure failure_;
   LinkStats stats_;
 };
 
@@ -88,7 +105,8 @@ class InHalf {
   /// True where messages wait for room in the queue.
   [[nodiscard]] bool waits_for_room() const { return !backlog_.empty(); }
   [[nodiscard]] ring::End& end() { return end_; }
-  [[nodiscard]] LinkStats stats() const { return stats_; }
+  [[nodiscard]] Failure& failure() { return failure_; }
+  [[nodiscard]] LinkStats stats() const;
 
  private:
   struct Item {
@@ -117,6 +135,7 @@ class InHalf {
   bool end_seen_ = false;  // the stream's end came, messages before it may still wait
   bool end_dead_ = false;
   bool finished_ = false;
+  Failure failure_;
   LinkStats stats_;
 };
 

@@ -21,12 +21,13 @@ PROFILE = """<?xml version="1.0"?>
 <job xmlns="urn:mvm:job:1" name="codecs">
   <topology xmlns="urn:mvm:topology:1" name="four">
     <role name="source"><port name="plain" direction="out"/><port name="hidden" direction="out"/>
-      <port name="raw" direction="out"/><port name="back" direction="in"/></role>
+      <port name="raw" direction="out"/><port name="back" direction="in"/><port name="echo" direction="in"/></role>
     <role name="sink"><port name="plain" direction="in"/><port name="hidden" direction="in"/>
-      <port name="raw" direction="in"/><port name="back" direction="out"/></role>
+      <port name="raw" direction="in"/><port name="back" direction="out"/><port name="echo" direction="out"/></role>
     <link name="plain" from="source.plain" to="sink.plain"/>
     <link name="hidden" from="source.hidden" to="sink.hidden" codec="zstd:3"/>
     <link name="raw" from="source.raw" to="sink.raw" codec="neutral"/>
+    <link name="echo" from="sink.echo" to="source.echo" codec="neutral"/>
     <link name="back" from="sink.back" to="source.back" codec="neutral"/>
   </topology>
   <program role="source">
@@ -48,6 +49,7 @@ int main(void) {
   mvm_port_done(plain);
   mvm_port_done(hidden);
   mvm_enqueue(raw, "no typed message", 16, NULL);
+  if (mvm_dequeue(mvm_port("echo", 0), text, sizeof text, NULL) != MVM_PEERDEAD) return 94;
   mvm_opts options = MVM_OPTS_INIT;
   options.timeout_ns = MVM_MS(20000);
   int64_t got = mvm_dequeue(back, text, sizeof text, &options);
@@ -84,6 +86,7 @@ static unsigned count(int port, const char* words) {
 int main(void) {
   if (mvm_attach() < 0) return 90;
   char text[64];
+  mvm_enqueue(mvm_port("echo", 0), "not typed either", 16, NULL);
   mvm_packer message;
   mvm_pack_init(&message, text, sizeof text);
   mvm_pack_u32(&message, count(mvm_port("plain", 0), "plain" "-MARK  "));
@@ -167,7 +170,7 @@ class Codecs(unittest.TestCase):
             wait_until(lambda: place.json("job", "status", job)["state"] in ("DONE", "FAILED"), 120, "it does not end")
         shown = {link["link"]: (link["transport"], link["codec"]) for link in links}
         self.assertEqual(shown, {"plain": ("tcp", ""), "hidden": ("tcp", "zstd:3 checksum encrypt"),
-                                 "raw": ("tcp", "neutral"), "back": ("tcp", "neutral encrypt:chacha20-poly1305")})
+                                 "raw": ("tcp", "neutral"), "echo": ("tcp", "neutral"), "back": ("tcp", "neutral encrypt:chacha20-poly1305")})
         logs = place.mvm("job", "logs", job).stdout
         self.assertIn(f"200 plain, 200 hidden, raw ended with {PEERDEAD}, unpacking 0", logs,
                       place.json("job", "status", job))
@@ -177,7 +180,11 @@ class Codecs(unittest.TestCase):
         self.assertGreater(listener.found[f"plain-{MARK}"], 1000)
         self.assertEqual(listener.found[f"hidden-{MARK}"], 0)
 
-        # The event, and no key in any log.
+        # The event, of the host's proxy and of the guest's, and no key in any log.
+        events = place.mvm("events").stdout
+        for words in (r"link\.failed.* raw: neutral: .*typed encoding.*told by host h1",
+                      r"link\.failed.* echo: neutral: .*typed encoding.*told by node sink-0"):
+            self.assertRegex(events, words)
         self.assertRegex(log, r"link\.failed .*codecs=neutral .*typed encoding")
         self.assertIsNone(re.search(r"\bkey\W{1,5}[0-9a-f]{64}", log + place.log_tail(100000)))
         place.expect_nothing_left()

@@ -72,6 +72,11 @@ class ProxyCodecTest : public ::testing::Test {
     options.secret = kSecret;
     options.redial = 2ms;
     options.codecs = codecs::builtin();
+    options.on_failure = [this, domain](const LinkFailure& failure) {
+      const std::lock_guard lock(mutex_);
+      told_.push_back(domain + " of " + failure.peer + ": " + failure.codecs + " at " +
+                      std::to_string(failure.message) + ": " + failure.why);
+    };
     if (domain == "a")
       options.stream = [this](UniqueFd socket, bool dialled) -> std::unique_ptr<ByteStream> {
         return std::make_unique<Tapped>(make_tcp_stream(std::move(socket), dialled),
@@ -103,7 +108,12 @@ class ProxyCodecTest : public ::testing::Test {
     ASSERT_TRUE(add(*a_, LinkHalf::Flow::kOutgoing, "b", from, specs, link));
     ASSERT_TRUE(add(*b_, LinkHalf::Flow::kIncoming, "a", to, specs, link));
   }
+  std::vector<std::string> told() {
+    const std::lock_guard lock(mutex_);
+    return told_;
+  }
   std::mutex mutex_;
+  std::vector<std::string> told_;
   std::uint64_t sent_ = 0;
   bool plain_ = false;
   std::function<void(std::span<std::byte>)> change_;
@@ -244,6 +254,8 @@ TEST_F(ProxyCodecTest, AChangedByteEndsTheLinkOnBothSidesAndNoOther) {
   }
   EXPECT_EQ(outcome, Outcome::kPeerDead) << "the producers learn it";
   EXPECT_THAT(b_->links()[0].failure, HasSubstr("changed on the way"));
+  EXPECT_THAT(told(),
+              ::testing::ElementsAre("b of a: checksum at 1: checksum: the bytes changed on the way"));
   ASSERT_EQ(other.try_put(bytes_of("unharmed")).value(), Outcome::kDone);
   EXPECT_EQ(other_consumer.take(view, 20s).value(), Outcome::kDone);
   EXPECT_TRUE(a_->peers()[0].connected);
@@ -283,6 +295,7 @@ TEST_F(ProxyCodecTest, WhatNeutralRefusesEndsTheLinkBehindWhatItLetPass) {
   }
   EXPECT_EQ(outcome, Outcome::kPeerDead);
   EXPECT_THAT(a_->links()[0].failure, HasSubstr("typed encoding"));
+  EXPECT_THAT(told(), ::testing::ElementsAre(HasSubstr("a of b: neutral at 1: ")));
 }
 
 TEST_F(ProxyCodecTest, ALinkWithACodecThatIsNotHereIsRefused) {

@@ -89,6 +89,7 @@ Status Attempt::start_proxy(const Steps& steps) {
     options.domain = steps.domain;
     options.secret = steps.secret;
     options.codecs = queuevm::codecs::builtin();
+    options.on_failure = failed_;
     MVM_ASSIGN(proxy_, queuevm::Proxy::start(std::move(options)));
   }
   for (const PeerStep& peer : steps.peers) MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port));

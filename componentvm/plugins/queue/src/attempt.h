@@ -1,6 +1,7 @@
 #pragma once
 // The queues and wiring tables of one attempt on this node.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,8 +21,10 @@ namespace mvm::plugins::queue {
 /// Thread-safe. What a restarted kernel needs is kept with the launcher under "queue/ATTEMPT/...".
 class Attempt {
  public:
-  Attempt(std::string name, kernel::ProcessManager& keeper, AttachLoop& loop)
-      : name_(std::move(name)), keeper_(keeper), loop_(loop) {}
+  /// `failed` hears of links that a codec ended, on any thread; it must not wait.
+  Attempt(std::string name, kernel::ProcessManager& keeper, AttachLoop& loop,
+          std::function<void(const queuevm::LinkFailure&)> failed)
+      : name_(std::move(name)), keeper_(keeper), loop_(loop), failed_(std::move(failed)) {}
   ~Attempt();
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
@@ -61,6 +64,7 @@ class Attempt {
   const std::string name_;
   kernel::ProcessManager& keeper_;
   AttachLoop& loop_;
+  const std::function<void(const queuevm::LinkFailure&)> failed_;
   mutable std::mutex mutex_;
   std::uint64_t generation_ = 0;
   std::map<std::string, queuevm::Queue> queues_;

@@ -96,8 +96,21 @@ Result<std::shared_ptr<Attempt>> Queues::find_or_make(const Call& call) {
     return Error(ErrorCode::kExhausted,
                  "this node has wiring for " + std::to_string(kMaxAttempts) + " attempts already");
   std::shared_ptr<Attempt>& attempt = attempts_[name];
-  if (!attempt) attempt = std::make_shared<Attempt>(name, kernel_.processes(), *loop_);
+  if (!attempt) attempt = make(name);
   return attempt;
+}
+
+std::shared_ptr<Attempt> Queues::make(const std::string& name) {
+  // Telling is durable, and may wait for the launcher: the proxy's thread must not.
+  return std::make_shared<Attempt>(
+      name, kernel_.processes(), *loop_, [&kernel = kernel_, name](const queuevm::LinkFailure& failure) {
+        const nlohmann::json args = {
+            {"attempt", name},          {"link", failure.link},       {"peer", failure.peer},
+            {"codecs", failure.codecs}, {"message", failure.message}, {"why", failure.why}};
+        const Status begun =
+            kernel.submit([&kernel, args] { static_cast<void>(kernel.tell("link.failed", args)); });
+        if (!begun) log::warning("link.failed-untold", {{"link", failure.link}});
+      });
 }
 
 Status Queues::recover() {
@@ -108,7 +121,7 @@ Status Queues::recover() {
     by_attempt[one.name.substr(begin, one.name.find('/', begin) - begin)].push_back(std::move(one));
   }
   for (auto& [name, kept] : by_attempt) {
-    auto attempt = std::make_shared<Attempt>(name, kernel_.processes(), *loop_);
+    auto attempt = make(name);
     if (Status recovered = attempt->recover(std::move(kept)); !recovered)
       log::error("queue.not-recovered", {{"attempt", name}, {"reason", recovered.error().describe()}});
     attempts_.emplace(name, std::move(attempt));

@@ -28,6 +28,7 @@ class Queues {
   Result<kernel::Answer> clean(const kernel::Call& call);
   [[nodiscard]] Result<std::shared_ptr<Attempt>> find(const kernel::Call& call);
   [[nodiscard]] Result<std::shared_ptr<Attempt>> find_or_make(const kernel::Call& call);
+  [[nodiscard]] std::shared_ptr<Attempt> make(const std::string& name);
   Status recover();
 
   kernel::Kernel& kernel_;

@@ -84,6 +84,15 @@ struct PeerStats {
   std::uint64_t refused = 0;  ///< connections that failed the handshake or broke the protocol
 };
 
+/// What a codec ended.
+struct LinkFailure {
+  std::uint64_t link = 0;
+  std::string peer;
+  std::string codecs;         ///< of the link
+  std::uint64_t message = 0;  ///< its number
+  std::string why;
+};
+
 /// One domain's proxy. Public calls are thread-safe and return quickly; a thread of its own moves the data.
 class Proxy {
  public:
@@ -92,6 +101,9 @@ class Proxy {
     std::string secret;                       ///< shared by the lab's proxies, at least 16 bytes
     StreamFactory stream = &make_tcp_stream;  ///< of Carrier::kPlain
     std::shared_ptr<const CodecRegistry> codecs;  ///< those that links may name; null: none
+    /// Hears of each half of a link that a codec ended, once. On the proxy's thread: must not wait, nor call
+    /// the proxy.
+    std::function<void(const LinkFailure&)> on_failure;
     std::size_t max_peers = 1024;
     std::chrono::milliseconds handshake_timeout{5000};
     std::chrono::milliseconds redial{50};  ///< first pause before dialling again; doubles up to 40 times it

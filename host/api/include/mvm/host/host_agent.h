@@ -94,7 +94,7 @@ struct NodeInfo {
 
 /// Something that happened on the host or in a node. `args` and `blob` are those of
 /// docs/formats/guest-channel.md, plus "node.lost" {reason}, "node.up" {boot,adopted?: true},
-/// "lab.child" {lost,port,reason}, "host.hypervisor" {driver,connected}.
+/// "lab.child" {lost,port,reason}, "link.failed" as a kernel's, "host.hypervisor" {driver,connected}.
 struct HostEvent {
   std::uint64_t seq = 0;  ///< counts within `epoch`
   std::string lab;
