@@ -43,9 +43,9 @@ std::span<std::byte> ByteBuffer::reset(std::size_t size) {
   return {room_.get(), size};
 }
 
-Status CodecRegistry::add(std::string name, CodecFactory factory) {
+Status CodecRegistry::add(const std::string& name, const CodecFactory& factory) {
   if (!is_name(name) || !factory) return Error(ErrorCode::kInvalid, "no name of a codec: " + name);
-  if (!factories_.try_emplace(name, std::move(factory)).second)
+  if (!factories_.try_emplace(name, factory).second)
     return Error(ErrorCode::kExists, "there is a codec " + name + " already");
   return ok();
 }

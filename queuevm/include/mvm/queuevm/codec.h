@@ -73,7 +73,7 @@ using CodecFactory = std::function<Result<std::unique_ptr<Codec>>(const CodecSet
 class CodecRegistry {
  public:
   /// kExists where the name is taken, kInvalid where it is none ([a-z][a-z0-9-]*, at most 32).
-  Status add(std::string name, CodecFactory factory);
+  Status add(const std::string& name, const CodecFactory& factory);
   /// Makes the codec of "zstd:3". kNotFound with the names that there are.
   [[nodiscard]] Result<std::unique_ptr<Codec>> make(std::string_view spec, std::string_view key) const;
   [[nodiscard]] std::vector<std::string> names() const;
