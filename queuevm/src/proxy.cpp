@@ -421,7 +421,7 @@ bool Proxy::State::arm() {
     words.push_back({&end->event().step, end->arm()});
   }
   ring::fence_peers();
-  if (std::any_of(ends.begin(), ends.end(), [](const ring::End* end) { return end->maybe(); })) return false;
+  if (std::any_of(ends.begin(), ends.end(), [](ring::End* end) { return end->maybe(); })) return false;
   const auto same = [](const WatchedWord& a, const WatchedWord& b) {
     return a.word == b.word && a.value == b.value;
   };

@@ -194,6 +194,19 @@ std::uint64_t stream_payload(const ring::Slot& slot) {
   return position > overhead ? position - overhead : 0;
 }
 
+/// The places tell what is there, and so what has left: an end that died may not have counted its last one.
+void claims_stats(const ring::Region& region, QueueStats& stats) {
+  for (std::uint32_t i = 0; i < region.geometry().cell_count; ++i) {
+    const ring::Place& place = region.places()[i];
+    const std::uint32_t state = ring::PlaceWord::state(place.word.load());
+    if (state == ring::kPlaceFree || state == ring::kPlaceWriting) continue;
+    ++stats.depth;
+    stats.bytes += place.meta.load() & 0xffff'ffffU;
+  }
+  stats.dequeued = stats.enqueued > stats.depth ? stats.enqueued - stats.depth : 0;
+  stats.redelivered = region.claim_table().redelivered.load();
+}
+
 }  // namespace
 
 QueueStats Queue::stats() const {
@@ -220,6 +233,10 @@ QueueStats Queue::stats() const {
   if (stream) {
     stats.depth = stats.enqueued > stats.dequeued ? stats.enqueued - stats.dequeued : 0;
     stats.bytes = stats.bytes_enqueued > consumed ? stats.bytes_enqueued - consumed : 0;
+    return stats;
+  }
+  if (region.geometry().mode == ring::kClaims) {
+    claims_stats(region, stats);
     return stats;
   }
   const ring::CellTable& table = region.cells();
@@ -264,7 +281,9 @@ Status Queue::close_end(End end, EndState how) {
   const std::uint32_t index = end.side == Side::kProducer ? end.slot : spec.producers + end.slot;
   ring::Slot& slot = region.slot(index);
   const std::uint32_t before = slot.state.load();
-  if (before == ring::kDone || before == ring::kDead) return ok();
+  const bool claims = region.geometry().mode == ring::kClaims;
+  // Whoever closed it may have died before all that it had under way was dealt with.
+  if ((before == ring::kDone || before == ring::kDead) && (!claims || slot.settled.load() != 0)) return ok();
   std::uint32_t state = before;
   if (region.geometry().mode == ring::kCells) {
     const std::int64_t until = ring::now_ns() + kManagerPatience;
@@ -282,6 +301,7 @@ Status Queue::close_end(End end, EndState how) {
     while (state != ring::kDone && state != ring::kDead &&
            !slot.state.compare_exchange_weak(state, detail::slot_state(how))) {
     }
+    if (claims) ring::finish_claims(region, index);
   }
   region.shared().epoch.fetch_add(1);
   wake(region.shared().data);

@@ -160,9 +160,9 @@ void one_round(const Shape& shape, std::mt19937& random, bool tell, std::chrono:
 
 TEST(Kill, PeersOfAKilledProcessEndAndReadNothingTorn) {
   const std::vector<Shape> shapes = {
-      {QueueKind::kFifo, 1, 1, WhenFull::kBlock},     {QueueKind::kFifo, 3, 1, WhenFull::kBlock},
-      {QueueKind::kFifo, 1, 3, WhenFull::kBlock},     {QueueKind::kFifo, 2, 2, WhenFull::kDropOldest},
-      {QueueKind::kPriority, 2, 2, WhenFull::kBlock},
+      {QueueKind::kFifo, 1, 1, WhenFull::kBlock},      {QueueKind::kFifo, 3, 1, WhenFull::kBlock},
+      {QueueKind::kFifo, 1, 3, WhenFull::kBlock},      {QueueKind::kFifo, 3, 3, WhenFull::kBlock},
+      {QueueKind::kFifo, 2, 2, WhenFull::kDropOldest}, {QueueKind::kPriority, 2, 2, WhenFull::kBlock},
   };
   std::mt19937 random(static_cast<unsigned>(::getpid()));
   SCOPED_TRACE("seed " + std::to_string(::getpid()));
@@ -178,8 +178,9 @@ TEST(Kill, PeersOfAKilledProcessEndAndReadNothingTorn) {
 
 TEST(Kill, WhereNobodyTellsThePeersFindOutThemselvesWithinASecond) {
   std::mt19937 random(2);
-  for (const Shape& shape : {Shape{QueueKind::kFifo, 1, 1, WhenFull::kBlock},
-                             Shape{QueueKind::kPriority, 1, 1, WhenFull::kBlock}}) {
+  for (const Shape& shape :
+       {Shape{QueueKind::kFifo, 1, 1, WhenFull::kBlock}, Shape{QueueKind::kFifo, 1, 2, WhenFull::kBlock},
+        Shape{QueueKind::kPriority, 1, 1, WhenFull::kBlock}}) {
     for (int i = 0; i < 2; ++i) {
       const Moment begin = std::chrono::steady_clock::now();
       one_round(shape, random, false, 20s);
@@ -196,6 +197,7 @@ TEST(Kill, ALockWhoseHolderWasKilledIsTakenOver) {
   spec.consumers = 3;
   spec.capacity = 4;
   spec.bytes = 8192;
+  spec.ttl = 1h;  // so that it has a lock
   std::mt19937 random(9);
   for (int round = 0; round < 15; ++round) {
     Queue queue = Queue::create_in_memory(spec, "lock").value();

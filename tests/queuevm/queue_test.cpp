@@ -55,16 +55,38 @@ std::string get(Consumer& consumer) {
 
 Queue make(QueueSpec spec) { return Queue::create_in_memory(spec, "test").value(); }
 
-/// The same queue in both forms: a stream has one end each side, cells have more.
-class EveryFifo : public ::testing::TestWithParam<std::uint32_t> {
+/// The forms a queue can have; a fifo is the same in each.
+struct Form {
+  const char* name;
+  std::uint32_t producers;
+  std::uint32_t consumers;
+  bool cells;
+};
+
+class EveryFifo : public ::testing::TestWithParam<Form> {
  protected:
-  QueueSpec spec() const {
+  static QueueSpec spec() {
     QueueSpec spec;
-    spec.consumers = GetParam();
+    spec.producers = GetParam().producers;
+    spec.consumers = GetParam().consumers;
+    if (GetParam().cells) spec.ttl = 1h;
     return spec;
   }
+  /// With one producer that matters: the others have come and gone.
+  static Queue make(const QueueSpec& spec) {
+    Queue queue = Queue::create_in_memory(spec, "test").value();
+    for (std::uint32_t i = 1; i < spec.producers; ++i)
+      EXPECT_TRUE(queue.close_end({Side::kProducer, i}, EndState::kDone));
+    return queue;
+  }
+  static bool stream() { return GetParam().producers == 1 && GetParam().consumers == 1 && !GetParam().cells; }
 };
-INSTANTIATE_TEST_SUITE_P(StreamAndCells, EveryFifo, ::testing::Values(1U, 2U));
+INSTANTIATE_TEST_SUITE_P(Forms, EveryFifo,
+                         ::testing::Values(Form{"Stream", 1, 1, false},
+                                           Form{"ClaimsOfConsumers", 1, 2, false},
+                                           Form{"ClaimsOfProducers", 2, 1, false},
+                                           Form{"ClaimsOfBoth", 3, 2, false}, Form{"Cells", 1, 2, true}),
+                         [](const auto& form) { return form.param.name; });
 
 TEST_P(EveryFifo, KeepsOrderAndBytes) {
   Queue queue = make(spec());
@@ -124,7 +146,7 @@ TEST_P(EveryFifo, BoundsItsBytesAndRefusesMoreThanHalf) {
   EXPECT_EQ(producer.try_put(bytes_of(half + "y")).error().code(), ErrorCode::kInvalid);
   for (int round = 0; round < 50; ++round) {
     EXPECT_EQ(put(producer, half), Outcome::kDone) << "half of the bytes always fits an empty queue";
-    EXPECT_EQ(put(producer, std::string(4090, 'z')), GetParam() == 1 ? Outcome::kWouldBlock : Outcome::kDone);
+    EXPECT_EQ(put(producer, std::string(4090, 'z')), stream() ? Outcome::kWouldBlock : Outcome::kDone);
     EXPECT_EQ(put(producer, half), Outcome::kWouldBlock);
     EXPECT_EQ(get(consumer), half);
     while (get(consumer) != "<empty>") {
@@ -238,8 +260,8 @@ TEST_P(EveryFifo, WakesASleeperOnEitherSide) {
 
 TEST_P(EveryFifo, EndsWhenAllProducersAreDoneAndAllIsRead) {
   QueueSpec with = spec();
-  with.producers = GetParam();
-  Queue queue = make(with);
+  if (with.consumers > 1) with.producers = 2;
+  Queue queue = Queue::create_in_memory(with, "test").value();
   Consumer consumer = queue.consumer(0).value();
   std::vector<Producer> producers;
   for (std::uint32_t i = 0; i < with.producers; ++i) producers.push_back(queue.producer(i).value());
@@ -270,7 +292,7 @@ TEST_P(EveryFifo, ToldProducersWhenNobodyReadsAnyMore) {
   Producer producer = queue.producer(0).value();
   EXPECT_EQ(put(producer, "a"), Outcome::kDone) << "a consumer that has not come yet is no reason to fail";
   ASSERT_TRUE(queue.close_end({Side::kConsumer, 0}, EndState::kDone));
-  if (GetParam() == 2) {
+  if (GetParam().consumers == 2) {
     EXPECT_EQ(put(producer, "b"), Outcome::kDone);
     ASSERT_TRUE(queue.close_end({Side::kConsumer, 1}, EndState::kDead));
     EXPECT_EQ(put(producer, "c"), Outcome::kPeerDead);
@@ -297,7 +319,7 @@ TEST_P(EveryFifo, OneEndIsHeldByOneProcessAtATime) {
   EXPECT_EQ(queue.producer(0).error().code(), ErrorCode::kConflict);
   ASSERT_TRUE(producer.close(EndState::kDone));
   EXPECT_EQ(queue.producer(0).error().code(), ErrorCode::kConflict) << "a closed end stays closed";
-  EXPECT_THAT(queue.end_states(Side::kProducer), ::testing::ElementsAre(EndState::kDone));
+  EXPECT_THAT(queue.end_states(Side::kProducer), ::testing::Each(EndState::kDone));
 }
 
 TEST_P(EveryFifo, AVacatedEndGoesOnWhereItWas) {
@@ -503,10 +525,15 @@ TEST(TimeToLive, MessagesThatWaitTooLongAreDroppedAndCounted) {
   }
 }
 
-TEST(Cells, AHeldMessageIsDeliveredAgainInItsPlaceWhenItsConsumerDies) {
-  QueueSpec spec;
-  spec.consumers = 2;
-  Queue queue = make(spec);
+/// Those that several consumers can share.
+class EveryShared : public EveryFifo {};
+INSTANTIATE_TEST_SUITE_P(Forms, EveryShared,
+                         ::testing::Values(Form{"Claims", 1, 2, false}, Form{"ClaimsOfBoth", 2, 2, false},
+                                           Form{"Cells", 1, 2, true}),
+                         [](const auto& form) { return form.param.name; });
+
+TEST_P(EveryShared, AHeldMessageIsDeliveredAgainInItsPlaceWhenItsConsumerDies) {
+  Queue queue = make(spec());
   Producer producer = queue.producer(0).value();
   Consumer first = queue.consumer(0).value();
   Consumer second = queue.consumer(1).value();
@@ -638,6 +665,7 @@ TEST(Hostile, ScribbledMemoryIsAnErrorNeverACrash) {
   for (int round = 0; round < 400; ++round) {
     QueueSpec spec;
     spec.kind = round % 3 == 0 ? QueueKind::kPriority : QueueKind::kFifo;
+    spec.producers = round % 7 == 0 ? 2 : 1;
     spec.consumers = round % 2 == 0 ? 1 : 3;
     spec.capacity = 16;
     spec.bytes = 4096;
@@ -683,9 +711,10 @@ TEST(Hostile, ScribbledMemoryIsAnErrorNeverACrash) {
 
 TEST(Hostile, AFileCutShortCostsItsLinkOnly) {
   const auto folder = make_temporary_folder("/dev/shm", "mvm-queue-test-").value();
-  for (const std::uint32_t consumers : {1U, 2U}) {
+  for (const int form : {0, 1, 2}) {  // stream, claims, cells
     QueueSpec spec;
-    spec.consumers = consumers;
+    spec.consumers = form == 1 ? 2 : 1;
+    if (form == 2) spec.kind = QueueKind::kPriority;
     Queue queue = Queue::create(folder / "q", spec).value();
     Queue other = make(spec);
     Producer producer = queue.producer(0).value();

@@ -192,15 +192,18 @@ int mvm_port_done(int port) {
 // The commonest calls go straight through: no frame, no options, nothing but the port's short way.
 int mvm_enqueue(int port, const void* data, size_t size, const mvm_opts* opts) {
   Port* found = quick_port_of(port);
-  if (opts == nullptr && found != nullptr && data != nullptr && found->quick_enqueue(data, size))
+  if (opts == nullptr && found != nullptr && data != nullptr &&
+      (found->quick_enqueue(data, size) || found->claims_enqueue(data, size))) {
     return MVM_OK;
+  }
   return enqueue_slowly(port, data, size, opts);
 }
 
 int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opts) {
   Port* found = quick_port_of(port);
   if (opts == nullptr && found != nullptr && buffer != nullptr) {
-    const int64_t size = found->quick_dequeue(buffer, capacity);
+    int64_t size = found->quick_dequeue(buffer, capacity);
+    if (size < 0) size = found->claims_dequeue(buffer, capacity);
     if (size >= 0) return size;
   }
   return dequeue_slowly(port, buffer, capacity, opts);

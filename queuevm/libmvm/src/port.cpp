@@ -25,9 +25,13 @@ bool gone(std::int64_t result) { return result == MVM_EOS || result == MVM_PEERD
 }  // namespace
 
 void Port::settle() {
-  End* stream = links_.size() == 1 && !closed_ && links_[0]->end.is_stream() ? &links_[0]->end : nullptr;
+  End* only = links_.size() == 1 && !closed_ ? &links_[0]->end : nullptr;
+  End* stream = only != nullptr && only->is_stream() ? only : nullptr;
+  End* claims = only != nullptr && only->is_claims() ? only : nullptr;
   quick_out_ = out_ ? stream : nullptr;
   quick_in_ = out_ ? nullptr : stream;
+  claims_out_ = out_ ? claims : nullptr;
+  claims_in_ = out_ ? nullptr : claims;
   if (!out_) return;
   std::sort(links_.begin(), links_.end(), [](const auto& a, const auto& b) { return a->id < b->id; });
 }
@@ -394,6 +398,8 @@ void Port::close(ring::SlotState how) {
   closed_ = true;
   quick_out_ = nullptr;
   quick_in_ = nullptr;
+  claims_out_ = nullptr;
+  claims_in_ = nullptr;
   held_.clear();
   peeked_ = nullptr;
   for (auto& link : links_) link->end.close(how);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "mvm.h"
-#include "ring/stream.h"
+#include "ring/claims_quick.h"
 #include "ring/wait.h"
 
 namespace mvm::lib {
@@ -82,6 +82,17 @@ class Port {
   std::int64_t quick_dequeue(void* buffer, std::size_t capacity) {
     return quick_in_ != nullptr ? quick_in_->quick_get(buffer, capacity) : kAgain;
   }
+  /// The same where the port's one link is a claim queue.
+  bool claims_enqueue(const void* data, std::size_t size) {
+    return claims_out_ != nullptr && claims_out_->claims_quick_put(data, size);
+  }
+  std::int64_t claims_dequeue(void* buffer, std::size_t capacity) {
+    if (claims_in_ == nullptr || peeked_ != nullptr) return kAgain;
+    last_.key = 0;
+    last_.priority = 0;
+    last_.flags = 0;
+    return claims_in_->claims_quick_get(buffer, capacity);
+  }
   /// Spins and yields for a message of a stream before a longer wait; as quick_dequeue() then.
   std::int64_t await_dequeue(void* buffer, std::size_t capacity);
 
@@ -112,6 +123,8 @@ class Port {
   bool closed_ = false;
   ring::End* quick_out_ = nullptr;
   ring::End* quick_in_ = nullptr;
+  ring::End* claims_out_ = nullptr;
+  ring::End* claims_in_ = nullptr;
   std::vector<std::unique_ptr<Link>> links_;
   std::size_t turn_ = 0;
   ring::Spin spin_;

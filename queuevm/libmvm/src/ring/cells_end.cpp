@@ -150,6 +150,7 @@ int End::cells_release(std::uint64_t token) {
 }
 
 int End::get(void* buffer, std::uint64_t capacity, View& view) {
+  if (region_.geometry().mode == kClaims) return claims_get(buffer, capacity, view);
   if (region_.geometry().mode == kCells) {
     const int result = cells_take(view, true, buffer, capacity);
     if (result != MVM_OK || view.data == nullptr) return result;
@@ -179,6 +180,7 @@ std::int64_t End::next_size() {
     count_held_ = count_held;
     return result == MVM_OK ? static_cast<std::int64_t>(view.total) : result;
   }
+  if (region_.geometry().mode == kClaims) return claims_next_size();
   if (!cells_lock()) return kAgain;
   CellBook book(region_);
   CellCopy copy;
@@ -197,12 +199,13 @@ std::int64_t End::next_size() {
   return result;
 }
 
-bool End::maybe() const {
+bool End::maybe() {
   const Shared& shared = region_.shared();
   if (!scanned_ || shared.epoch.load(std::memory_order_acquire) != s_.seen_epoch ||
       shared.broken.load(kRelaxed) != 0) {
     return true;
   }
+  if (region_.geometry().mode == kClaims) return claims_maybe();
   if (region_.geometry().mode == kCells) {
     const CellTable& table = region_.cells();
     return side_ == Side::kConsumer ? table.ready.load(std::memory_order_acquire) != 0
@@ -228,6 +231,10 @@ bool End::ready() {
     wanted_ = 16;
     return stream_room(wanted_);
   }
+  if (region_.geometry().mode == kClaims) {
+    wanted_ = 2;
+    return claims_maybe();
+  }
   const CellTable& table = region_.cells();
   released_ = table.released.load();
   return table.ready.load() + table.reserved.load() < spec.capacity && table.used.load() < spec.bytes &&
@@ -235,7 +242,12 @@ bool End::ready() {
 }
 
 void End::pass_on() {
-  if (side_ != Side::kConsumer || region_.geometry().mode != kCells) return;
+  if (side_ != Side::kConsumer || is_stream()) return;
+  if (region_.geometry().mode == kClaims) {
+    Found found;
+    if (region_.shared().data.sleepers.load() != 0 && claims_find(found)) claims_wake_consumer();
+    return;
+  }
   if (region_.cells().ready.load() == 0 || region_.shared().data.sleepers.load() == 0) return;
   if (!cells_lock()) return;
   CellBook book(region_);

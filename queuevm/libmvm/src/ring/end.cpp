@@ -41,6 +41,11 @@ int End::attach(Region&& region, Side side, std::uint32_t slot, bool supervised,
   index_ = index;
   suspects_.assign(region_.slot_count(), 0);
   if (region_.geometry().mode == kStream) return stream_attach(why);
+  if (region_.geometry().mode == kClaims) {
+    claims_attach();
+    if (vacated) tell();  // what the one before held stands there again
+    return MVM_OK;
+  }
   if (vacated) {
     CellBook book(region_);
     if (!book.lock(index_, now_ns() + 1'000'000'000)) {
@@ -67,6 +72,12 @@ void End::close(SlotState how) {
   s_.room_until = 0;
   std::uint32_t state = kAttached;
   if (!own().state.compare_exchange_strong(state, how)) return;
+  if (region_.geometry().mode == kClaims) finish_claims(region_, index_);
+  tell();
+}
+
+// Everybody looks at the ends' states again.
+void End::tell() const {
   region_.shared().epoch.fetch_add(1);
   wake(region_.shared().data);
   wake(region_.shared().space);
@@ -112,6 +123,23 @@ int End::other_side_result() {
   return kAgain;
 }
 
+// What the queue's rule says where there is no room.
+int End::full_result() {
+  if (region_.shared().broken.load(std::memory_order_relaxed) != 0) return MVM_ECORRUPT;
+  if (const int gone = other_side_result(); gone != kAgain) return gone;
+  Slot& slot = own();
+  switch (region_.spec().when_full) {
+    case kDropNewest:
+      slot.dropped.store(slot.dropped.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return MVM_DROPPED;
+    case kFail:
+      slot.refused.store(slot.refused.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return MVM_FULL;
+    default:
+      return kAgain;
+  }
+}
+
 int End::broken() {
   region_.shared().broken.store(1, std::memory_order_relaxed);
   return MVM_ECORRUPT;
@@ -129,10 +157,12 @@ int End::reserve(std::uint64_t size, std::byte** data) {
   if (size > largest()) return MVM_TOOBIG;
   if (region_.geometry().mode == kStream) {
     wanted_ = 8 + (size + 7) / 8 * 8;
-    if (!stream_room(wanted_)) return stream_full();
+    if (!stream_room(wanted_)) return full_result();
     if (const int gone = other_side_result(); gone != kAgain) return gone;
     *data = stream_place();
     s_.room_until = 0;  // nothing goes the short way until it is committed
+  } else if (region_.geometry().mode == kClaims) {
+    if (const int result = claims_reserve(size, data); result != MVM_OK) return result;
   } else {
     std::uint32_t cell = kNone;
     if (!cells_lock()) return kAgain;
@@ -159,6 +189,10 @@ int End::commit(std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
     stream_publish(size, 0, true);
     return MVM_OK;
   }
+  if (region_.geometry().mode == kClaims) {
+    reserved_ = false;
+    return claims_commit(size, key);
+  }
   if (!cells_lock()) return kAgain;
   reserved_ = false;
   CellBook book(region_);
@@ -176,6 +210,7 @@ int End::commit(std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
 
 int End::cancel() {
   if (!reserved_) return MVM_EINVAL;
+  if (region_.geometry().mode == kClaims) claims_cancel();
   if (region_.geometry().mode == kCells) {
     if (!cells_lock()) return kAgain;
     CellBook book(region_);
@@ -189,11 +224,13 @@ int End::cancel() {
 
 int End::take(View& view) {
   if (region_.geometry().mode == kStream) return stream_take(view, false);
+  if (region_.geometry().mode == kClaims) return claims_take(view);
   return cells_take(view, false, nullptr, 0);
 }
 
 int End::release(std::uint64_t token) {
   if (region_.geometry().mode == kStream) return stream_release(token);
+  if (region_.geometry().mode == kClaims) return claims_release(token);
   return cells_release(token);
 }
 
@@ -203,7 +240,11 @@ void End::check_peers() {
   const std::uint32_t end = side_ == Side::kProducer ? spec.producers + spec.consumers : spec.producers;
   for (std::uint32_t i = begin; i < end; ++i) {
     Slot& slot = region_.slot(i);
-    if (slot.state.load() != kAttached || slot.supervised.load() != 0 || region_.claimed(i)) {
+    const std::uint32_t state = slot.state.load();
+    const bool lost = state == kAttached && slot.supervised.load() == 0 && !region_.claimed(i);
+    const bool unsettled =
+        region_.geometry().mode == kClaims && (state == kDone || state == kDead) && slot.settled.load() == 0;
+    if (!lost && !unsettled) {
       suspects_[i] = 0;
       continue;
     }
@@ -211,20 +252,25 @@ void End::check_peers() {
       suspects_[i] = 1;
       continue;
     }
-    if (region_.geometry().mode == kCells) {
-      CellBook book(region_);
-      if (!book.lock(index_, now_ns() + 20'000'000)) continue;
-      std::uint32_t state = kAttached;
-      if (slot.state.compare_exchange_strong(state, kDead)) book.reap(i);
-      book.unlock();
-    } else {
-      std::uint32_t state = kAttached;
-      slot.state.compare_exchange_strong(state, kDead);
-    }
-    region_.shared().epoch.fetch_add(1);
-    wake(region_.shared().data);
-    wake(region_.shared().space);
+    if (!declare_dead(i)) continue;
+    tell();
   }
+}
+
+// False where the lock cannot be had now.
+bool End::declare_dead(std::uint32_t index) {
+  Slot& slot = region_.slot(index);
+  std::uint32_t state = kAttached;
+  if (region_.geometry().mode != kCells) {
+    slot.state.compare_exchange_strong(state, kDead);
+    if (region_.geometry().mode == kClaims) finish_claims(region_, index);
+    return true;
+  }
+  CellBook book(region_);
+  if (!book.lock(index_, now_ns() + 20'000'000)) return false;
+  if (slot.state.compare_exchange_strong(state, kDead)) book.reap(index);
+  book.unlock();
+  return true;
 }
 
 }  // namespace mvm::ring

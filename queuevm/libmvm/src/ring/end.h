@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cells.h"
+#include "claims.h"
 #include "fence.h"
 #include "region.h"
 
@@ -51,6 +52,28 @@ struct alignas(64) StreamState {
   bool fences = true;
 };
 
+inline constexpr unsigned kMostHoles = 8;
+inline constexpr std::uint64_t kTellHead = 64;  // how many messages a hint lags behind
+
+/// What an end of a claim queue knows, in private memory. Tickets number the places that were ever claimed.
+struct ClaimState {
+  Places places;
+  std::uint64_t next = 0;   // an only producer's next ticket; else where to look first
+  std::uint64_t limit = 0;  // of bytes in use, in units
+  bool alone = false;       // the only producer
+  // producer
+  std::uint64_t end = 0;    // where the bytes of the last message end, in units
+  std::uint64_t low = 0;    // where the bytes in use begin
+  std::uint64_t taken = 0;  // no ticket before it is waiting to be taken
+  std::uint64_t freed = 0;  // no ticket before it is in use
+  std::uint64_t mine = 0;   // one of several: the ticket of the place that is being written
+  // consumer
+  std::uint32_t seen_epoch = 0;
+  unsigned hole_count = 0;
+  std::uint64_t rescan_until = 0;        // a message may have come back anywhere before it
+  std::uint64_t holes[kMostHoles] = {};  // passed over while they were being written
+};
+
 class End {
  public:
   End() = default;
@@ -92,6 +115,13 @@ class End {
   [[nodiscard]] bool quick_backlog(int messages) const;
   [[nodiscard]] bool is_stream() const { return region_.geometry().mode == kStream; }
 
+  // ---- the short way of claim queues (claims_quick.h) ----
+  /// An only producer puts a short message where there is room for certain. False: take the long way.
+  bool claims_quick_put(const void* data, std::uint64_t size);
+  /// Takes, copies and releases the next message if it is short. Negative: take the long way.
+  std::int64_t claims_quick_get(void* buffer, std::uint64_t capacity);
+  [[nodiscard]] bool is_claims() const { return region_.geometry().mode == kClaims; }
+
   // ---- consumer ----
   /// The next message, or fragment; it stays in the queue until released. A stream releases in order.
   int take(View& view);
@@ -124,7 +154,7 @@ class End {
     return step;
   }
   /// True where the last step that gave kAgain may succeed now. Cheap, and never false for ever.
-  [[nodiscard]] bool maybe() const;
+  [[nodiscard]] bool maybe();
   /// True where a call would not wait: something to take or to learn, or room for a message.
   [[nodiscard]] bool ready();
   /// MVM_EOS or MVM_PEERDEAD where nobody is left on the other side; kAgain else. Producers only.
@@ -144,7 +174,7 @@ class End {
   [[nodiscard]] bool attached() const { return region_.is_open(); }
   [[nodiscard]] std::uint64_t count() const { return own().count.load(std::memory_order_relaxed); }
   /// True where a sleep must be preceded by fence_peers().
-  [[nodiscard]] bool fences_peers() const { return is_stream(); }
+  [[nodiscard]] bool fences_peers() const { return region_.geometry().mode != kCells; }
 
  private:
   int other_side_result();
@@ -152,7 +182,6 @@ class End {
   void stream_settle();
   bool stream_room(std::uint64_t need);
   bool stream_fits(std::uint64_t need);
-  int stream_full();
   std::byte* stream_place() const { return s_.data + ((s_.position + 8) & s_.mask); }
   void stream_publish(std::uint64_t size, std::uint64_t flags, bool counts);
   void stream_grow(const void* data, std::uint64_t size);
@@ -165,8 +194,44 @@ class End {
   int cells_release(std::uint64_t token);
   bool cells_lock();
   void fill(View& view, std::uint32_t index, std::uint64_t offset, std::uint64_t size) const;
+  // ---- claims: claims_end.cpp ----
+  struct Found {
+    std::uint64_t ticket = 0;
+    std::uint64_t word = 0;
+  };
+  void claims_attach();
+  [[nodiscard]] std::uint64_t claims_tail() const;
+  void claims_look_back(std::uint64_t from);
+  bool claims_walk(std::uint64_t until);
+  [[nodiscard]] bool claims_fits(std::uint64_t ticket, std::uint64_t end, std::uint64_t room) const;
+  bool claims_room_alone(std::uint64_t room);
+  int claims_claim(std::uint64_t room, bool only_look);
+  int claims_begin(std::uint64_t room);
+  [[nodiscard]] std::byte* claims_place(std::uint64_t room) const;
+  int claims_publish(std::uint64_t size, std::uint64_t room, bool keyed);
+  int claims_put(const void* data, std::uint64_t size, std::uint64_t key);
+  int claims_reserve(std::uint64_t size, std::byte** data);
+  int claims_commit(std::uint64_t size, std::uint64_t key);
+  void claims_cancel();
+  void claims_wake_consumer();
+  bool claims_find_hole(Found& found);
+  bool claims_find(Found& found);
+  int claims_next(Found& found);
+  bool claims_view(const Found& found, View& view) const;
+  bool claims_take_place(Found& found, std::uint64_t to);
+  void claims_tell_head();
+  int claims_take(View& view);
+  int claims_release(std::uint64_t token);
+  void claims_left(std::uint64_t size);
+  int claims_get(void* buffer, std::uint64_t capacity, View& view);
+  std::int64_t claims_next_size();
+  bool claims_maybe();
+
+  int full_result();
   int broken();
   void wake(Event& event) const;
+  void tell() const;
+  bool declare_dead(std::uint32_t index);
   void count_message(std::uint64_t size);
 
   Region region_;
@@ -179,11 +244,12 @@ class End {
   std::uint32_t told_ = 0;  // deaths reported to our caller
   std::vector<std::uint8_t> suspects_;
 
-  StreamState s_;
+  StreamState s_;  // of claims too: data, mask, own, wakes, epoch, seen_epoch, fences
+  ClaimState c_;
   std::uint64_t count_held_ = 0;  // consumer: messages among the bytes held
   std::uint64_t seen_ = 0;        // producer: consumer's position as last read
   std::uint64_t seen_count_ = 0;
-  std::uint64_t wanted_ = 0;   // producer: bytes the last try wanted
+  std::uint64_t wanted_ = 0;   // producer: bytes the last try wanted; claims: units
   std::uint64_t awaited_ = 0;  // consumer: bytes of the growing message that it has
   // cells, and a stream's overhead
   std::uint64_t count_ = 0;

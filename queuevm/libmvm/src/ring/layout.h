@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The layout of a queue's shared memory: docs/formats/ring.md. Data only; behaviour is in stream.h and
-// cells.h. Nothing here names a process: ends are slots, and whether a slot's process lives is asked of the
-// kernel.
+// The layout of a queue's shared memory: docs/formats/ring.md. Data only; behaviour is in stream.h,
+// claims.h and cells.h. Nothing here names a process: ends are slots, and whether a slot's process lives is
+// asked of the kernel.
 
 #include <atomic>
 #include <cstddef>
@@ -11,10 +11,10 @@
 namespace mvm::ring {
 
 inline constexpr std::uint64_t kMagic = 0x4555'4555'514d'564dULL;  // "MVMQUEUE" read as little-endian
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 inline constexpr std::uint32_t kByteOrder = 0x01020304;
 
-enum Mode : std::uint32_t { kStream = 1, kCells = 2 };
+enum Mode : std::uint32_t { kStream = 1, kCells = 2, kClaims = 3 };
 enum Kind : std::uint32_t { kFifo = 0, kPriority = 1, kLatest = 2 };
 enum Rule : std::uint32_t { kBlock = 0, kDropOldest = 1, kDropNewest = 2, kFail = 3 };
 enum SlotState : std::uint32_t { kAbsent = 0, kAttached = 1, kDone = 2, kDead = 3 };
@@ -83,13 +83,16 @@ struct Slot {
   alignas(64) std::atomic<std::uint32_t> state;
   std::atomic<std::uint32_t> supervised;  // 1: peers do not infer this end's death
   std::atomic<std::uint32_t> fences;      // 1: its process cannot fence its peers; they do it themselves
+  std::atomic<std::uint32_t> settled;     // claims: 1 when what a closed end had under way is dealt with
   alignas(64) std::atomic<std::uint64_t> position;  // stream: bytes written or released
   std::atomic<std::uint64_t> count;                 // messages committed or released
   std::atomic<std::uint64_t> bytes;                 // cells: their payload; stream: see kStreamOverhead
   std::atomic<std::uint64_t> dropped;               // producer: never entered
   std::atomic<std::uint64_t> refused;               // producer: failed because full
   std::atomic<std::uint64_t> asleep;                // 1 while it sleeps in the kernel (for statistics)
-  std::atomic<std::uint64_t> progress;  // stream, producer: how far the growing message is written
+  std::atomic<std::uint64_t>
+      progress;  // stream, producer: how far the growing message is written;
+                 // claims: the place about to be published or given back, and `count` then
 };
 static_assert(sizeof(Slot) == 128);
 
@@ -109,6 +112,29 @@ inline constexpr std::uint64_t kWordAbort = std::uint64_t{1} << 51;  // the frag
 inline constexpr std::uint64_t kWordGrowing = std::uint64_t{1}
                                               << 52;  // the payload is still being written, up to `progress`
 inline constexpr std::uint64_t kWordKnown = kWordMore | kWordFirst | kWordNext | kWordAbort | kWordGrowing;
+
+// ---- claims: several ends, no lock; a ring of places, each claimed by a compare and swap of its own word
+// ---- word: bits 0..35 where the bytes of this message end (in units of 8 since the creation), 36..48 the
+// slot of the end that changed it last, 49..51 PlaceState, 52..63 how often the ring went round before it.
+enum PlaceState : std::uint32_t {
+  kPlaceFree = 0,     // nobody has claimed it in this round
+  kPlaceWriting = 1,  // a producer's
+  kPlaceReady = 2,    // a message
+  kPlaceHeld = 3,     // a consumer's
+  kPlaceAgain = 4,    // a message whose consumer died
+};
+
+struct Place {
+  std::atomic<std::uint64_t> word;
+  std::atomic<std::uint64_t> meta;  // bits 0..31 size, 32..60 its room in units of 8, 61 a key comes first
+};
+
+/// Hints, and a counter: whatever they say, the places decide.
+struct ClaimTable {
+  alignas(64) std::atomic<std::uint64_t> tail;  // the places before it have been claimed
+  alignas(64) std::atomic<std::uint64_t> head;  // the places before it have left, but for those given back
+  alignas(64) std::atomic<std::uint64_t> redelivered;
+};
 
 // ---- cells: any number of ends; every message has a descriptor, all under one lock ----
 enum CellState : std::uint32_t { kFree = 0, kReserved = 1, kReady = 2, kTaken = 3 };

@@ -19,6 +19,7 @@ namespace mvm::ring {
 namespace {
 
 constexpr std::uint64_t kPage = 65536;  // of every architecture; parts that are mapped apart begin on one
+constexpr std::uint64_t kLeastPlaces = 1024;
 constexpr std::uint64_t kClaimsAt = std::uint64_t{1} << 40;  // lock bytes lie far behind the content
 
 std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -43,9 +44,9 @@ bool same(const Geometry& a, const Geometry& b) {
          a.file_size == b.file_size;
 }
 
-bool is_stream(const Spec& spec) {
-  return spec.kind == kFifo && spec.producers == 1 && spec.consumers == 1 && spec.when_full != kDropOldest &&
-         spec.ttl_ms == 0;
+Mode mode_of(const Spec& spec) {
+  if (spec.kind != kFifo || spec.when_full == kDropOldest || spec.ttl_ms != 0) return kCells;
+  return spec.producers == 1 && spec.consumers == 1 ? kStream : kClaims;
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ const char* check(const Spec& spec) {
   if (spec.consumers < 1 || spec.consumers > kMaxSlots) return "a queue has 1 to 4096 consumers";
   if (spec.bytes < kMinBytes || spec.bytes > kMaxBytes) return "a queue holds 4096 bytes to 4 GiB";
   if (spec.capacity < 1 || spec.capacity > kMaxStreamMessages) return "a queue holds 1 to 1048576 messages";
-  if (!is_stream(spec) && spec.capacity > kMaxCells) {
+  if (mode_of(spec) != kStream && spec.capacity > kMaxCells) {
     return "a queue of this kind, or with several ends, holds 1 to 65536 messages";
   }
   if (spec.timeout_ns < -1) return "a time-out is not negative";
@@ -69,12 +70,18 @@ const char* check(const Spec& spec) {
 
 Geometry geometry_of(const Spec& spec) {
   Geometry at;
-  at.mode = is_stream(spec) ? kStream : kCells;
+  at.mode = mode_of(spec);
   at.slots_at = 4096;
   const std::uint64_t slots = std::uint64_t{spec.producers} + spec.consumers;
   at.cells_at = round_up(at.slots_at + slots * sizeof(Slot), 4096);
   if (at.mode == kStream) {
     at.data_at = round_up(at.cells_at, kPage);
+    at.data_size = std::bit_ceil(std::max(spec.bytes, kPage));
+  } else if (at.mode == kClaims) {
+    // Twice the capacity: messages that are held do not count towards it, but keep their places.
+    at.cell_count =
+        static_cast<std::uint32_t>(std::bit_ceil(std::max(2 * spec.capacity + slots, kLeastPlaces)));
+    at.data_at = round_up(at.cells_at + sizeof(ClaimTable) + at.cell_count * sizeof(Place), kPage);
     at.data_size = std::bit_ceil(std::max(spec.bytes, kPage));
   } else {
     // Every end may hold one message that does not count: one reserved or peeked.
@@ -164,7 +171,7 @@ int Region::open(int fd, std::string& why) {
     return MVM_ECORRUPT;
   }
   const Geometry& at = header.geometry;
-  const std::size_t mirror = at.mode == kStream ? at.data_size : 0;
+  const std::size_t mirror = at.mode == kCells ? 0 : at.data_size;
   const std::size_t length = at.file_size + mirror;
   void* space = ::mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   bool good = space != MAP_FAILED;

@@ -46,7 +46,14 @@ class Region {
   [[nodiscard]] Cell& cell(std::uint32_t index) const {
     return reinterpret_cast<Cell*>(base_ + geometry_.cells_at + sizeof(CellTable))[index];
   }
-  /// The messages' bytes. For a stream mapped twice in a row, so that nothing has to wrap.
+  [[nodiscard]] ClaimTable& claim_table() const {
+    return *reinterpret_cast<ClaimTable*>(base_ + geometry_.cells_at);
+  }
+  /// The places of a claim queue; cell_count of them, a power of two.
+  [[nodiscard]] Place* places() const {
+    return reinterpret_cast<Place*>(base_ + geometry_.cells_at + sizeof(ClaimTable));
+  }
+  /// The messages' bytes. But for cells mapped twice in a row, so that nothing has to wrap.
   [[nodiscard]] std::byte* data() const { return reinterpret_cast<std::byte*>(base_ + geometry_.data_at); }
 
   /// Claims, on this file description, the proof that the slot's process lives. False: another one holds it.

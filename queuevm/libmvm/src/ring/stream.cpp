@@ -94,7 +94,7 @@ bool End::stream_fits(std::uint64_t need) {
   // 16 bytes are kept for the empty word behind, and for voiding fragments.
   const std::uint64_t limit = std::min(region_.spec().bytes, s_.mask + 1 - 16);
   const bool fits = s_.position + need - seen_ <= limit && s_.count - seen_count_ < region_.spec().capacity;
-  s_.room_until = seen_ + limit;
+  s_.room_until = reserved_ ? 0 : seen_ + limit;
   s_.count_until = seen_count_ + region_.spec().capacity;
   return fits;
 }
@@ -112,22 +112,6 @@ bool End::stream_room(std::uint64_t need) {
   seen_ = position;
   seen_count_ = count;
   return stream_fits(need);
-}
-
-int End::stream_full() {
-  if (region_.shared().broken.load(kRelaxed) != 0) return MVM_ECORRUPT;
-  if (const int gone = other_side_result(); gone != kAgain) return gone;
-  Slot& slot = own();
-  switch (region_.spec().when_full) {
-    case kDropNewest:
-      slot.dropped.store(slot.dropped.load(kRelaxed) + 1, kRelaxed);
-      return MVM_DROPPED;
-    case kFail:
-      slot.refused.store(slot.refused.load(kRelaxed) + 1, kRelaxed);
-      return MVM_FULL;
-    default:
-      return kAgain;
-  }
 }
 
 // Whoever sleeps on the other side, once.
@@ -179,8 +163,9 @@ int End::put(const void* data, std::uint64_t size, std::uint32_t priority, std::
   if (reserved_) return MVM_EINVAL;
   if (size > largest()) return MVM_TOOBIG;
   if (region_.geometry().mode == kCells) return cells_put(data, size, priority, key);
+  if (region_.geometry().mode == kClaims) return claims_put(data, size, key);
   wanted_ = 8 + padded(size);
-  if (!stream_room(wanted_)) return stream_full();
+  if (!stream_room(wanted_)) return full_result();
   if (const int gone = other_side_result(); gone != kAgain) return gone;
   if (size > kGrowAbove) {
     stream_grow(data, size);
@@ -197,7 +182,7 @@ int End::put_fragment(const void* data, std::uint64_t size, std::uint64_t total,
   const std::uint64_t prefix = continuation ? 0 : 8;
   if (size > largest()) return MVM_TOOBIG;
   wanted_ = 8 + padded(prefix + size);
-  if (!stream_room(wanted_)) return stream_full();
+  if (!stream_room(wanted_)) return full_result();
   if (const int gone = other_side_result(); gone != kAgain) return gone;
   std::byte* at = stream_place();
   if (prefix != 0) std::memcpy(at, &total, 8);

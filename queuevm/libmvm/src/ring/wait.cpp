@@ -13,6 +13,7 @@ namespace mvm::ring {
 namespace {
 
 constexpr int kYields = 100;
+constexpr int kYieldsOfMany = 5;
 constexpr std::int64_t kBriefSleep = 5'000'000;
 constexpr std::int64_t kPollWithoutWaitv = 1'000'000;  // on kernels before 5.16, several queues are polled
 
@@ -68,7 +69,13 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
   std::int64_t check_at = 0;
   bool fence = false;
   bool slept = false;
-  for (unsigned i = 0; i < count; ++i) fence |= ends[i]->fences_peers();
+  int yields = kYields;
+  for (unsigned i = 0; i < count; ++i) {
+    fence |= ends[i]->fences_peers();
+    // Where many wait for the same, the core goes to another one that waits, or to a stranger for his whole
+    // turn; who sleeps is given it back when there is something to do.
+    if (ends[i]->is_claims()) yields = kYieldsOfMany;
+  }
   for (;;) {
     if (any(ends, count, test)) return Woken::kReady;
     if (interrupted(interrupt)) return Woken::kInterrupted;
@@ -76,9 +83,9 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
     const auto ready_now = [&] { return any(ends, count, test); };
     if (!slept && spin(ready_now)) return Woken::kReady;
     // Until a deadline the yields come in tens.
-    const int rounds = deadline == kForever ? 1 : 10;
+    const int rounds = deadline == kForever || yields < 10 ? 1 : 10;
     for (int i = 0; i < rounds && !slept; ++i) {
-      if (spin.yields(ready_now, kYields / rounds)) return Woken::kReady;
+      if (spin.yields(ready_now, yields / rounds)) return Woken::kReady;
       if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
     }
     if (!slept) spin.sleeps();
