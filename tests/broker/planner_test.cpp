@@ -10,11 +10,8 @@
 namespace mvm::broker {
 namespace {
 
-using ::testing::Contains;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 HostSnapshot host(const std::string& name, std::uint32_t vcpus = 4, std::uint64_t gib = 8) {

@@ -21,6 +21,17 @@ std::vector<int> processes_of(const std::string& id) {
   return result;
 }
 
+/// The process that watches over a VM's first program.
+pid_t supervisor_of(const VmInfo& vm) {
+  const auto status = read_file("/proc/" + std::to_string(vm.pid) + "/status", 1 << 16);
+  return status ? std::stoi(status->substr(status->find("PPid:") + 5)) : -1;
+}
+
+/// Ended, whether somebody has reaped it or not: what ended has no command line.
+bool ended(pid_t pid) {
+  return read_file("/proc/" + std::to_string(pid) + "/cmdline", 1 << 16).value_or("").empty();
+}
+
 class ProcessWorld final : public World {
  public:
   ~ProcessWorld() override { static_cast<void>(remove_tree(state_)); }
@@ -66,9 +77,8 @@ TEST_P(ProcessDriver, AKilledSupervisorLeavesNothing) {
   ASSERT_TRUE(says(vm.id, "idle in pid"));
   ASSERT_TRUE(wait_until([&] { return processes_of(vm.id).size() >= 2; }))
       << "the program and its runaway child";
-  const auto status = read_file("/proc/" + std::to_string(made->pid) + "/status", 1 << 16);
-  ASSERT_TRUE(status);
-  const pid_t supervisor = std::stoi(status->substr(status->find("PPid:") + 5));
+  const pid_t supervisor = supervisor_of(*made);
+  ASSERT_GT(supervisor, 1);
   ASSERT_EQ(::kill(supervisor, SIGKILL), 0);
   ASSERT_TRUE(events_.wait_for(VmEvent::Kind::kStopped, vm.id));
   EXPECT_TRUE(processes_of(vm.id).empty());
@@ -90,8 +100,10 @@ TEST_P(ProcessDriver, DeathWhileNobodyWatchedLeavesNoRecord) {
   ASSERT_TRUE(says(vm.id, "idle in pid"));
   hypervisor_->on_event({});
   hypervisor_.reset();
+  const pid_t supervisor = supervisor_of(*made);
+  ASSERT_GT(supervisor, 1);
   ASSERT_EQ(::kill(static_cast<pid_t>(made->pid), SIGKILL), 0);
-  ASSERT_TRUE(wait_until([&] { return processes_of(vm.id).empty(); }));
+  ASSERT_TRUE(wait_until([&] { return processes_of(vm.id).empty() && ended(supervisor); }));
   hypervisor_ = world_->open();
   EXPECT_FALSE(lists(vm.id));
   EXPECT_FALSE(std::filesystem::exists(process_world().state() / (vm.id + ".json")));

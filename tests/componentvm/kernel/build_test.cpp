@@ -14,13 +14,13 @@ class BuildTest : public testing::Test {
   Seen build(const std::string& command, const std::map<std::string, std::string>& files,
              nlohmann::json limits = nlohmann::json::object(),
              nlohmann::json params = nlohmann::json::object()) {
-    const std::string key = start(command, files, std::move(limits), std::move(params));
+    std::string key = start(command, files, std::move(limits), std::move(params));
     return node_.wait_end(key);
   }
   std::string start(const std::string& command, const std::map<std::string, std::string>& files,
                     nlohmann::json limits = nlohmann::json::object(),
                     nlohmann::json params = nlohmann::json::object()) {
-    const std::string key = sha256_hex(command);
+    std::string key = sha256_hex(command);
     node_.must("build.start", {{"key", key},
                                {"source", node_.send_tree(files)},
                                {"command", command},

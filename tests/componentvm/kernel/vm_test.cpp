@@ -109,7 +109,7 @@ class VmTest : public testing::TestWithParam<Driver> {
     return piece ? piece->bytes : piece.error().describe();
   }
   std::string send_source(const std::string& name, const std::string& text) {
-    const std::string digest = *store_->put(*build::pack_text(name, text));
+    std::string digest = *store_->put(*build::pack_text(name, text));
     const Status sent = channel::send_blob(*host_, *store_, digest, 30s);
     EXPECT_TRUE(sent) << sent.error().describe();
     return digest;

@@ -50,8 +50,8 @@ int main(int argc, char** argv) {
               mvm_param("color") != nullptr ? mvm_param("color") : "?");
   std::fflush(stdout);
   const std::string what = argc > 1 ? argv[1] : "";
-  const int count = argc > 2 ? std::atoi(argv[2]) : 0;
-  const int pause_ms = argc > 3 ? std::atoi(argv[3]) : 0;
+  const int count = argc > 2 ? static_cast<int>(std::strtol(argv[2], nullptr, 10)) : 0;
+  const int pause_ms = argc > 3 ? static_cast<int>(std::strtol(argv[3], nullptr, 10)) : 0;
   if (what == "send") return send(count, pause_ms);
   if (what != "both") return receive();
   int sent = 0;
