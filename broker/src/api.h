@@ -1,7 +1,11 @@
 #pragma once
 // The services of soap::BrokerApi over the core. Any thread but the loop's.
 
+#include <map>
+#include <mutex>
+
 #include "core.h"
+#include "rest.h"
 
 namespace mvm::broker {
 
@@ -93,6 +97,28 @@ class HostsService final : public soap::HostsApi {
 
  private:
   Core& core_;
+};
+
+class QueueService final : public soap::QueueApi {
+ public:
+  explicit QueueService(Core& core) : core_(core) {}
+  Result<soap::PutAnswer> put(const soap::Caller&, const soap::PutRequest&) override;
+  Result<soap::TakeAnswer> take(const soap::Caller&, const soap::TakeRequest&) override;
+
+ private:
+  struct Place;
+  [[nodiscard]] Result<Place> place(const soap::Caller&, const std::string& job, const std::string& port,
+                                    bool producer);
+  [[nodiscard]] Status pause(std::chrono::milliseconds most);
+  [[nodiscard]] static Result<std::optional<host::CallReply>> call(const Place& place, const char* op,
+                                                                   nlohmann::json args,
+                                                                   const std::string& bytes);
+  [[nodiscard]] Result<std::shared_ptr<Rest>> open_rest(const Place& place, const std::string& job);
+  [[nodiscard]] Result<soap::TakeAnswer> take_rest(const Place& place, const soap::TakeRequest& request);
+
+  Core& core_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<Rest>> rests_;  ///< "job/link"
 };
 
 }  // namespace mvm::broker

@@ -14,13 +14,20 @@ namespace mvm::broker {
 class Broker::Impl {
  public:
   explicit Impl(std::shared_ptr<Core> a_core)
-      : core(std::move(a_core)), jobs(*core), labs(*core), store(*core), system(*core), hosts(*core) {}
+      : core(std::move(a_core)),
+        jobs(*core),
+        labs(*core),
+        store(*core),
+        system(*core),
+        hosts(*core),
+        queues(*core) {}
   std::shared_ptr<Core> core;
   JobService jobs;
   LabService labs;
   StoreService store;
   SystemService system;
   HostsService hosts;
+  QueueService queues;
 };
 
 Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -41,7 +48,8 @@ soap::BrokerApi Broker::api() {
           .labs = impl_->labs,
           .store = impl_->store,
           .system = impl_->system,
-          .hosts = impl_->hosts};
+          .hosts = impl_->hosts,
+          .queues = impl_->queues};
 }
 
 void Broker::start() { impl_->core->start(); }

@@ -7,6 +7,7 @@
 #include "labs.h"
 #include "logs.h"
 #include "mvm/base/log.h"
+#include "rest.h"
 #include "scheduler.h"
 
 namespace mvm::broker {
@@ -206,6 +207,9 @@ void Jobs::effect_done(Job& job, Effect effect) {
     core_.journal.group([&] {
       job.record.collected = true;
       core_.journal.put("results/" + job.record.id, encode(job.results));
+      json ports = json::object();
+      for (const auto& [port, digest] : job.rests) ports[port] = {{"digest", digest}, {"released", 0}};
+      if (!ports.empty()) core_.journal.put("rests/" + job.record.id, json{{"ports", ports}}.dump());
       save(job);
     });
     // The nodes may go only once it is on record that their results are here.
@@ -531,6 +535,34 @@ void Jobs::start(Job& job) {
 
 // ---- the end
 
+/// What clients outside have not taken out of open ports is kept with the job.
+void Jobs::collect_rests(Job& job, std::vector<Part>& parts) {
+  job.rests.clear();
+  if (!know_layout(job)) return;
+  for (const auto& end : job.layout->outside) {
+    if (end.producer) continue;
+    const auto& node = job.plan->nodes[end.node];
+    auto digest = std::make_shared<std::string>();
+    auto lost = std::make_shared<std::uint64_t>(0);
+    parts.push_back({.host = node.host,
+                     .work = [lab = job.record.lab, name = node.node, attempt_id = attempt(job),
+                              queue = queue_id(end.queue), &blobs = core_.blobs, digest,
+                              lost](HostAgent& agent) -> Status {
+                       MVM_ASSIGN(const auto rest, fetch_rest(agent, lab, name, attempt_id, queue, *lost));
+                       MVM_ASSIGN(*digest, blobs.put(rest));
+                       return ok();
+                     },
+                     .done =
+                         [this, &job, port = job.profile->graph.link_name(end.link), digest, lost] {
+                           job.rests[port] = *digest;
+                           if (*lost > 0)
+                             core_.logs->note("job/" + job.record.id, "err",
+                                              port + ": " + std::to_string(*lost) +
+                                                  " messages that nobody took were not kept\n");
+                         }});
+  }
+}
+
 void Jobs::collect(Job& job) {
   std::vector<Part> parts;
   job.results.clear();
@@ -565,6 +597,7 @@ void Jobs::collect(Job& job) {
                            }});
     }
   }
+  if (!nothing) collect_rests(job, parts);
   if (job.record.collected) {
     job.effects.pop_front();
     next_effect(job);

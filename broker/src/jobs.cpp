@@ -215,6 +215,7 @@ Status Jobs::remove(const std::string& id) {
   core_.journal.erase_prefix("ends/" + id + "/");
   core_.journal.erase_large("plans/job/" + id);
   core_.journal.erase("results/" + id);
+  core_.journal.erase("rests/" + id);
   core_.journal.erase("jobs/" + id);
   if (!job->record.request.empty()) requests_.erase(job->record.user + "/" + job->record.request);
   jobs_.erase(job->record.number);

@@ -45,6 +45,7 @@ struct Job {
   std::map<topologies::ProcessId, EndRecord> ends;
   bool started = false;  ///< all processes were asked to start
   std::vector<soap::ResultFile> results;
+  std::map<std::string, std::string> rests;  ///< open out ports → digest of what was left in them
 };
 
 class Jobs {
@@ -135,6 +136,7 @@ class Jobs {
   void wire(Job& job);
   void start(Job& job);
   void collect(Job& job);
+  void collect_rests(Job& job, std::vector<Part>& parts);
   void teardown(Job& job);
   [[nodiscard]] Part boot_part(Job& job, const PlanNode& node);
   [[nodiscard]] Status know_needs(Job& job);

@@ -17,6 +17,9 @@ using topologies::Graph;
 using topologies::LinkId;
 using topologies::ProcessId;
 
+/// A place of an end that is no process's: the outside, reached through the node of that process.
+constexpr topologies::Slot kOutside = 0xffffffffU;
+
 /// Lays out link by link.
 class Layouter {
  public:
@@ -40,6 +43,7 @@ class Layouter {
   void add_path(Tree& tree, std::map<std::uint32_t, std::uint32_t>& queues, std::uint32_t domain);
   void carry(std::uint32_t from, std::uint32_t to);
   void wire(LinkId link, std::span<const End> producers, std::span<const End> consumers);
+  void seat(LinkId link, const End& end, bool producer, std::uint32_t queue);
   [[nodiscard]] Status check() const;
 
   const Graph& graph_;
@@ -110,24 +114,26 @@ void Layouter::wire(LinkId link, std::span<const End> producers, std::span<const
   for (const auto& end : producers) add_path(tree, tree.feeders, out_.domain_of[end.process]);
   for (const auto& end : consumers) add_path(tree, tree.drains, out_.domain_of[end.process]);
   // Processes take the first slots, proxies those after them.
-  for (const auto& end : producers) {
-    const auto queue = tree.feeders[out_.domain_of[end.process]];
-    ends_[end.process].push_back({.process = end.process,
-                                  .slot = end.slot,
-                                  .queue = queue,
-                                  .queue_slot = out_.queues[queue].producers++});
-  }
-  for (const auto& end : consumers) {
-    const auto queue = tree.drains[out_.domain_of[end.process]];
-    ends_[end.process].push_back({.process = end.process,
-                                  .slot = end.slot,
-                                  .queue = queue,
-                                  .queue_slot = out_.queues[queue].consumers++});
-  }
+  for (const auto& end : producers) seat(link, end, true, tree.feeders[out_.domain_of[end.process]]);
+  for (const auto& end : consumers) seat(link, end, false, tree.drains[out_.domain_of[end.process]]);
   for (const auto& [domain, queue] : tree.feeders)
     if (domain != tree.home) carry(queue, tree.feeders[parent(domain, tree.home)]);
   for (const auto& [domain, queue] : tree.drains)
     if (domain != tree.home) carry(tree.drains[parent(domain, tree.home)], queue);
+}
+
+void Layouter::seat(LinkId link, const End& end, bool producer, std::uint32_t queue) {
+  auto& slots = producer ? out_.queues[queue].producers : out_.queues[queue].consumers;
+  const auto slot = slots++;
+  if (end.slot == kOutside)
+    out_.outside.push_back({.link = link,
+                            .producer = producer,
+                            .node = plan_.node_of[end.process],
+                            .queue = queue,
+                            .queue_slot = slot});
+  else
+    ends_[end.process].push_back(
+        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = slot});
 }
 
 Status Layouter::check() const {
@@ -144,7 +150,14 @@ Result<WiringLayout> Layouter::run() {
   ends_.resize(graph_.process_count());
   for (LinkId id = 0; id < graph_.link_count(); ++id) {
     const auto link = graph_.link(id);
-    if (link.producers.empty() || link.consumers.empty()) continue;  // such a port counts as not joined
+    if (link.producers.empty() && link.consumers.empty()) continue;
+    if (link.open()) {
+      // The outside stands beside the first process: that node's kernel sees the same queue.
+      const bool in = link.producers.empty();
+      const End outside{(in ? link.consumers : link.producers).front().process, kOutside};
+      wire(id, in ? std::span(&outside, 1) : link.producers, in ? link.consumers : std::span(&outside, 1));
+      continue;
+    }
     if (link.spec->deliver == Deliver::kOneOf) {
       wire(id, link.producers, link.consumers);
       continue;
@@ -165,8 +178,6 @@ Result<WiringLayout> Layouter::run() {
 
 using nlohmann::json;
 
-std::string queue_id(std::uint32_t queue) { return "q" + std::to_string(queue); }
-
 constexpr std::int64_t kMaxTtlMs = (std::int64_t{1} << 31) - 1;
 
 json create_queue(const Graph& graph, const WiredQueue& queue) {
@@ -181,6 +192,7 @@ json create_queue(const Graph& graph, const WiredQueue& queue) {
                  {"bytes", std::clamp<std::uint64_t>(spec.queue.bytes, 4096, 4ULL << 30U)},
                  {"when_full", to_string(spec.queue.when_full)},
                  {"deliver", to_string(spec.deliver)},
+                 {"fragments", !graph.link(queue.link).open()},
                  {"producers", queue.producers},
                  {"consumers", queue.consumers}};
   if (spec.queue.timeout_ms) create["timeout_ms"] = *spec.queue.timeout_ms;
@@ -255,12 +267,15 @@ struct DomainSteps {
   json queues = json::array();
   json processes = json::array();
   json proxies = json::array();
+  json outside = json::array();
   std::set<std::uint32_t> peers;
 };
 
 }  // namespace
 
 Result<WiringLayout> lay_out(const Graph& graph, const Plan& plan) { return Layouter(graph, plan).run(); }
+
+std::string queue_id(std::uint32_t queue) { return "q" + std::to_string(queue); }
 
 std::set<std::string> hosts_with_proxy(const WiringLayout& layout) {
   std::set<std::string> hosts;
@@ -285,6 +300,13 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
   for (ProcessId p = 0; p < graph.process_count(); ++p)
     steps[layout.domain_of[p]].processes.push_back(
         process_entry(graph, plan, layout, context, parameters, p));
+  for (const auto& end : layout.outside) {
+    json entry = {
+        {"queue", queue_id(end.queue)}, {"direction", end.producer ? "in" : "out"}, {"slot", end.queue_slot}};
+    const auto domain = layout.queues[end.queue].domain;
+    if (layout.domains[domain].node.empty()) entry["node"] = plan.nodes[end.node].node;
+    steps[domain].outside.push_back(std::move(entry));
+  }
   for (std::size_t c = 0; c < layout.carries.size(); ++c) {
     const auto& carry = layout.carries[c];
     const auto from = layout.queues[carry.from_queue].domain;
@@ -318,7 +340,8 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"queues", std::move(steps[d].queues)},
                  {"processes", std::move(steps[d].processes)},
                  {"peers", std::move(peers)},
-                 {"proxies", std::move(steps[d].proxies)}};
+                 {"proxies", std::move(steps[d].proxies)},
+                 {"outside", std::move(steps[d].outside)}};
     result.push_back({.host = domain.host, .wiring = {.node = domain.node, .steps = std::move(text)}});
   }
   return result;

@@ -295,6 +295,7 @@ Grammar::Outcome Grammar::parse(const std::vector<std::string>& args, const Cont
   const auto timeout = parse_time(timeout_);
   if (!timeout) return complaint(*walked.app, "--timeout: " + timeout.error().message());
   globals_.timeout = *timeout;
+  globals_.timeout_given = root_.get_option("--timeout")->count() > 0;
   globals_.format = format_ == "json" ? Format::kJson : format_ == "jsonl" ? Format::kJsonl : Format::kTable;
   outcome.handler = handlers_.at(walked.app);
   return outcome;

@@ -93,6 +93,8 @@ void add_lab_verbs(Grammar& grammar);
 void add_job_verbs(Grammar& grammar);
 void add_vm_verbs(Grammar& grammar);
 void add_queue_verbs(Grammar& grammar);
+/// Those of open ports, below `mvm queue`.
+void add_port_verbs(Grammar& grammar, CLI::App& queue);
 void add_build_verbs(Grammar& grammar);
 void add_host_verbs(Grammar& grammar);
 void add_system_verbs(Grammar& grammar);

@@ -19,6 +19,7 @@ struct Globals {
   std::string token_file;  ///< empty: the usual places
   std::string ca;
   std::chrono::milliseconds timeout{30'000};
+  bool timeout_given = false;
   Format format = Format::kTable;
 };
 

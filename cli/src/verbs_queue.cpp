@@ -120,7 +120,7 @@ void add_queue_verbs(Grammar& grammar) {
                    });
   add_lab_and_watch(grammar, list_verb, *list);
 
-  CLI::App& queue = grammar.noun("queue", "queues: how full they are");
+  CLI::App& queue = grammar.noun("queue", "queues: how full they are, and what goes in and out");
   auto top = std::make_shared<Options>();
   CLI::App& top_verb = grammar.verb(
       queue, "top", "queues, the fullest first",
@@ -131,6 +131,7 @@ void add_queue_verbs(Grammar& grammar) {
   add_lab_and_watch(grammar, top_verb, *top);
   top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
   top_verb.add_flag("--rates", top->rates, "also messages a second in and out, measured for a second");
+  add_port_verbs(grammar, queue);
 }
 
 }  // namespace mvm::cli

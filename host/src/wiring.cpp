@@ -21,6 +21,7 @@ using queuevm::Queue;
 
 constexpr std::chrono::seconds kWireTimeout{60};
 constexpr std::size_t kDescriptorsPerFrame = 60;
+constexpr const char* kOutside = "outside";  // in a process's place: whom the kernel's own ends are for
 
 Result<queuevm::QueueSpec> spec_from(const json& create) {
   queuevm::QueueSpec spec;
@@ -39,6 +40,7 @@ Result<queuevm::QueueSpec> spec_from(const json& create) {
     spec.ttl = std::chrono::milliseconds(create.at("ttl_ms").get<std::int64_t>());
   spec.producers = create.at("producers");
   spec.consumers = create.at("consumers");
+  spec.fragments = create.value("fragments", true);
   spec.id = create.value("link", std::uint64_t{0});
   return spec;
 }
@@ -83,6 +85,14 @@ std::vector<std::string> queues_of(const json& process) {
   for (const json& port : process.at("ports"))
     for (const json& end : port.at("ends")) ids.push_back(end.at("queue").get<std::string>());
   return ids;
+}
+
+/// The ends that this node's kernel holds for clients outside the lab.
+json outside_of(const json& steps, const std::string& node) {
+  json mine = json::array();
+  for (const json& end : steps.value("outside", json::array()))
+    if (end.value("node", "") == node) mine.push_back(end);
+  return mine;
 }
 
 /// Gives `proc` (or, where empty, the kernel) its descriptors, as many in a frame as fit.
@@ -155,6 +165,10 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
       MVM_TRY(hand_over(*channel, rings, attempt, process.at("proc"), ids));
     }
     MVM_TRY(hand_over(*channel, rings, attempt, "", {all.begin(), all.end()}));
+    const json outside = outside_of(steps, node);
+    std::vector<std::string> open;
+    for (const json& end : outside) open.push_back(end.at("queue"));
+    MVM_TRY(hand_over(*channel, rings, attempt, kOutside, open));
     json queues = json::array();
     for (const std::string& id : all) queues.push_back({{"id", id}});
     const json apply = {{"attempt", attempt},
@@ -164,7 +178,8 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
                         {"queues", queues},
                         {"processes", processes},
                         {"peers", json::array()},
-                        {"proxies", json::array()}};
+                        {"proxies", json::array()},
+                        {"outside", outside}};
     MVM_TRY(channel->call("wire.apply", apply, kWireTimeout));
   }
 

@@ -46,6 +46,8 @@ _mvm() {
       'vm resume') leaf=1 ;;
       'link list') leaf=1 ;;
       'queue top') leaf=1 ;;
+      'queue put') leaf=1 ;;
+      'queue get') leaf=1 ;;
       'build status') leaf=1 ;;
       'build logs') leaf=1 ;;
       'build cache') leaf=1 ;;
@@ -77,7 +79,7 @@ _mvm() {
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
       'link') words='list' ;;
-      'queue') words='top' ;;
+      'queue') words='top put get' ;;
       'build') words='status logs cache' ;;
       'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -105,6 +107,8 @@ _mvm() {
       'vm resume') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
       'link list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'queue top') words='--help --lab --watch --count --rates --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'queue put') words='--help --size --whole --key --priority --done --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'queue get') words='--help --size --whole --count --follow --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'build logs') words='--help --follow --output --broker --token-file --ca --timeout' ;;
       'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;

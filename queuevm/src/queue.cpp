@@ -328,10 +328,8 @@ void Queue::wake_all() {
 
 namespace {
 
-Result<std::unique_ptr<detail::EndImpl>> attach(const ring::Region& original, ring::Side side,
-                                                std::uint32_t slot, bool supervised) {
-  UniqueFd fd(ring::reopen(original.fd()));
-  if (!fd) return Error::from_errno(errno, "opening a queue afresh");
+Result<std::unique_ptr<detail::EndImpl>> attach(UniqueFd fd, ring::Side side, std::uint32_t slot,
+                                                bool supervised) {
   ring::Region region;
   std::string why;
   if (const int result = region.open(fd.get(), why); result != MVM_OK) return refused(result, why);
@@ -346,12 +344,24 @@ Result<std::unique_ptr<detail::EndImpl>> attach(const ring::Region& original, ri
 }  // namespace
 
 Result<Producer> Queue::producer(std::uint32_t slot, bool supervised) const {
-  MVM_ASSIGN(auto impl, attach(impl_->region, ring::Side::kProducer, slot, supervised));
-  return Producer(std::move(impl));
+  MVM_ASSIGN(UniqueFd own, open_descriptor());
+  return Producer::adopt(std::move(own), slot, supervised);
 }
 
 Result<Consumer> Queue::consumer(std::uint32_t slot, bool supervised) const {
-  MVM_ASSIGN(auto impl, attach(impl_->region, ring::Side::kConsumer, slot, supervised));
+  MVM_ASSIGN(UniqueFd own, open_descriptor());
+  return Consumer::adopt(std::move(own), slot, supervised);
+}
+
+Result<Producer> Producer::adopt(UniqueFd own, std::uint32_t slot, bool supervised) {
+  ring::survive_cut_files();
+  MVM_ASSIGN(auto impl, attach(std::move(own), ring::Side::kProducer, slot, supervised));
+  return Producer(std::move(impl));
+}
+
+Result<Consumer> Consumer::adopt(UniqueFd own, std::uint32_t slot, bool supervised) {
+  ring::survive_cut_files();
+  MVM_ASSIGN(auto impl, attach(std::move(own), ring::Side::kConsumer, slot, supervised));
   return Consumer(std::move(impl));
 }
 

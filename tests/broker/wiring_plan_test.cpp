@@ -78,6 +78,19 @@ void check(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
       EXPECT_TRUE(from.node.empty() || to.node.empty());
     }
   }
+  for (const auto& end : layout.outside) {
+    ++holders[{end.queue, end.producer ? 'p' : 'c', end.queue_slot}];
+    // The kernel that holds it must see the queue: as one of its processes' in the host's domain.
+    const auto& domain = layout.domains[layout.queues[end.queue].domain];
+    EXPECT_EQ(domain.host, plan.nodes[end.node].host);
+    if (!domain.node.empty()) {
+      EXPECT_EQ(domain.node, plan.nodes[end.node].node);
+      continue;
+    }
+    EXPECT_TRUE(std::any_of(layout.ends.begin(), layout.ends.end(), [&](const WiredEnd& one) {
+      return one.queue == end.queue && plan.node_of[one.process] == end.node;
+    }));
+  }
   for (std::uint32_t q = 0; q < layout.queues.size(); ++q) {
     EXPECT_GT(layout.queues[q].producers, 0U);
     EXPECT_GT(layout.queues[q].consumers, 0U);
@@ -129,6 +142,33 @@ TEST(Wiring, OneDomainOneQueue) {
   EXPECT_THAT(layout.carries, IsEmpty());
   EXPECT_THAT(hosts_with_proxy(layout), IsEmpty());
   EXPECT_THAT(transports(graph, layout), ElementsAre("shm"));
+}
+
+TEST(Wiring, OpenPortsHaveAnEndOutside) {
+  const auto graph = graph_of(
+      R"(<role name="s" count="3"><port name="in" direction="in" open="shared"/>
+         <port name="out" direction="out" count="2" open="true"/></role>)",
+      {"s"});
+  for (const auto& nodes : {std::vector<std::string>{"c0@a", "c1@a"},
+                            {"c0@a", "c1@b"},
+                            {"v0@a", "c1@a"},
+                            {"c0@a", "v1@b"},
+                            {"v0@a", "v1@a"},
+                            {"v0@b", "v1@a"}}) {
+    const auto plan = place(nodes, {0, 0, 1});
+    const auto layout = *lay_out(graph, plan);
+    check(graph, plan, layout);
+    ASSERT_THAT(layout.outside, SizeIs(7)) << "one shared, two for each process";
+    EXPECT_TRUE(layout.outside[0].producer);
+    EXPECT_FALSE(layout.outside[6].producer);
+    std::size_t told = 0;
+    for (const auto& steps : make_steps(graph, plan, layout, {}))
+      for (const auto& end : steps.wiring.steps.at("outside")) {
+        ++told;
+        EXPECT_EQ(end.contains("node"), steps.wiring.node.empty());
+      }
+    EXPECT_EQ(told, 7U);
+  }
 }
 
 TEST(Wiring, EveryOneIsAQueuePerConsumer) {

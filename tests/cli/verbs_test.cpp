@@ -622,5 +622,57 @@ TEST_F(Verbs, DoctorSeesATokenThatOthersCanRead) {
   EXPECT_THAT(ran.out, HasSubstr("fault   token: "));
 }
 
+// ---- open ports
+
+TEST_F(Verbs, QueuePutAndGetCarryMessagesOneALine) {
+  input = "one\n\nthree";
+  EXPECT_EQ(run({"queue", "put", "12.cell[0].in", "--priority", "9", "--key", "4"}).code, kDone);
+  auto& port = broker.port("12.cell[0].in");
+  ASSERT_EQ(port.messages.size(), 3U);
+  EXPECT_EQ(port.messages[1].data, "");
+  EXPECT_EQ(port.messages[2].data, "three");
+  EXPECT_EQ(port.messages[2].priority, 9U);
+  EXPECT_EQ(port.messages[2].key, 4U);
+  EXPECT_FALSE(port.closed);
+  EXPECT_EQ(run({"queue", "get", "12.cell[0].in", "-n", "2"}).out, "one\n\n");
+  EXPECT_EQ(port.messages.size(), 1U) << "what was written is acknowledged, no more";
+  input = "";
+  EXPECT_EQ(run({"queue", "put", "12.cell[0].in", "--done"}).code, kDone);
+  EXPECT_TRUE(port.closed);
+  const Ran rest = run({"queue", "get", "12.cell[0].in", "--follow", "-o", "jsonl"});
+  EXPECT_EQ(rest.code, kDone);
+  EXPECT_EQ(Json::parse(rest.out)["text"], "three");
+  port.end = "dead";
+  EXPECT_EQ(run({"queue", "get", "12.cell[0].in", "--follow"}).code, kOperationFailed);
+}
+
+TEST_F(Verbs, QueuePutFramesAndRefusesWhatIsNone) {
+  input = std::string("\x02\0\0\0a\n\0\0\0\0", 10);
+  const Ran put = run({"queue", "put", "1.in", "--size", "-o", "json"});
+  EXPECT_EQ(put.json()["messages"], 2);
+  EXPECT_EQ(run({"queue", "get", "1.in", "--size"}).out, input);
+  input = std::string("a\nb\0", 4);
+  run({"queue", "put", "1.in", "--whole"});
+  EXPECT_EQ(run({"queue", "get", "1.in", "--whole"}).out, input);
+  input = std::string("\x05\0\0\0ab", 6);
+  EXPECT_EQ(run({"queue", "put", "1.in", "--size"}).code, kBadInput);
+  input = std::string((1 << 20) + 1, 'x');
+  EXPECT_EQ(run({"queue", "put", "1.in", "--whole"}).code, kOperationFailed);
+  EXPECT_EQ(run({"queue", "put", "nodot"}).code, kBadInput);
+  EXPECT_EQ(run({"queue", "put", "1.in", "--priority", "256"}).code, kBadInput);
+}
+
+TEST_F(Verbs, QueuePutAndGetGiveUpAfterTheTimeoutAsked) {
+  broker.port("1.in").capacity = 1;
+  input = "a\nb\n";
+  const Ran put = run({"queue", "put", "1.in", "--timeout", "3s"});
+  EXPECT_EQ(put.code, kOperationFailed);
+  EXPECT_THAT(put.err, HasSubstr("the queue was full"));
+  EXPECT_EQ(run({"queue", "get", "1.in", "-n", "1"}).out, "a\n");
+  const Ran get = run({"queue", "get", "1.in", "-n", "1", "--timeout", "1ms"});
+  EXPECT_EQ(get.code, kOperationFailed);
+  EXPECT_THAT(get.err, HasSubstr("no message for 1 ms"));
+}
+
 }  // namespace
 }  // namespace mvm::cli

@@ -20,9 +20,14 @@
 
 namespace mvm::soap {
 
-class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, public SystemApi, public HostsApi {
+class FakeBrokerApi final : public JobApi,
+                            public LabApi,
+                            public StoreApi,
+                            public SystemApi,
+                            public HostsApi,
+                            public QueueApi {
  public:
-  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this}; }
+  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this, *this}; }
 
   // ---- what a test does to it ------------------------------------------------------------------------
 
@@ -361,6 +366,49 @@ class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, publi
     return ok();
   }
 
+  // ---- queues: what is put into a port comes out of the same one
+
+  struct Port {
+    std::map<std::string, std::uint64_t> accepted;  ///< by client
+    std::uint64_t total = 0;
+    std::uint64_t capacity = 1'000'000;  ///< accepted messages until it is full
+    std::vector<TakenMessage> messages;  ///< not acknowledged
+    bool closed = false;
+    std::string end = "done";
+  };
+  Port& port(const std::string& job_and_port) { return ports_[job_and_port]; }
+  Result<PutAnswer> put(const Caller&, const PutRequest& request) override {
+    const std::lock_guard lock(mutex_);
+    Port& port = ports_[request.job + "." + request.port];
+    std::uint64_t& accepted = port.accepted[request.client];
+    for (std::size_t i = 0; i < request.messages.size(); ++i) {
+      if (request.first + i < accepted || port.total >= port.capacity) continue;
+      ++accepted;
+      const Message& message = request.messages[i];
+      port.messages.push_back({.number = ++port.total,
+                               .size = message.data.size(),
+                               .offset = 0,
+                               .data = message.data,
+                               .key = message.key,
+                               .priority = message.priority,
+                               .again = false});
+    }
+    port.closed = port.closed || (request.done && accepted >= request.first + request.messages.size());
+    changed_.notify_all();
+    return PutAnswer{.accepted = accepted, .ticket = "1/t", .end = {}, .closed = port.closed};
+  }
+  Result<TakeAnswer> take(const Caller&, const TakeRequest& request) override {
+    std::unique_lock lock(mutex_);
+    Port& port = ports_[request.job + "." + request.port];
+    std::erase_if(port.messages, [&](const TakenMessage& one) { return one.number <= request.acknowledged; });
+    if (request.leave) return TakeAnswer{.messages = {}, .ticket = "1/", .end = {}};
+    wait_for(lock, request.wait, [&] { return !port.messages.empty() || port.closed; });
+    TakeAnswer answer{.messages = port.messages, .ticket = "1/", .end = {}};
+    if (answer.messages.size() > request.count) answer.messages.resize(request.count);
+    if (answer.messages.empty() && port.closed) answer.end = port.end;
+    return answer;
+  }
+
  private:
   struct Kept {
     JobDetail detail;
@@ -414,6 +462,7 @@ class FakeBrokerApi final : public JobApi, public LabApi, public StoreApi, publi
   Caller last_caller_;
   SubmitRequest last_request_;
   ExecRequest last_exec_;
+  std::map<std::string, Port> ports_;
   std::string last_suspend_;
   std::uint64_t blob_bytes_ = 0;
   std::size_t waiting_ = 0;

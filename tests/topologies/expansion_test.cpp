@@ -67,5 +67,63 @@ TEST(Expansion, MemoryIsLinear) {
   EXPECT_LT(ten / (10 * 50'000), 48);
 }
 
+std::string with_ports(const std::string& ports, const std::string& more = "") {
+  return R"(<topology xmlns="urn:mvm:topology:1" name="t"><role name="a" count="2">)" + ports + "</role>" +
+         more + "</topology>";
+}
+
+TEST(Expansion, OfOpenPorts) {
+  const ReadResult read = read_profile(
+      with_ports(R"(<port name="in" direction="in" open="true"><queue type="priority" capacity="7"/></port>
+                    <port name="peer" direction="out" count="2" open="true"/>
+                    <port name="all" direction="in" open="shared"/>)",
+                 R"(<role name="b"><port name="one" direction="in" open="true"/></role>)"),
+      "t.xml");
+  ASSERT_TRUE(read.ok()) << describe(read.diagnostics);
+  const Graph& graph = read.profile->graph;
+  ASSERT_EQ(graph.link_count(), 8U);
+  EXPECT_EQ(graph.open_links().size(), 8U);
+  const auto name = [&](const char* text) {
+    const auto found = graph.find_open(text);
+    return found ? graph.link_name(*found)
+                 : std::string(found.error().code() == ErrorCode::kInvalid ? "several" : "none");
+  };
+  EXPECT_EQ(name("a[1].in"), "a[1].in");
+  EXPECT_EQ(name("in"), "several");
+  EXPECT_EQ(name("a.in"), "several");
+  EXPECT_EQ(name("all"), "a.all");
+  EXPECT_EQ(name("a.all"), "a.all");
+  EXPECT_EQ(name("a[0].peer[1]"), "a[0].peer[1]");
+  EXPECT_EQ(name("a[0].peer"), "several");
+  EXPECT_EQ(name("one"), "b[0].one");
+  EXPECT_EQ(name("b[0].one"), "b[0].one");
+  EXPECT_EQ(name("b[1].one"), "none");
+  EXPECT_EQ(name("a[0].in[0]"), "none");
+  const Link in = graph.link(*graph.find_open("a[1].in"));
+  EXPECT_EQ(in.spec->queue.capacity, 7U);
+  EXPECT_TRUE(in.producers.empty());
+  EXPECT_EQ(graph.link(*graph.find_open("all")).consumers.size(), 2U);
+  EXPECT_EQ(graph.find_link("a[0].peer[1]"), *graph.find_open("a[0].peer[1]"));
+}
+
+TEST(Expansion, OfOpenPortsThatCannotBe) {
+  const auto fault = [](const std::string& xml) {
+    const ReadResult read = read_profile(xml, "t.xml");
+    return describe(read.diagnostics);
+  };
+  EXPECT_NE(fault(with_ports(R"(<port name="o" direction="out" open="true"/><port name="i" direction="in"/>)",
+                             R"(<link from="a[0].o" to="a[1].i"/>)"))
+                .find("the out port a[0].o has a link already"),
+            std::string::npos);
+  EXPECT_NE(fault(with_ports(R"(<port name="i" direction="in" optional="true"><queue/></port>)"))
+                .find("found <queue> in a <port> that is not open"),
+            std::string::npos);
+  EXPECT_NE(fault(with_ports(R"(<port name="i" direction="in" count="501" open="true"/>)"))
+                .find("open ports have more than 1000 queues"),
+            std::string::npos);
+  EXPECT_NE(fault(with_ports(R"(<port name="i" direction="in" open="maybe"/>)")).find("maybe"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace mvm::topologies

@@ -54,6 +54,7 @@ class Expander {
         add_links(topology_.links[join.index]);
       }
     }
+    if (faults_.empty() && counts_good_) add_open_ports();
     if (faults_.empty() && counts_good_ && complete_) check_all_ports_named();
     if (!faults_.empty() || !counts_good_) return {std::nullopt, faults_.sorted()};
     return {builder_.finish(), {}};
@@ -142,6 +143,48 @@ class Expander {
     if (!decl.timeout.empty()) queue.timeout_ms = read_duration(decl.timeout, "timeout", params(), faults_);
     if (!decl.ttl.empty()) queue.ttl_ms = read_duration(decl.ttl, "ttl", params(), faults_);
     return spec;
+  }
+
+  /// The queues between open ports and the outside; named as their ends, shared ones "role.port".
+  void add_open_ports() {
+    for (std::size_t r = 0; r < topology_.roles.size(); ++r) {
+      for (std::size_t p = 0; p < topology_.roles[r].ports.size(); ++p) {
+        const PortDecl& decl = topology_.roles[r].ports[p];
+        if (decl.open == Open::kNo) continue;
+        const Role& role = builder_.graph().roles()[r];
+        const Port& port = role.ports[p];
+        expansion_.named.insert(&port);
+        const std::uint64_t queues =
+            std::uint64_t{port.count} * (decl.open == Open::kShared ? 1 : role.count);
+        if ((open_queues_ += queues) > kMaxOpenQueues) {
+          faults_.add(decl.name.where, "open ports have more than " + std::to_string(kMaxOpenQueues) +
+                                           " queues, expected fewer (or open=\"shared\")");
+          return;
+        }
+        if (!expansion_.spend(2ULL * role.count * port.count, decl.name.where)) return;
+        if (!add_open_port(decl, role, port, spec_of(decl.outside))) return;
+      }
+    }
+  }
+
+  bool add_open_port(const PortDecl& decl, const Role& role, const Port& port, const LinkSpec& spec) {
+    const bool shared = decl.open == Open::kShared;
+    for (std::uint32_t i = 0; i < (shared ? 1 : role.count); ++i) {
+      const std::string process = shared ? role.name : role.name + "[" + std::to_string(i) + "]";
+      builder_.begin_group(process + "." + port.name, port.array, spec);
+      for (std::uint32_t element = 0; element < port.count; ++element) {
+        std::vector<End> ends;
+        const std::uint32_t first = shared ? 0 : i;
+        for (std::uint32_t q = first; q < (shared ? role.count : first + 1); ++q)
+          ends.push_back({role.first_process + q, port.first_slot + element});
+        const bool in = port.direction == Direction::kIn;
+        const Status added = in ? builder_.add_link({}, ends) : builder_.add_link(ends, {});
+        if (added) continue;
+        faults_.add(decl.name.where, added.error().message());
+        return false;
+      }
+    }
+    return true;
   }
 
   /// True where no earlier link or pattern was given this name.
@@ -316,6 +359,7 @@ class Expander {
   bool values_good_;  ///< of the parameters
   bool counts_good_;  ///< false: only names are worth checking, counts would mislead
   bool complete_;     ///< no link was left out
+  std::uint64_t open_queues_ = 0;
   std::vector<End> producers_, consumers_;
 };
 

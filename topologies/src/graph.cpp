@@ -158,6 +158,43 @@ std::optional<LinkId> Graph::find_link(std::string_view name) const {
   return std::nullopt;
 }
 
+std::vector<LinkId> Graph::open_links() const {
+  std::vector<LinkId> found;
+  // They were added last.
+  for (LinkId id = link_count(); id > 0 && link(id - 1).open(); --id) found.insert(found.begin(), id - 1);
+  return found;
+}
+
+Result<LinkId> Graph::find_open(std::string_view name) const {
+  const auto [name_of_end, element] = split_index(name);
+  const std::size_t dot = name_of_end.rfind('.');
+  const std::string_view port_name =
+      dot == std::string_view::npos ? name_of_end : name_of_end.substr(dot + 1);
+  const std::string_view wanted =
+      dot == std::string_view::npos ? std::string_view() : name_of_end.substr(0, dot);
+  std::vector<LinkId> fitting;
+  std::string there;
+  for (const LinkId id : open_links()) {
+    const Link one = link(id);
+    const End end = one.producers.empty() ? one.consumers.front() : one.producers.front();
+    const Port& port = port_at(end);
+    if (fitting.size() + there.size() < 400) there += (there.empty() ? "" : ", ") + link_name(id);
+    if (port.name != port_name || (element >= 0 && end.slot - port.first_slot != element)) continue;
+    if (element >= 0 && !port.array) continue;
+    const Role& role = roles_[role_of(end.process)];
+    const bool shared = link_name(id).starts_with(role.name + ".");
+    const bool named =
+        wanted.empty() || wanted == role.name || (!shared && wanted == process_name(end.process));
+    if (named) fitting.push_back(id);
+  }
+  if (fitting.size() == 1) return fitting.front();
+  if (there.empty()) return Error(ErrorCode::kNotFound, "the job has no open port");
+  if (fitting.empty())
+    return Error(ErrorCode::kNotFound, "there is no open port " + std::string(name) + "; open are " + there);
+  return Error(ErrorCode::kInvalid, std::to_string(fitting.size()) + " open ports are called " +
+                                        std::string(name) + "; open are " + there);
+}
+
 std::uint64_t Graph::slot_base(ProcessId process) const {
   const std::uint32_t role = role_of(process);
   return role_first_slot_[role] +

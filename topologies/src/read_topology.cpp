@@ -14,6 +14,8 @@ constexpr std::pair<std::string_view, WhenFull> kWhenFull[] = {{"block", WhenFul
                                                                {"drop-oldest", WhenFull::kDropOldest},
                                                                {"drop-newest", WhenFull::kDropNewest},
                                                                {"fail", WhenFull::kFail}};
+constexpr std::pair<std::string_view, Open> kOpen[] = {
+    {"true", Open::kEach}, {"false", Open::kNo}, {"shared", Open::kShared}};
 constexpr std::pair<std::string_view, Deliver> kDeliver[] = {
     {"one-of", Deliver::kOneOf}, {"every-one", Deliver::kEveryOne}, {"by-key", Deliver::kByKey}};
 
@@ -48,9 +50,19 @@ class TopologyReader {
     RoleDecl role{element.get("name"), element.get("count"), {}};
     for (const xml::Element& child : element.children) {
       if (child.name != "port") continue;
-      role.ports.push_back({child.get("name"),
-                            read_word(child, "direction", kDirections, Direction::kIn, faults_),
-                            child.get("count"), read_flag(child, "optional", false, faults_)});
+      role.ports.push_back({.name = child.get("name"),
+                            .direction = read_word(child, "direction", kDirections, Direction::kIn, faults_),
+                            .count = child.get("count"),
+                            .optional = read_flag(child, "optional", false, faults_),
+                            .open = read_word(child, "open", kOpen, Open::kNo, faults_),
+                            .outside = {}});
+      PortDecl& port = role.ports.back();
+      port.outside.where = child.where;
+      read_queue(child, port.outside);
+      if (port.open == Open::kNo && !child.children.empty())
+        faults_.add(
+            child.children.front().where,
+            "found <queue> in a <port> that is not open, expected it in a <link> or with open=\"true\"");
     }
     part_.topology.roles.push_back(std::move(role));
   }
@@ -104,6 +116,10 @@ class TopologyReader {
     join.spec.deliver = read_word(element, "deliver", kDeliver, Deliver::kOneOf, faults_);
     read_codecs(element, join);
     join.spec.transport = element.get("transport").value;
+    read_queue(element, join);
+  }
+
+  void read_queue(const xml::Element& element, JoinDecl& join) {
     bool seen = false;
     for (const xml::Element& child : element.children) {
       if (child.name != "queue") continue;

@@ -156,3 +156,13 @@ int b__drainHost(xsd__string host 1, xsd__boolean drain 1, struct b__drainHostRe
 //gsoap b service method-action: removeHost "urn:mvm:broker:1#removeHost"
 //gsoap b service method-fault: removeHost _t__Fault
 int b__removeHost(xsd__string host 1, xsd__boolean force 1, struct b__removeHostResponse {  } &r);
+
+//gsoap b service method-documentation: enqueue Puts messages into an open in port of a job; waits at most 25 s while the queue is full
+//gsoap b service method-action: enqueue "urn:mvm:broker:1#enqueue"
+//gsoap b service method-fault: enqueue _t__Fault
+int b__enqueue(t__Enqueue *request 1, struct b__enqueueResponse { t__Enqueued answer 1; } &r);
+
+//gsoap b service method-documentation: dequeue Acknowledges messages and takes the next out of an open out port of a job; waits at most 25 s for the first
+//gsoap b service method-action: dequeue "urn:mvm:broker:1#dequeue"
+//gsoap b service method-fault: dequeue _t__Fault
+int b__dequeue(t__Dequeue *request 1, struct b__dequeueResponse { t__Dequeued answer 1; } &r);

@@ -237,6 +237,67 @@ class t__Queue {
   xsd__string waiting 1;
 };
 
+// A message into a queue.
+class t__Message {
+ public:
+  xsd__base64Binary data 1;
+  xsd__unsignedLong *key 0;
+  xsd__unsignedInt *priority 0;
+};
+
+// A message out of a queue, or a part of one: offset says where its data stands in the whole.
+class t__TakenMessage {
+ public:
+  xsd__unsignedLong number 1;
+  xsd__unsignedLong size 1;
+  xsd__unsignedLong offset 1;
+  xsd__base64Binary data 1;
+  xsd__unsignedLong key 1;
+  xsd__unsignedInt priority 1;
+  xsd__boolean again 1;
+};
+
+class t__Enqueue {
+ public:
+  xsd__string job 1;
+  xsd__string port 1;
+  xsd__string client 1;
+  xsd__string *ticket 0;
+  xsd__unsignedLong first 1;
+  std::vector<t__Message> message 0;
+  xsd__boolean *done 0;
+  xsd__unsignedInt *waitMs 0;
+};
+
+class t__Enqueued {
+ public:
+  xsd__unsignedLong accepted 1;
+  xsd__string ticket 1;
+  xsd__string end 1;
+  xsd__boolean closed 1;
+};
+
+class t__Dequeue {
+ public:
+  xsd__string job 1;
+  xsd__string port 1;
+  xsd__string client 1;
+  xsd__string *ticket 0;
+  xsd__unsignedLong acknowledged 1;
+  xsd__unsignedLong *partial 0;
+  xsd__unsignedLong *offset 0;
+  xsd__unsignedInt *count 0;
+  xsd__boolean *leave 0;
+  xsd__unsignedInt *waitMs 0;
+};
+
+class t__Dequeued {
+ public:
+  std::vector<t__TakenMessage> message 0;
+  xsd__string ticket 1;
+  xsd__string end 1;
+};
+
 class t__Build {
  public:
   xsd__string key 1;

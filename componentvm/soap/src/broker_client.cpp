@@ -404,4 +404,56 @@ Status BrokerClient::remove_host(const Caller&, const std::string& host, bool fo
       });
 }
 
+// ---- queues --------------------------------------------------------------------------------------------
+
+Result<PutAnswer> BrokerClient::put(const Caller&, const PutRequest& request) {
+  return state_->broker<PutAnswer, b__enqueueResponse>(
+      request.wait,
+      [&](BrokerProxy& proxy, struct soap* context, b__enqueueResponse& response) {
+        auto* wire = soap_new_t__Enqueue(context);
+        ToWire to{context};
+        to(wire->job, request.job), to(wire->port, request.port), to(wire->client, request.client);
+        to(wire->ticket, request.ticket), to(wire->first, request.first);
+        wire->message.resize(request.messages.size());
+        for (std::size_t i = 0; i < request.messages.size(); ++i) {
+          const Message& ours = request.messages[i];
+          t__Message& one = wire->message[i];
+          bytes_to_wire(context, one.data, ours.data);
+          one.key = soap_new_ULONG64(context);
+          *one.key = ours.key;
+          one.priority = soap_new_unsignedInt(context);
+          *one.priority = ours.priority;
+        }
+        wire->done = soap_new_bool(context);
+        *wire->done = request.done;
+        wire->waitMs = soap_new_unsignedInt(context);
+        *wire->waitMs = to_wire(request.wait);
+        return proxy.enqueue(wire, response);
+      },
+      MVM_TAKE(answer));
+}
+
+Result<TakeAnswer> BrokerClient::take(const Caller&, const TakeRequest& request) {
+  return state_->broker<TakeAnswer, b__dequeueResponse>(
+      request.wait,
+      [&](BrokerProxy& proxy, struct soap* context, b__dequeueResponse& response) {
+        auto* wire = soap_new_t__Dequeue(context);
+        ToWire to{context};
+        to(wire->job, request.job), to(wire->port, request.port), to(wire->client, request.client);
+        to(wire->ticket, request.ticket), to(wire->acknowledged, request.acknowledged);
+        wire->partial = soap_new_ULONG64(context);
+        *wire->partial = request.partial;
+        wire->offset = soap_new_ULONG64(context);
+        *wire->offset = request.offset;
+        wire->count = soap_new_unsignedInt(context);
+        *wire->count = request.count;
+        wire->leave = soap_new_bool(context);
+        *wire->leave = request.leave;
+        wire->waitMs = soap_new_unsignedInt(context);
+        *wire->waitMs = to_wire(request.wait);
+        return proxy.dequeue(wire, response);
+      },
+      MVM_TAKE(answer));
+}
+
 }  // namespace mvm::soap

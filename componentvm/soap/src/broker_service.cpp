@@ -31,6 +31,53 @@ Result<SubmitRequest> request_from(const t__SubmitRequest* wire) {
   return request;
 }
 
+template <class T>
+T or_none(const T* wire) {
+  return wire != nullptr ? *wire : T();
+}
+
+Result<PutRequest> put_from(Exchange& exchange, const t__Enqueue* wire) {
+  if (wire == nullptr) return Error(ErrorCode::kInvalid, "a request is needed");
+  if (wire->message.size() > kMostMessages)
+    return Error(ErrorCode::kExhausted, std::to_string(wire->message.size()) +
+                                            " messages in a call, at most " + std::to_string(kMostMessages));
+  PutRequest request{.job = wire->job,
+                     .port = wire->port,
+                     .client = wire->client,
+                     .ticket = or_none(wire->ticket),
+                     .first = wire->first,
+                     .messages = {},
+                     .done = or_none(wire->done)};
+  std::size_t bytes = 0;
+  for (const t__Message& one : wire->message) {
+    request.messages.push_back({.data = {}, .key = or_none(one.key), .priority = or_none(one.priority)});
+    xsd__base64Binary data = one.data;
+    const PieceReader reader = exchange.attachment(&data);
+    for (;;) {
+      MVM_ASSIGN(const std::string piece, reader());
+      if (piece.empty()) break;
+      request.messages.back().data += piece;
+      if ((bytes += piece.size()) > kMostMessageBytes)
+        return Error(ErrorCode::kExhausted, "the messages of a call have at most 1 MiB together");
+    }
+  }
+  return request;
+}
+
+Result<TakeRequest> take_from(const t__Dequeue* wire) {
+  if (wire == nullptr) return Error(ErrorCode::kInvalid, "a request is needed");
+  return TakeRequest{
+      .job = wire->job,
+      .port = wire->port,
+      .client = wire->client,
+      .ticket = or_none(wire->ticket),
+      .acknowledged = wire->acknowledged,
+      .partial = or_none(wire->partial),
+      .offset = or_none(wire->offset),
+      .count = wire->count != nullptr ? *wire->count : static_cast<std::uint32_t>(kMostMessages),
+      .leave = or_none(wire->leave)};
+}
+
 class BrokerImpl final : public BrokerService {
  public:
   BrokerImpl(struct soap* context, Exchange& exchange)
@@ -193,6 +240,40 @@ class BrokerImpl final : public BrokerService {
       to(r.page, page);
       r.code = page.code;
       return ok();
+    });
+  }
+
+  // ---- queues ----
+  int enqueue(t__Enqueue* wire, b__enqueueResponse& r) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_ASSIGN(PutRequest request, put_from(exchange_, wire));
+      return put(r.answer, long_poll<PutAnswer>(
+                               exchange_, or_none(wire->waitMs),
+                               [&](std::chrono::milliseconds wait) {
+                                 request.wait = wait;
+                                 return api_.queues.put(caller, request);
+                               },
+                               [&](const PutAnswer& answer) {
+                                 request.ticket = answer.ticket;
+                                 return answer.accepted > request.first || answer.closed ||
+                                        !answer.end.empty() || request.messages.empty();
+                               }));
+    });
+  }
+  int dequeue(t__Dequeue* wire, b__dequeueResponse& r) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_ASSIGN(TakeRequest request, take_from(wire));
+      return put(r.answer, long_poll<TakeAnswer>(
+                               exchange_, or_none(wire->waitMs),
+                               [&](std::chrono::milliseconds wait) {
+                                 request.wait = wait;
+                                 return api_.queues.take(caller, request);
+                               },
+                               [&](const TakeAnswer& answer) {
+                                 request.ticket = answer.ticket;
+                                 return !answer.messages.empty() || !answer.end.empty() || request.leave ||
+                                        request.count == 0;
+                               }));
     });
   }
 

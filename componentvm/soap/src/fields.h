@@ -126,6 +126,13 @@ void fields(Direction& d, Wire& w, Ours& o) {
     d(w.lab, o.lab), d(w.job, o.job), d(w.link, o.link), d(w.where, o.where), d(w.depth, o.depth);
     d(w.capacity, o.capacity), d(w.bytes, o.bytes), d(w.enqueued, o.enqueued), d(w.dequeued, o.dequeued);
     d(w.dropped, o.dropped), d(w.waiting, o.waiting);
+  } else if constexpr (kPair<t__TakenMessage, TakenMessage, Wire, Ours>) {
+    d(w.number, o.number), d(w.size, o.size), d(w.offset, o.offset), d.bytes(w.data, o.data);
+    d(w.key, o.key), d(w.priority, o.priority), d(w.again, o.again);
+  } else if constexpr (kPair<t__Enqueued, PutAnswer, Wire, Ours>) {
+    d(w.accepted, o.accepted), d(w.ticket, o.ticket), d(w.end, o.end), d(w.closed, o.closed);
+  } else if constexpr (kPair<t__Dequeued, TakeAnswer, Wire, Ours>) {
+    d(w.message, o.messages), d(w.ticket, o.ticket), d(w.end, o.end);
   } else if constexpr (kPair<t__Build, BuildView, Wire, Ours>) {
     d(w.key, o.key), d(w.state, o.state), d(w.role, o.role), d(w.image, o.image);
     d(w.architecture, o.architecture), d(w.command, o.command), d(w.node, o.node), d(w.digest, o.digest);

@@ -464,7 +464,7 @@ class EndlessStore final : public StoreApi {
 TEST_F(SoapServerTest, LargeBlobsComeDownInConstantMemory) {
   constexpr std::size_t kSize = 200 << 20;
   EndlessStore store(kSize);
-  BrokerApi api{fake_, fake_, store, fake_, fake_};
+  BrokerApi api{fake_, fake_, store, fake_, fake_, fake_};
   broker_ = std::make_unique<BrokerApi>(api);
   serve();
   Sha256 sum;

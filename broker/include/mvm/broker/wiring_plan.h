@@ -41,6 +41,15 @@ struct WiredEnd {
   std::uint32_t queue_slot = 0;
 };
 
+/// The end of an open port's queue that clients outside the lab use: the kernel of `node` holds its slot.
+struct OutsideEnd {
+  topologies::LinkId link = 0;
+  bool producer = false;   ///< messages come in here
+  std::uint32_t node = 0;  ///< in the plan
+  std::uint32_t queue = 0;
+  std::uint32_t queue_slot = 0;
+};
+
 /// From a consumer slot of one domain's queue to a producer slot of another's.
 struct Carry {
   std::uint32_t from_queue = 0, from_slot = 0;
@@ -55,6 +64,7 @@ struct WiringLayout {
   std::vector<WiredEnd> ends;            ///< grouped by process, in the order of processes and slots
   std::vector<std::uint32_t> first_end;  ///< for each process where its ends begin; one more than processes
   std::vector<Carry> carries;
+  std::vector<OutsideEnd> outside;  ///< in the order of links
 };
 
 /// Splits the links. kInvalid where a queue would have more than kMaxQueueEnds ends on a side.
@@ -111,6 +121,9 @@ struct CarriedLink {
 /// What a picture says of each link: "shm", "tcp+tls, zstd:3 encrypt".
 [[nodiscard]] std::vector<std::string> link_details(const topologies::Graph& graph, const Plan& plan,
                                                     const WiringLayout& layout);
+
+/// How a wire step calls a queue.
+[[nodiscard]] std::string queue_id(std::uint32_t queue);
 
 /// "attempt/role[index]": how the kernel calls a process.
 [[nodiscard]] std::string process_id(const std::string& attempt, const topologies::Graph& graph,

@@ -13,6 +13,8 @@ using queuevm::EndState;
 using queuevm::Queue;
 
 constexpr std::size_t kDescriptorsPerEntry = 60;
+constexpr const char* kOutside = "outside";  // in a process's place: our own ends for clients outside
+const SystemClock system_clock;
 
 std::vector<kernel::Kept> kept_or_none(kernel::ProcessManager& keeper, const std::string& prefix) {
   auto kept = keeper.kept(prefix);
@@ -118,6 +120,12 @@ Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
   MVM_TRY(make_queues(steps.queues));
   MVM_TRY(wire_processes(steps.processes));
   MVM_TRY(start_proxy(steps));
+  outside_.clear();
+  for (const OutsideStep& step : steps.outside) {
+    if (!queues_.contains(step.queue))
+      return Error(ErrorCode::kInvalid, "queue " + step.queue + " of an open port is not here");
+    outside_[step.queue] = step.end;
+  }
   MVM_TRY(keeper_.keep(kept_name("steps"), args, {}));
   generation_ = steps.generation;
   return ok();
@@ -211,15 +219,67 @@ void Attempt::close() {
   }
   for (const std::string& name : names) loop_.remove(name_ + " " + name);
   std::unique_ptr<queuevm::Proxy> proxy;
+  std::map<std::string, std::shared_ptr<Intake>> intakes;
+  std::map<std::string, std::shared_ptr<Outlet>> outlets;
   {
     const std::lock_guard lock(mutex_);
+    outside_.clear();
+    intakes.swap(intakes_);
+    outlets.swap(outlets_);
     for (auto& [name, process] : processes_)
       if (!std::exchange(process.ended, true)) close_ends(process, EndState::kDead);
     given_.clear();
     proxy = std::move(proxy_);
   }
+  for (const auto& [queue, intake] : intakes)
+    if (intake) intake->close(EndState::kDead);
+  for (const auto& [queue, outlet] : outlets)
+    if (outlet) outlet->close(EndState::kDead);
   proxy.reset();  // joins its thread, which may be waiting for a queue
   for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(""))) (void)keeper_.drop(one.name);
+}
+
+// ---- clients outside
+// ---------------------------------------------------------------------------------------
+
+/// Called with the mutex held. A ring of the host comes with a descriptor for us, one of our own is opened.
+Result<UniqueFd> Attempt::outside_descriptor(const std::string& queue, queuevm::Side side,
+                                             std::uint32_t& slot) {
+  const auto end = outside_.find(queue);
+  if (end == outside_.end() || end->second.side != side)
+    return Error(ErrorCode::kInvalid, "queue " + queue + " has no such end for clients outside");
+  slot = end->second.slot;
+  auto& given = given_[kOutside];
+  if (const auto own = given.find(queue); own != given.end()) {
+    UniqueFd fd = std::move(own->second);
+    given.erase(own);
+    return fd;
+  }
+  return queues_.at(queue).open_descriptor();
+}
+
+Result<std::shared_ptr<Intake>> Attempt::intake(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Intake>& intake = intakes_[queue];
+  if (!intake) {
+    std::uint32_t slot = 0;
+    MVM_ASSIGN(UniqueFd own, outside_descriptor(queue, queuevm::Side::kProducer, slot));
+    MVM_ASSIGN(auto producer, queuevm::Producer::adopt(std::move(own), slot, true));
+    intake = std::make_shared<Intake>(std::move(producer));
+  }
+  return intake;
+}
+
+Result<std::shared_ptr<Outlet>> Attempt::outlet(const std::string& queue) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Outlet>& outlet = outlets_[queue];
+  if (!outlet) {
+    std::uint32_t slot = 0;
+    MVM_ASSIGN(UniqueFd own, outside_descriptor(queue, queuevm::Side::kConsumer, slot));
+    MVM_ASSIGN(auto consumer, queuevm::Consumer::adopt(std::move(own), slot, true));
+    outlet = std::make_shared<Outlet>(std::move(consumer), system_clock);
+  }
+  return outlet;
 }
 
 nlohmann::json Attempt::stats() const {

@@ -14,6 +14,7 @@
 #include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/queue.h"
 #include "mvm/queuevm/wiring.h"
+#include "outside.h"
 #include "steps.h"
 
 namespace mvm::plugins::queue {
@@ -41,6 +42,10 @@ class Attempt {
   /// Closes a process's ends: it ended, well or not. kNotFound where no wiring names it.
   [[nodiscard]] Status ended(const std::string& process, bool well);
   [[nodiscard]] nlohmann::json stats() const;
+  /// The gateway at an open port's queue, attached when it is first asked for. kInvalid where clients have no
+  /// such end of that queue.
+  [[nodiscard]] Result<std::shared_ptr<Intake>> intake(const std::string& queue);
+  [[nodiscard]] Result<std::shared_ptr<Outlet>> outlet(const std::string& queue);
   /// Closes all ends that are open as dead, and forgets what is kept.
   void close();
   /// Takes up what a former kernel kept.
@@ -56,6 +61,7 @@ class Attempt {
   Status make_queues(const std::vector<QueueStep>& queues);
   Status wire_processes(std::vector<ProcessStep> steps);
   Status start_proxy(const Steps& steps);
+  Result<UniqueFd> outside_descriptor(const std::string& queue, queuevm::Side side, std::uint32_t& slot);
   Status serve(const std::string& process, UniqueFd socket);
   Result<UniqueFd> open_queue(const std::string& process, std::uint32_t descriptor);
   void attached(const std::string& process);
@@ -72,6 +78,9 @@ class Attempt {
   std::map<std::string, std::multimap<std::string, UniqueFd>>
       given_;  // by process, by queue; until handed on
   std::unique_ptr<queuevm::Proxy> proxy_;
+  std::map<std::string, queuevm::End> outside_;  // by queue
+  std::map<std::string, std::shared_ptr<Intake>> intakes_;
+  std::map<std::string, std::shared_ptr<Outlet>> outlets_;
 };
 
 }  // namespace mvm::plugins::queue

@@ -12,6 +12,7 @@ using kernel::Answer;
 using kernel::Call;
 
 constexpr std::size_t kMaxAttempts = 1024;
+constexpr int kMaxBusy = 4;
 
 Result<std::string> attempt_of(const Call& call) {
   MVM_ASSIGN(std::string attempt, need_text(call.args, "attempt", 190));
@@ -29,6 +30,8 @@ Status Queues::offer() {
   MVM_TRY(kernel_.handle("wire.queues", [this](Call& call) { return give(call); }));
   MVM_TRY(kernel_.handle("wire.apply", [this](Call& call) { return apply(call); }));
   MVM_TRY(kernel_.handle("wire.stats", [this](Call& call) { return stats(call); }));
+  for (const char* op : {"wire.put", "wire.take", "wire.rest"})
+    MVM_TRY(kernel_.handle(op, [this](Call& call) { return outside(call); }));
   // For the job runner.
   MVM_TRY(kernel_.handle("wire.attach", [this](Call& call) { return attach(call); }));
   MVM_TRY(kernel_.handle("wire.ended", [this](Call& call) { return ended(call); }));
@@ -53,6 +56,26 @@ Result<Answer> Queues::apply(const Call& call) {
 Result<Answer> Queues::stats(const Call& call) {
   auto attempt = find(call);
   return Answer{{{"queues", attempt ? (*attempt)->stats() : nlohmann::json::array()}}, {}, {}};
+}
+
+Result<Answer> Queues::outside(const Call& call) {
+  MVM_ASSIGN(const auto attempt, find(call));
+  MVM_ASSIGN(const std::string queue, need_text(call.args, "queue", 256));
+  struct Turn {
+    std::atomic<int>& busy;
+    const int before = busy.fetch_add(1);
+    ~Turn() { busy.fetch_sub(1); }
+  } const turn{busy_};
+  // The pool has threads for other things too.
+  if (turn.before >= kMaxBusy && call.op != "wire.rest")
+    return Error(ErrorCode::kUnavailable, "busy: too many clients at once");
+  if (call.op == "wire.put") {
+    MVM_ASSIGN(const auto intake, attempt->intake(queue));
+    MVM_ASSIGN(nlohmann::json result, intake->put(call.args, call.blob));
+    return Answer{std::move(result), {}, {}};
+  }
+  MVM_ASSIGN(const auto outlet, attempt->outlet(queue));
+  return call.op == "wire.take" ? outlet->take(call.args) : outlet->rest(call.args);
 }
 
 Result<Answer> Queues::attach(const Call& call) {

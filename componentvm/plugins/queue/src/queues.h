@@ -1,6 +1,7 @@
 #pragma once
 // wire.*: the queue-level VM of this node.
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@ class Queues {
   Result<kernel::Answer> give(kernel::Call& call);
   Result<kernel::Answer> apply(const kernel::Call& call);
   Result<kernel::Answer> stats(const kernel::Call& call);
+  Result<kernel::Answer> outside(const kernel::Call& call);
   Result<kernel::Answer> attach(const kernel::Call& call);
   Result<kernel::Answer> ended(const kernel::Call& call);
   Result<kernel::Answer> clean(const kernel::Call& call);
@@ -35,6 +37,7 @@ class Queues {
   std::unique_ptr<AttachLoop> loop_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Attempt>> attempts_;
+  std::atomic<int> busy_ = 0;  // calls of clients outside under way: each may wait
 };
 
 }  // namespace mvm::plugins::queue

@@ -38,6 +38,7 @@ Result<queuevm::QueueSpec> queue_spec(const json& create) {
   MVM_ASSIGN(const std::uint64_t consumers, need_number(create, "consumers", 4096));
   spec.producers = static_cast<std::uint32_t>(producers);
   spec.consumers = static_cast<std::uint32_t>(consumers);
+  spec.fragments = flag_or(create, "fragments", true);
   spec.id = number_or(create, "link");
   if (const auto timeout = create.find("timeout_ms"); timeout != create.end() && !timeout->is_null()) {
     MVM_ASSIGN(const std::uint64_t ms, need_number(create, "timeout_ms", 1ULL << 40));
@@ -136,6 +137,17 @@ Result<CarriedStep> carried_step(const json& item) {
   return step;
 }
 
+Result<OutsideStep> outside_step(const json& item) {
+  OutsideStep step;
+  MVM_ASSIGN(step.queue, need_text(item, "queue", kMaxName));
+  const std::string direction = text_or(item, "direction");
+  if (direction != "in" && direction != "out") return unknown("direction", direction);
+  MVM_ASSIGN(const std::uint64_t slot, need_number(item, "slot", 4095));
+  step.end = {direction == "in" ? queuevm::Side::kProducer : queuevm::Side::kConsumer,
+              static_cast<std::uint32_t>(slot)};
+  return step;
+}
+
 template <class T, class Parse>
 Status parse_all(const json& args, const char* field, std::size_t most, std::vector<T>& into, Parse parse) {
   const json& list = array_or_empty(args, field);
@@ -161,6 +173,7 @@ Result<Steps> steps_from(const json& args) {
   MVM_TRY(parse_all(args, "processes", kMaxProcesses, steps.processes, process_step));
   MVM_TRY(parse_all(args, "peers", 1024, steps.peers, peer_step));
   MVM_TRY(parse_all(args, "proxies", kMaxQueues, steps.carried, carried_step));
+  MVM_TRY(parse_all(args, "outside", kMaxQueues, steps.outside, outside_step));
   return steps;
 }
 

@@ -52,6 +52,12 @@ struct CarriedStep {
   std::string key;  ///< for codecs that need one
 };
 
+/// An end that clients outside the lab use, through this kernel.
+struct OutsideStep {
+  std::string queue;
+  queuevm::End end;
+};
+
 struct Steps {
   std::string attempt;
   std::uint64_t generation = 0;
@@ -61,6 +67,7 @@ struct Steps {
   std::vector<ProcessStep> processes;
   std::vector<PeerStep> peers;
   std::vector<CarriedStep> carried;
+  std::vector<OutsideStep> outside;
 };
 
 /// kInvalid with the field's name.

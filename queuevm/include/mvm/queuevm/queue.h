@@ -117,6 +117,9 @@ struct EndImpl;
 /// time. Destroying it leaves the slot as it is: call close(), or let Queue::close_end speak for it.
 class Producer {
  public:
+  /// Attaches through a descriptor of the caller's own, as Queue::open_descriptor() makes one, to a queue
+  /// that cannot be opened afresh from here. Fails as Queue::producer().
+  [[nodiscard]] static Result<Producer> adopt(UniqueFd own, std::uint32_t slot, bool supervised = false);
   Producer(Producer&&) noexcept;
   Producer& operator=(Producer&&) noexcept;
   ~Producer();
@@ -144,6 +147,8 @@ class Producer {
 /// this end's process dies.
 class Consumer {
  public:
+  /// As Producer::adopt().
+  [[nodiscard]] static Result<Consumer> adopt(UniqueFd own, std::uint32_t slot, bool supervised = false);
   Consumer(Consumer&&) noexcept;
   Consumer& operator=(Consumer&&) noexcept;
   ~Consumer();

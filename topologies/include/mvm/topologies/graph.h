@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mvm/base/result.h"
+
 namespace mvm::topologies {
 
 using ProcessId = std::uint32_t;  ///< 0 .. process_count()-1, roles in file order, indices within a role
@@ -76,12 +78,14 @@ struct End {
   bool operator==(const End&) const = default;
 };
 
-/// One queue and what it joins. The spans live as long as the graph.
+/// One queue and what it joins. The spans live as long as the graph. An open port's queue has ends on one
+/// side only: clients outside the lab are the other.
 struct Link {
   LinkId id = kNoLink;
   std::span<const End> producers;
   std::span<const End> consumers;
   const LinkSpec* spec = nullptr;
+  [[nodiscard]] bool open() const { return producers.empty() != consumers.empty(); }
 };
 
 /// The graph. Made by expand(); copying copies everything. All calls are const and thread-safe.
@@ -121,6 +125,12 @@ class Graph {
   /// "ring[3]", or "source.out->cell[*].in" where a `<link>` makes one queue only. Unique and stable.
   [[nodiscard]] std::string link_name(LinkId id) const;
   [[nodiscard]] std::optional<LinkId> find_link(std::string_view name) const;
+  /// The link of an open port: by its end ("cell[1].work", "cell[0].peer[2]"; without brackets where there is
+  /// one process, or one element), by the end of a port that processes share ("cell.work"), or by the port's
+  /// name alone where no other role has an open port of it. kNotFound and kInvalid say what there is.
+  [[nodiscard]] Result<LinkId> find_open(std::string_view name) const;
+  /// All links of open ports.
+  [[nodiscard]] std::vector<LinkId> open_links() const;
   /// The links that meet a process at this slot: none or one at an out port, any number at an in port.
   [[nodiscard]] std::span<const LinkId> links_at(End end) const;
   /// The links of a process, slot by slot. A link that meets it at two slots is there twice.

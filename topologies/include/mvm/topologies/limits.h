@@ -12,6 +12,7 @@ inline constexpr std::uint64_t kMaxElements = 200'000;     ///< elements of one 
 inline constexpr std::uint32_t kMaxProcesses = 1'000'000;  ///< processes of one graph
 inline constexpr std::uint32_t kMaxLinks = 10'000'000;     ///< links of one graph
 inline constexpr std::uint32_t kMaxPortCount = 1'000'000;  ///< slots of one port array
+inline constexpr std::uint32_t kMaxOpenQueues = 1'000;     ///< between a job's open ports and the outside
 inline constexpr std::uint32_t kMaxRoles = 1'000;          ///< roles of one topology
 inline constexpr std::uint32_t kMaxPorts = 256;            ///< ports of one role; an array counts once
 inline constexpr std::uint32_t kMaxSiblings = 1'000;  ///< programs, machines, parameters, ... of one profile

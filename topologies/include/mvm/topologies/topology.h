@@ -22,26 +22,32 @@ struct Text {
   [[nodiscard]] bool empty() const { return value.empty(); }
 };
 
-/// A declared port. An empty count: one, not an array.
-struct PortDecl {
-  Text name;
-  Direction direction = Direction::kIn;
-  Text count;
-  bool optional = false;  ///< may be named by no link at all
-};
-
-struct RoleDecl {
-  Text name;
-  Text count;  ///< number or ${expression}; empty: 1
-  std::vector<PortDecl> ports;
-};
-
 /// What `<link>` and `<pattern>` share.
 struct JoinDecl {
   Text name;  ///< empty: made from its kind or ends
   LinkSpec spec;
   Text capacity, bytes, timeout, ttl;  ///< of the queue, unevaluated; empty: spec's own
   SourcePosition where;
+};
+
+/// Whether clients outside the lab reach a port, and by how many queues: kEach one for every process and
+/// element, kShared one for an element of all the role's processes.
+enum class Open { kNo, kEach, kShared };
+
+/// A declared port. An empty count: one, not an array.
+struct PortDecl {
+  Text name;
+  Direction direction = Direction::kIn;
+  Text count;
+  bool optional = false;  ///< may be named by no link at all
+  Open open = Open::kNo;
+  JoinDecl outside;  ///< of an open one: the queue to the outside
+};
+
+struct RoleDecl {
+  Text name;
+  Text count;  ///< number or ${expression}; empty: 1
+  std::vector<PortDecl> ports;
 };
 
 /// A `<link>`: one queue for each turn of `loop`.

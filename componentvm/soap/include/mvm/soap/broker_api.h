@@ -219,6 +219,76 @@ class LabApi {
                                                      std::chrono::milliseconds wait) = 0;
 };
 
+// ---- queues seen from outside -----------------------------------------------------------------------------
+
+/// A message on its way into a queue.
+struct Message {
+  std::string data;
+  std::uint64_t key = 0;
+  std::uint32_t priority = 0;  ///< 0 .. 255, of priority queues
+};
+
+/// Most of one call, both ways.
+inline constexpr std::size_t kMostMessages = 1024;
+inline constexpr std::size_t kMostMessageBytes = std::size_t{1} << 20;
+
+/// Messages into an open in port of a job.
+struct PutRequest {
+  std::string job, port;    ///< "cell[1].work"; short forms: topologies' Graph::find_open()
+  std::string client;       ///< drawn by the client, 1 .. 64 letters and digits; the same in all its calls
+  std::string ticket;       ///< of the last answer; empty at first
+  std::uint64_t first = 0;  ///< number, from 0, of the first of `messages` among all of this client
+  std::vector<Message> messages;      ///< what was accepted before is not put again
+  bool done = false;                  ///< with the last of them the stream ends, for every client
+  std::chrono::milliseconds wait{0};  ///< while the queue is full, or the job does not run yet
+};
+
+struct PutAnswer {
+  std::uint64_t accepted = 0;  ///< messages of this client in the queue for certain; go on from there
+  std::string ticket;
+  std::string end;      ///< "done", "dead": nobody reads the port any more
+  bool closed = false;  ///< the stream was ended
+};
+
+/// Messages out of an open out port of a job.
+struct TakeRequest {
+  std::string job, port, client, ticket;  ///< as PutRequest's
+  std::uint64_t acknowledged = 0;         ///< the client is done with all it was given up to this number
+  std::uint64_t partial = 0;              ///< number of a message of which it has only a part
+  std::uint64_t offset = 0;               ///< so many bytes of it
+  std::uint32_t count = 1024;             ///< most messages; 0: none, acknowledges only
+  bool leave = false;  ///< what it was given and has not acknowledged is for others, at once
+  std::chrono::milliseconds wait{0};
+};
+
+struct TakenMessage {
+  std::uint64_t number = 0;  ///< to be acknowledged
+  std::uint64_t size = 0;    ///< of the whole message
+  std::uint64_t offset = 0;  ///< where `data` stands in it; less than the whole: ask for the rest
+  std::string data;
+  std::uint64_t key = 0;
+  std::uint32_t priority = 0;
+  bool again = false;  ///< was given to somebody before, who did not acknowledge it
+};
+
+struct TakeAnswer {
+  std::vector<TakenMessage> messages;
+  std::string ticket;
+  std::string end;  ///< "done": all producers are done and every message is acknowledged; "dead": one died
+};
+
+/// Queues of running jobs, for those outside the lab [MVM 003, §2.2].
+class QueueApi {
+ public:
+  virtual ~QueueApi() = default;
+  /// kAborted: the job's attempt ended, or a crash left in doubt which messages are in; kConflict: the stream
+  /// was ended; kExhausted: the queue is full and its rule is to fail.
+  [[nodiscard]] virtual Result<PutAnswer> put(const Caller&, const PutRequest&) = 0;
+  /// Each message is given to one client, and again to another where a client does not call for 30 s without
+  /// having acknowledged it. What is left when the job's processes end is kept with the job.
+  [[nodiscard]] virtual Result<TakeAnswer> take(const Caller&, const TakeRequest&) = 0;
+};
+
 // ---- store and system ----------------------------------------------------------------------------------
 
 struct BuildView {
@@ -330,6 +400,7 @@ struct BrokerApi {
   StoreApi& store;
   SystemApi& system;
   HostsApi& hosts;
+  QueueApi& queues;
 };
 
 }  // namespace mvm::soap

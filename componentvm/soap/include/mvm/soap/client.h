@@ -27,13 +27,18 @@ struct BrokerClientOptions {
 /// A fault comes back with the code that the broker gave, and with the first of its diagnostics as position;
 /// kUnavailable where the broker cannot be reached, kTimeout where it was silent too long. Blobs are
 /// streamed in constant memory.
-class BrokerClient final : public JobApi, public LabApi, public StoreApi, public SystemApi, public HostsApi {
+class BrokerClient final : public JobApi,
+                           public LabApi,
+                           public StoreApi,
+                           public SystemApi,
+                           public HostsApi,
+                           public QueueApi {
  public:
   /// Does not connect yet. kInvalid where the URL is none, kRefused where plain HTTP would leave the machine.
   [[nodiscard]] static Result<std::unique_ptr<BrokerClient>> create(const BrokerClientOptions& options);
   ~BrokerClient() override;
 
-  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this}; }
+  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this, *this}; }
 
   [[nodiscard]] Result<std::vector<Diagnostic>> validate(const Caller&, const SubmitRequest&) override;
   [[nodiscard]] Result<PlanView> plan(const Caller&, const SubmitRequest&) override;
@@ -83,6 +88,9 @@ class BrokerClient final : public JobApi, public LabApi, public StoreApi, public
   [[nodiscard]] Result<JoinedHost> join(const HostJoin&) override;
   [[nodiscard]] Status drain(const Caller&, const std::string& host, bool drain) override;
   [[nodiscard]] Status remove_host(const Caller&, const std::string& host, bool force) override;
+
+  [[nodiscard]] Result<PutAnswer> put(const Caller&, const PutRequest&) override;
+  [[nodiscard]] Result<TakeAnswer> take(const Caller&, const TakeRequest&) override;
 
  private:
   struct State;
