@@ -154,6 +154,9 @@ TEST_F(Example, FftOnSixteenProcesses) { run(example("03-fft"), {"--set", "n=16"
 
 TEST_F(Example, Farm) { run(example("04-farm")); }
 
+TEST_F(Example, Mimd) { run(example("06-mimd")); }
+TEST_F(Example, MimdOnQemu) { run(on_qemu("06-mimd")); }
+
 TEST_F(Example, Lab) {
   run(example("05-lab"));
   EXPECT_THAT(output_, HasSubstr("greeter 1 of 2 says hello"));
