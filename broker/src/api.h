@@ -42,6 +42,9 @@ class LabService final : public soap::LabApi {
   Result<std::vector<soap::VmView>> vms(const soap::Caller&, const std::string& lab) override;
   Result<std::vector<soap::LinkView>> links(const soap::Caller&, const std::string& lab) override;
   Result<std::vector<soap::QueueView>> queues(const soap::Caller&, const std::string& lab) override;
+  Result<soap::RewireView> rewire(const soap::Caller&, const soap::RewireRequest&) override;
+  Result<soap::RewireView> rewiring(const soap::Caller&, const std::string& job, std::uint64_t number,
+                                    std::chrono::milliseconds wait) override;
   Status suspend(const soap::Caller&, const std::string& lab, const std::string& node, bool suspend) override;
   Result<std::string> console(const soap::Caller&, const std::string& lab, const std::string& node,
                               std::uint64_t offset, std::chrono::milliseconds wait) override;

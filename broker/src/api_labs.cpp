@@ -187,8 +187,8 @@ Result<std::string> LabService::graph(const soap::Caller& caller, const std::str
         drawing.process_details.push_back(job->ends.contains(p)                          ? "ended"
                                           : job->record.core.state == JobState::kRunning ? "running"
                                                                                          : "waiting");
-      if (auto layout = lay_out(profile->graph, *job->plan))
-        drawing.link_details = link_details(profile->graph, *job->plan, *layout);
+      if (core_.jobs->know_layout(*job))
+        drawing.link_details = link_details(profile->graph, *job->plan, *job->layout);
     }
     switch (format) {
       case soap::GraphFormat::kDot:
@@ -234,9 +234,8 @@ Result<std::vector<soap::LinkView>> LabService::links(const soap::Caller& caller
         auto* job = core_.jobs->find(job_id);
         if (job == nullptr || !job->plan || !job->profile) continue;
         const auto& graph = job->profile->graph;
-        auto layout = lay_out(graph, *job->plan);
-        if (!layout) continue;
-        const auto how = transports(graph, *layout);
+        if (!core_.jobs->know_layout(*job)) continue;
+        const auto how = transports(graph, *job->layout);
         for (topologies::LinkId l = 0; l < graph.link_count() && views.size() < kMaxLinks; ++l) {
           const auto link = graph.link(l);
           const auto name = [&](std::span<const topologies::End> ends) {
@@ -305,21 +304,23 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
     const auto id = queue["id"].get<std::string>();
     // Several nodes of a host hold the same ring: it is told once.
     if (!id.starts_with("q") || !seen.insert(target.attempt + "/" + id).second) continue;
-    const auto number = std::strtoul(id.c_str() + 1, nullptr, 10);
-    if (number >= target.layout->queues.size()) continue;
-    const auto& wired = target.layout->queues[number];
+    const auto place = find_queue(*target.layout, id);
+    if (!place) continue;
+    const auto& wired = target.layout->queues[*place];
     const auto& graph = target.profile->graph;
-    soap::QueueView view{.lab = target.lab,
-                         .job = target.job,
-                         .link = graph.link_name(wired.link),
-                         .where = target.layout->domains[wired.domain].name,
-                         .depth = count_of(queue, "depth"),
-                         .capacity = graph.link(wired.link).spec->queue.capacity,
-                         .bytes = count_of(queue, "bytes"),
-                         .enqueued = count_of(queue, "enqueued"),
-                         .dequeued = count_of(queue, "dequeued"),
-                         .dropped = count_of(queue, "dropped"),
-                         .waiting = {}};
+    const bool leaving = wired.link == topologies::kNoLink;
+    soap::QueueView view{
+        .lab = target.lab,
+        .job = target.job,
+        .link = leaving ? leaving_name(*target.layout, wired.tree) : graph.link_name(wired.link),
+        .where = target.layout->domains[wired.domain].name,
+        .depth = count_of(queue, "depth"),
+        .capacity = leaving ? 0 : graph.link(wired.link).spec->queue.capacity,
+        .bytes = count_of(queue, "bytes"),
+        .enqueued = count_of(queue, "enqueued"),
+        .dequeued = count_of(queue, "dequeued"),
+        .dropped = count_of(queue, "dropped"),
+        .waiting = {}};
     waiting_of(queue, view);
     views.push_back(std::move(view));
   }
@@ -336,9 +337,8 @@ Result<std::vector<soap::QueueView>> LabService::queues(const soap::Caller& call
         auto* job = core_.jobs->find(job_id);
         if (job == nullptr || job->record.core.state != JobState::kRunning || !job->plan || !job->profile)
           continue;
-        auto layout = lay_out(job->profile->graph, *job->plan);
-        if (!layout) continue;
-        const auto shared = std::make_shared<const WiringLayout>(std::move(*layout));
+        if (!core_.jobs->know_layout(*job)) continue;
+        const auto shared = std::make_shared<const WiringLayout>(*job->layout);
         for (const auto& node : job->plan->nodes)
           if (auto* agent = core_.hosts->agent(node.host))
             found.push_back({.agent = agent,

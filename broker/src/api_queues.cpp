@@ -107,7 +107,8 @@ Result<QueueService::Place> QueueService::place(const soap::Caller& caller, cons
       place.ended = to_string(core.state);
     }
     if (core.state != JobState::kRunning || !job->plan) return place;
-    MVM_ASSIGN(const auto layout, lay_out(graph, *job->plan));
+    MVM_TRY(core_.jobs->know_layout(*job));
+    const auto& layout = *job->layout;
     for (const auto& end : layout.outside) {
       if (end.link != found) continue;
       const auto& node = job->plan->nodes[end.node];
@@ -115,7 +116,7 @@ Result<QueueService::Place> QueueService::place(const soap::Caller& caller, cons
       if (place.agent == nullptr)
         return Error(ErrorCode::kUnavailable, "host " + node.host + " " + core_.hosts->trouble(node.host));
       place.node = node.node;
-      place.queue = queue_id(end.queue);
+      place.queue = queue_id(layout.queues[end.queue]);
       place.where = Place::Where::kQueue;
     }
     return place;

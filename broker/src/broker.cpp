@@ -7,6 +7,7 @@
 #include "jobs.h"
 #include "labs.h"
 #include "logs.h"
+#include "rewirings.h"
 #include "scheduler.h"
 
 namespace mvm::broker {

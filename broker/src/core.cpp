@@ -9,6 +9,7 @@
 #include "labs.h"
 #include "logs.h"
 #include "mvm/base/log.h"
+#include "rewirings.h"
 #include "scheduler.h"
 
 namespace mvm::broker {
@@ -29,7 +30,8 @@ Core::Core(BrokerConfig configuration, Store& a_store, const BlobStore& a_blobs,
       builds(std::make_unique<Builds>(*this)),
       logs(std::make_unique<Logs>(*this)),
       scheduler(std::make_unique<Scheduler>(*this)),
-      execs(std::make_unique<Execs>(*this)) {}
+      execs(std::make_unique<Execs>(*this)),
+      rewirings(std::make_unique<Rewirings>(*this)) {}
 
 Core::~Core() = default;
 
@@ -40,6 +42,7 @@ Status Core::load() {
   for (const auto& entry : numbers) numbers_[entry.key.substr(8)] = std::stoull(entry.value);
   MVM_TRY(labs->load());
   MVM_TRY(builds->load());
+  MVM_TRY(rewirings->load());
   MVM_TRY(jobs->load());
   MVM_TRY(execs->load());
   MVM_TRY(hosts->load());
@@ -51,6 +54,7 @@ void Core::start() {
     hosts->start();
     labs->resume();
     jobs->resume();
+    rewirings->resume();
     scheduler->wake();
   });
 }

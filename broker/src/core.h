@@ -22,6 +22,7 @@ class Builds;
 class Logs;
 class Scheduler;
 class Execs;
+class Rewirings;
 
 /// A caller that waits for something to be so. Its thread sleeps; the loop asks `look` after every change.
 struct LongPoll {
@@ -94,6 +95,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::unique_ptr<Logs> logs;
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<Execs> execs;
+  std::unique_ptr<Rewirings> rewirings;
   bool stopped = false;
 
   /// Takes the next number of a kind ("job", "exec"), durably.

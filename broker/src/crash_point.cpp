@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "job_tables.h"
+#include "mvm/broker/rewire_machine.h"
 
 namespace mvm::broker {
 namespace {
@@ -23,7 +24,14 @@ std::vector<std::string> list_crash_points() {
   for (const auto& row : tables::kEffectTable)
     for (const auto phase : tables::kEffectPhases)
       points.push_back(std::string(row.name) + ":" + std::string(phase));
+  for (const auto& row : rewire_effects())
+    for (const auto phase : tables::kEffectPhases)
+      points.push_back(std::string(row.name) + ":" + std::string(phase));
   std::vector<std::string> transitions;
+  for (const auto& row : rewire_transitions())
+    for (const auto phase : tables::kTransitionPhases)
+      transitions.push_back(std::string(to_string(row.from)) + ">" + std::string(to_string(row.to)) + ":" +
+                            std::string(phase));
   for (const auto& row : tables::kTransitionTable)
     for (const auto phase : tables::kTransitionPhases)
       transitions.push_back(std::string(to_string(row.from)) + ">" + std::string(to_string(row.to)) + ":" +

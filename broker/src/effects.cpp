@@ -425,6 +425,24 @@ void Jobs::deliver(Job& job) {
 
 // ---- queues and processes
 
+WiringContext Jobs::wiring_context(const Job& job, std::uint64_t generation) const {
+  const auto* lab = core_.labs->find(job.record.lab);
+  WiringContext context{.job = job.record.id,
+                        .attempt = attempt(job),
+                        .secret = lab->record.secret,
+                        .codec_seed = lab->record.codec_seed,
+                        .generation = generation,
+                        .link_base = link_base(job.record),
+                        .hosts = {},
+                        .params = job.profile->params};
+  for (const auto& [host, info] : job.lab_infos)
+    context.hosts[host] = {.bridge = Labs::bridge_address(lab->record.subnets.at(host)),
+                           .bridge_port = info.bridge_port,
+                           .proxy_address = info.proxy_address,
+                           .proxy_port = info.proxy_port};
+  return context;
+}
+
 void Jobs::wire(Job& job) {
   const auto* lab = core_.labs->find(job.record.lab);
   // After a crash the addresses of the lab's proxies are asked for again.
@@ -459,19 +477,7 @@ void Jobs::wire(Job& job) {
     fire(job, JobEvent::kJobFault, known.error().describe());
     return;
   }
-  WiringContext context{.job = job.record.id,
-                        .attempt = attempt(job),
-                        .secret = lab->record.secret,
-                        .codec_seed = lab->record.codec_seed,
-                        .generation = 1,
-                        .link_base = link_base(job.record),
-                        .hosts = {},
-                        .params = job.profile->params};
-  for (const auto& [host, info] : job.lab_infos)
-    context.hosts[host] = {.bridge = Labs::bridge_address(lab->record.subnets.at(host)),
-                           .bridge_port = info.bridge_port,
-                           .proxy_address = info.proxy_address,
-                           .proxy_port = info.proxy_port};
+  const auto context = wiring_context(job, 1);
   std::vector<Part> parts;
   for (auto& step : make_steps(job.profile->graph, *job.plan, *job.layout, context))
     parts.push_back(
@@ -546,7 +552,7 @@ void Jobs::collect_rests(Job& job, std::vector<Part>& parts) {
     auto lost = std::make_shared<std::uint64_t>(0);
     parts.push_back({.host = node.host,
                      .work = [lab = job.record.lab, name = node.node, attempt_id = attempt(job),
-                              queue = queue_id(end.queue), &blobs = core_.blobs, digest,
+                              queue = queue_id(job.layout->queues[end.queue]), &blobs = core_.blobs, digest,
                               lost](HostAgent& agent) -> Status {
                        MVM_ASSIGN(const auto rest, fetch_rest(agent, lab, name, attempt_id, queue, *lost));
                        MVM_ASSIGN(*digest, blobs.put(rest));

@@ -9,6 +9,8 @@
 #include "mvm/base/log.h"
 #include "mvm/topologies/limits.h"
 #include "mvm/topologies/reader.h"
+#include "mvm/topologies/rewiring.h"
+#include "rewirings.h"
 #include "scheduler.h"
 
 namespace mvm::broker {
@@ -118,6 +120,10 @@ Result<std::shared_ptr<const topologies::Profile>> Jobs::profile(Job& job) {
   options.set = job.record.settings;
   auto read = topologies::read_profile(xml, job.record.file, options);
   if (!read.profile) return topologies::to_error(read.diagnostics);
+  if (job.record.rewired) {
+    MVM_ASSIGN(auto graph, core_.rewirings->graph(job.record.id));
+    MVM_ASSIGN(*read.profile, topologies::with_graph(*read.profile, std::move(graph)));
+  }
   auto profile = std::make_shared<const topologies::Profile>(std::move(*read.profile));
   if (!is_terminal(job.record.core.state)) job.profile = profile;
   return profile;
@@ -216,6 +222,7 @@ Status Jobs::remove(const std::string& id) {
   core_.journal.erase_large("plans/job/" + id);
   core_.journal.erase("results/" + id);
   core_.journal.erase("rests/" + id);
+  core_.rewirings->forget(id);
   core_.journal.erase("jobs/" + id);
   if (!job->record.request.empty()) requests_.erase(job->record.user + "/" + job->record.request);
   jobs_.erase(job->record.number);
@@ -278,8 +285,10 @@ void Jobs::fire(Job& job, JobEvent event, const std::string& reason) {
 void Jobs::entered(Job& job) {
   auto& record = job.record;
   job.progress.clear();
+  if (record.core.state != JobState::kRunning) core_.rewirings->left(job);
   switch (record.core.state) {
     case JobState::kPlanned:
+      core_.rewirings->renewed(record.id);
       record.collected = false;
       record.running_ms = 0;
       job.ends.clear();
@@ -472,6 +481,8 @@ void Jobs::proxy_lost(const std::string& lab, const std::string& host, std::uint
 }
 
 Status Jobs::know_layout(Job& job) {
+  if (job.layout) return ok();
+  MVM_ASSIGN(job.layout, core_.rewirings->layout(job));
   if (!job.layout) {
     MVM_ASSIGN(job.layout, lay_out(job.profile->graph, *job.plan));
   }
@@ -511,14 +522,18 @@ void Jobs::link_failed(const std::string& attempt_id, std::uint64_t number, cons
   std::string unused;
   auto* job = of_attempt(attempt_id + "/", unused);
   if (job == nullptr || !job->profile || !job->plan || !know_layout(*job)) return;
-  const auto carry = number - link_base(job->record);
-  if (carry >= job->layout->carries.size()) return;
-  const auto link = job->layout->queues[job->layout->carries[carry].from_queue].link;
+  const auto& carries = job->layout->carries;
+  const auto carry = std::find_if(carries.begin(), carries.end(),
+                                  [&](const auto& one) { return link_base(job->record) + one.id == number; });
+  if (carry == carries.end()) return;
+  const auto& queue = job->layout->queues[carry->from_queue];
+  const auto link = queue.link == topologies::kNoLink ? leaving_name(*job->layout, queue.tree)
+                                                      : job->profile->graph.link_name(queue.link);
   core_.journal.event({.event = "link.failed",
                        .lab = job->record.lab,
                        .job = job->record.id,
                        .node = {},
-                       .detail = job->profile->graph.link_name(link) + ": " + why,
+                       .detail = link + ": " + why,
                        .user = job->record.user});
 }
 

@@ -75,6 +75,14 @@ class Jobs {
   [[nodiscard]] const Plan* plan_of(Job& job);
   void load_ends(Job& job);
 
+  // ---- for rewirings
+  [[nodiscard]] static std::string attempt(const Job& job);
+  void save(const Job& job);
+  /// Makes job.layout what the present attempt is wired as.
+  [[nodiscard]] Status know_layout(Job& job);
+  /// What its steps need beside the layout, once job.lab_infos is known.
+  [[nodiscard]] WiringContext wiring_context(const Job& job, std::uint64_t generation) const;
+
   // ---- the scheduler's word
   [[nodiscard]] Status planned(Job& job, Plan plan);
   void cannot_place(Job& job, std::vector<std::string> reasons);
@@ -100,17 +108,14 @@ class Jobs {
                       std::uint64_t offset, const std::string& text);
 
  private:
-  [[nodiscard]] static std::string attempt(const Job& job);
   [[nodiscard]] static std::uint64_t link_base(const JobRecord& record);
   [[nodiscard]] Job* of_attempt(const std::string& proc, std::string& process);
-  void save(const Job& job);
   void fire(Job& job, JobEvent event, const std::string& reason = {});
   void entered(Job& job);
   void ended(Job& job);
   void check_ended(Job& job);
   void watch_wall_time(Job& job);
   [[nodiscard]] Status restore(Job& job);
-  [[nodiscard]] static Status know_layout(Job& job);
 
   // ---- effects (effects.cpp)
   struct Part {

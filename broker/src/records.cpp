@@ -92,6 +92,7 @@ std::string encode(const JobRecord& r) {
                {"sources", r.sources},
                {"core", core_json(r.core)},
                {"cancel_asked", r.cancel_asked},
+               {"rewired", r.rewired},
                {"collected", r.collected},
                {"reason", r.reason},
                {"submitted", r.submitted_ms},
@@ -120,6 +121,7 @@ Result<JobRecord> decode_job(std::string_view text) {
     r.sources = v.at("sources").get<std::vector<std::string>>();
     r.core = core_from(v.at("core"));
     r.cancel_asked = v.at("cancel_asked");
+    r.rewired = v.value("rewired", false);
     r.collected = v.at("collected");
     r.reason = v.at("reason");
     r.submitted_ms = v.at("submitted");

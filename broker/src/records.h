@@ -26,6 +26,7 @@ struct JobRecord {
   std::string request;
   JobCore core;
   bool cancel_asked = false;
+  bool rewired = false;    ///< its links are those of `graphs/ID`, not of its profile
   bool collected = false;  ///< this attempt's results are in the store
   std::string reason;      ///< why it ended, or is ending
   std::int64_t submitted_ms = 0, started_ms = 0, ended_ms = 0;

@@ -5,6 +5,8 @@
 #include <span>
 #include <unordered_map>
 
+#include "former_wiring.h"
+#include "link_trees.h"
 #include "mvm/base/digest.h"
 #include "mvm/topologies/codecs.h"
 
@@ -17,13 +19,11 @@ using topologies::Graph;
 using topologies::LinkId;
 using topologies::ProcessId;
 
-/// A place of an end that is no process's: the outside, reached through the node of that process.
-constexpr topologies::Slot kOutside = 0xffffffffU;
-
 /// Lays out link by link.
 class Layouter {
  public:
-  Layouter(const Graph& graph, const Plan& plan) : graph_(graph), plan_(plan) {}
+  Layouter(const Graph& graph, const Plan& plan, FormerWiring* former = nullptr)
+      : graph_(graph), plan_(plan), former_(former) {}
   [[nodiscard]] Result<WiringLayout> run();
 
  private:
@@ -44,14 +44,17 @@ class Layouter {
   void carry(std::uint32_t from, std::uint32_t to);
   void wire(LinkId link, std::span<const End> producers, std::span<const End> consumers);
   void seat(LinkId link, const End& end, bool producer, std::uint32_t queue);
+  void wire_afresh(LinkId link, std::span<const End> producers, std::span<const End> consumers);
   [[nodiscard]] Status check() const;
 
   const Graph& graph_;
   const Plan& plan_;
+  FormerWiring* former_;  ///< null: the first wiring
   WiringLayout out_;
   std::map<std::string, std::uint32_t> domain_by_name_;
   std::vector<std::uint32_t> host_domain_;  ///< for each domain its host's own
   std::vector<std::vector<WiredEnd>> ends_;
+  std::uint32_t tree_ = 0;  ///< the one being made
 };
 
 std::uint32_t Layouter::domain(const std::string& name, const std::string& host, const std::string& node) {
@@ -84,7 +87,12 @@ std::uint32_t Layouter::parent(std::uint32_t domain, std::uint32_t home) const {
 }
 
 std::uint32_t Layouter::add_queue(std::uint32_t domain, LinkId link) {
-  out_.queues.push_back({.domain = domain, .link = link, .producers = 0, .consumers = 0});
+  out_.queues.push_back({.domain = domain,
+                         .link = link,
+                         .producers = 0,
+                         .consumers = 0,
+                         .id = out_.next_queue++,
+                         .tree = tree_});
   return static_cast<std::uint32_t>(out_.queues.size() - 1);
 }
 
@@ -99,10 +107,20 @@ void Layouter::carry(std::uint32_t from, std::uint32_t to) {
   out_.carries.push_back({.from_queue = from,
                           .from_slot = out_.queues[from].consumers++,
                           .to_queue = to,
-                          .to_slot = out_.queues[to].producers++});
+                          .to_slot = out_.queues[to].producers++,
+                          .id = out_.next_carry++,
+                          .codecs = codecs_of(graph_, plan_, out_.queues[from].link)});
 }
 
 void Layouter::wire(LinkId link, std::span<const End> producers, std::span<const End> consumers) {
+  if (former_ != nullptr && former_->keep({graph_, plan_, link, producers, consumers}, out_, ends_)) return;
+  const auto made = out_.queues.size();
+  wire_afresh(link, producers, consumers);
+  if (former_ != nullptr) former_->follow({graph_, plan_, link, producers, consumers}, out_, made, ends_);
+}
+
+void Layouter::wire_afresh(LinkId link, std::span<const End> producers, std::span<const End> consumers) {
+  tree_ = out_.next_queue;
   const auto first = out_.domain_of[consumers.front().process];
   const auto inside = [&](const End& end) { return out_.domain_of[end.process] == first; };
   const bool one_domain = std::all_of(producers.begin(), producers.end(), inside) &&
@@ -133,12 +151,13 @@ void Layouter::seat(LinkId link, const End& end, bool producer, std::uint32_t qu
                             .queue_slot = slot});
   else
     ends_[end.process].push_back(
-        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = slot});
+        {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = slot, .after = {}});
 }
 
 Status Layouter::check() const {
   for (const auto& queue : out_.queues)
-    if (queue.producers > kMaxQueueEnds || queue.consumers > kMaxQueueEnds)
+    if (queue.link != topologies::kNoLink &&
+        (queue.producers > kMaxQueueEnds || queue.consumers > kMaxQueueEnds))
       return Error(ErrorCode::kInvalid, "link " + graph_.link_name(queue.link) + ": a queue with " +
                                             std::to_string(std::max(queue.producers, queue.consumers)) +
                                             " ends on one side, at most " + std::to_string(kMaxQueueEnds));
@@ -148,22 +167,10 @@ Status Layouter::check() const {
 Result<WiringLayout> Layouter::run() {
   make_domains();
   ends_.resize(graph_.process_count());
-  for (LinkId id = 0; id < graph_.link_count(); ++id) {
-    const auto link = graph_.link(id);
-    if (link.producers.empty() && link.consumers.empty()) continue;
-    if (link.open()) {
-      // The outside stands beside the first process: that node's kernel sees the same queue.
-      const bool in = link.producers.empty();
-      const End outside{(in ? link.consumers : link.producers).front().process, kOutside};
-      wire(id, in ? std::span(&outside, 1) : link.producers, in ? link.consumers : std::span(&outside, 1));
-      continue;
-    }
-    if (link.spec->deliver == Deliver::kOneOf) {
-      wire(id, link.producers, link.consumers);
-      continue;
-    }
-    for (const auto& consumer : link.consumers) wire(id, link.producers, {&consumer, 1});
-  }
+  if (former_ != nullptr) former_->part(graph_, plan_, out_, ends_);
+  for_each_tree(graph_, [&](LinkId link, std::span<const End> producers, std::span<const End> consumers) {
+    wire(link, producers, consumers);
+  });
   for (auto& ends : ends_) {
     out_.first_end.push_back(static_cast<std::uint32_t>(out_.ends.size()));
     std::stable_sort(ends.begin(), ends.end(), [](const auto& a, const auto& b) { return a.slot < b.slot; });
@@ -213,8 +220,9 @@ json ports_of(const Graph& graph, const WiringLayout& layout, ProcessId process)
       for (; next < ends.size() && ends[next].slot == slot; ++next) {
         const auto& queue = layout.queues[ends[next].queue];
         if (port.direction == topologies::Direction::kOut) deliver = graph.link(queue.link).spec->deliver;
-        joined.push_back(
-            {{"queue", queue_id(ends[next].queue)}, {"link", queue.link}, {"slot", ends[next].queue_slot}});
+        json end = {{"queue", queue_id(queue)}, {"link", queue.tree}, {"slot", ends[next].queue_slot}};
+        if (!ends[next].after.empty()) end["after"] = ends[next].after;
+        joined.push_back(std::move(end));
       }
       ports.push_back({{"name", port.name},
                        {"index", index},
@@ -275,7 +283,12 @@ struct DomainSteps {
 
 Result<WiringLayout> lay_out(const Graph& graph, const Plan& plan) { return Layouter(graph, plan).run(); }
 
-std::string queue_id(std::uint32_t queue) { return "q" + std::to_string(queue); }
+std::string queue_id(const WiredQueue& queue) { return "q" + std::to_string(queue.id); }
+
+Result<WiringLayout> lay_out_again(const Graph& graph, const Plan& plan, const Wired& before) {
+  FormerWiring former(before);
+  return Layouter(graph, plan, &former).run();
+}
 
 std::set<std::string> hosts_with_proxy(const WiringLayout& layout) {
   std::set<std::string> hosts;
@@ -290,36 +303,39 @@ std::string process_id(const std::string& attempt, const Graph& graph, ProcessId
 }
 
 std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const WiringLayout& layout,
-                                   const WiringContext& context) {
+                                   const WiringContext& context, const Graph* next) {
   std::vector<DomainSteps> steps(layout.domains.size());
-  for (std::uint32_t q = 0; q < layout.queues.size(); ++q)
-    steps[layout.queues[q].domain].queues.push_back(
-        {{"id", queue_id(q)}, {"create", create_queue(graph, layout.queues[q])}});
+  for (const auto& queue : layout.queues) {
+    json entry = {{"id", queue_id(queue)}};
+    if (queue.link != topologies::kNoLink)
+      entry["create"] = create_queue(queue.coming && next != nullptr ? *next : graph, queue);
+    steps[queue.domain].queues.push_back(std::move(entry));
+  }
   json parameters = json::object();
   for (const auto& param : context.params) parameters[param.name] = param.value;
   for (ProcessId p = 0; p < graph.process_count(); ++p)
     steps[layout.domain_of[p]].processes.push_back(
         process_entry(graph, plan, layout, context, parameters, p));
   for (const auto& end : layout.outside) {
-    json entry = {
-        {"queue", queue_id(end.queue)}, {"direction", end.producer ? "in" : "out"}, {"slot", end.queue_slot}};
+    json entry = {{"queue", queue_id(layout.queues[end.queue])},
+                  {"direction", end.producer ? "in" : "out"},
+                  {"slot", end.queue_slot}};
     const auto domain = layout.queues[end.queue].domain;
     if (layout.domains[domain].node.empty()) entry["node"] = plan.nodes[end.node].node;
     steps[domain].outside.push_back(std::move(entry));
   }
-  for (std::size_t c = 0; c < layout.carries.size(); ++c) {
-    const auto& carry = layout.carries[c];
+  for (const auto& carry : layout.carries) {
     const auto from = layout.queues[carry.from_queue].domain;
     const auto to = layout.queues[carry.to_queue].domain;
-    const auto& codecs = codecs_of(graph, plan, layout.queues[carry.from_queue].link);
     const auto half = [&](const char* flow, std::uint32_t peer, std::uint32_t queue, std::uint32_t slot) {
-      json entry{{"link", context.link_base + c},
+      json entry{{"link", context.link_base + carry.id},
                  {"flow", flow},
                  {"peer", layout.domains[peer].name},
-                 {"queue", queue_id(queue)},
+                 {"queue", queue_id(layout.queues[queue])},
                  {"slot", slot}};
-      if (!codecs.empty()) entry["codecs"] = codecs;
-      if (topologies::needs_key(codecs)) entry["key"] = codec_key(context, context.link_base + c);
+      if (!carry.codecs.empty()) entry["codecs"] = carry.codecs;
+      if (topologies::needs_key(carry.codecs))
+        entry["key"] = codec_key(context, context.link_base + carry.id);
       return entry;
     };
     steps[from].proxies.push_back(half("out", to, carry.from_queue, carry.from_slot));
@@ -329,7 +345,8 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
   }
   std::vector<HostWiring> result;
   for (std::size_t d = 0; d < steps.size(); ++d) {
-    if (steps[d].processes.empty() && steps[d].queues.empty()) continue;
+    // Later wirings also tell a domain that it has nothing any more.
+    if (context.generation == 1 && steps[d].processes.empty() && steps[d].queues.empty()) continue;
     const auto& domain = layout.domains[d];
     json peers = json::array();
     for (const auto peer : steps[d].peers) peers.push_back(peer_entry(domain, layout.domains[peer], context));
@@ -358,6 +375,7 @@ std::vector<CarriedLink> carried_links(const Graph& graph, const WiringLayout& l
     const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
     const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
     const auto id = layout.queues[carry.from_queue].link;
+    if (id == topologies::kNoLink) continue;
     auto& link = found[id];
     link.link = id;
     link.between_hosts = link.between_hosts || from.host != to.host;
@@ -383,6 +401,7 @@ std::vector<std::string> link_details(const Graph& graph, const Plan& plan, cons
 std::vector<std::string> transports(const Graph& graph, const WiringLayout& layout) {
   std::vector<std::string> result(graph.link_count(), "shm");
   for (const auto& carry : layout.carries) {
+    if (layout.queues[carry.from_queue].link == topologies::kNoLink) continue;
     const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
     const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
     auto& how = result[layout.queues[carry.from_queue].link];

@@ -307,6 +307,7 @@ void add_all_verbs(Grammar& grammar) {
   add_lab_verbs(grammar);
   add_job_verbs(grammar);
   add_vm_verbs(grammar);
+  add_link_verbs(grammar);
   add_queue_verbs(grammar);
   add_build_verbs(grammar);
   add_host_verbs(grammar);

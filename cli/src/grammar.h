@@ -92,6 +92,7 @@ void add_submit_verb(Grammar& grammar);
 void add_lab_verbs(Grammar& grammar);
 void add_job_verbs(Grammar& grammar);
 void add_vm_verbs(Grammar& grammar);
+void add_link_verbs(Grammar& grammar);
 void add_queue_verbs(Grammar& grammar);
 /// Those of open ports, below `mvm queue`.
 void add_port_verbs(Grammar& grammar, CLI::App& queue);

@@ -8,6 +8,7 @@
 #include "mvm/base/digest.h"
 #include "offline_plan.h"
 #include "profile_file.h"
+#include "rewire.h"
 #include "vm_listing.h"
 
 namespace mvm::cli {
@@ -155,13 +156,32 @@ Result<int> apply(Session& session, const CreateOptions& options) {
 }
 
 void add_apply(Grammar& grammar, CLI::App& noun) {
-  auto options = std::make_shared<CreateOptions>();
-  CLI::App& verb = grammar.verb(noun, "apply", "creates the lab unless it is there as the file says",
-                                {"mvm lab apply lab.xml", "lab=$(mvm lab apply lab.xml --parsable)"},
-                                [options](Session& session) { return apply(session, *options); });
-  options->file = add_file(grammar, verb);
-  verb.add_flag("--parsable", options->parsable, "print the lab's id alone");
-  verb.add_flag("--dry-run", options->dry_run, "only say what would be done");
+  struct Options {
+    CreateOptions create;
+    std::string target;
+    RewireOptions rewire;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App& verb = grammar.verb(
+      noun, "apply",
+      "creates the lab unless it is there as the file says; of two arguments: rewires the job or lab",
+      {"mvm lab apply lab.xml", "lab=$(mvm lab apply lab.xml --parsable)",
+       "mvm lab apply LAB-OR-JOB topology.xml --dry-run", "mvm lab apply 12 topology.xml --set n=8"},
+      [options](Session& session) -> Result<int> {
+        // Two arguments: what is to change, and the file. One: the file.
+        FileOptions& file = *options->create.file;
+        options->create.dry_run = options->rewire.dry_run;
+        if (options->target.empty()) return apply(session, options->create);
+        std::swap(options->target, file.file);
+        return apply_topology(session, options->target, file, options->rewire);
+      });
+  options->create.file = add_file(grammar, verb);
+  grammar.completes(
+      verb.add_option("NEW", options->target,
+                      "the file, where the first argument is a job or lab to be rewired while it runs"),
+      Completes::kFile);
+  verb.add_flag("--parsable", options->create.parsable, "print the lab's id alone");
+  add_rewire_options(verb, options->rewire);
 }
 
 // ---- list, inspect

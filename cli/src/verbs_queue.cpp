@@ -1,4 +1,4 @@
-// mvm link list, mvm queue top
+// mvm queue top
 
 #include <algorithm>
 #include <map>
@@ -6,7 +6,6 @@
 
 #include "common.h"
 #include "format.h"
-#include "vm_listing.h"
 
 namespace mvm::cli {
 namespace {
@@ -106,20 +105,6 @@ Result<Listing> queues(Session& session, const Options& options) {
 }  // namespace
 
 void add_queue_verbs(Grammar& grammar) {
-  CLI::App& link = grammar.noun("link", "links: what joins processes");
-  auto list = std::make_shared<Options>();
-  CLI::App& list_verb =
-      grammar.verb(link, "list", "links of a lab, or of all labs",
-                   {"mvm link list lab-3", "mvm link list lab-3 -o jsonl"}, [list](Session& session) {
-                     return show<Listing>(session, *list->watch, [&]() -> Result<Listing> {
-                       MVM_ASSIGN(const std::string lab, lab_or_all(session, list->lab));
-                       MVM_ASSIGN(auto api, session.api());
-                       MVM_ASSIGN(const auto links, api.labs.links(session.caller(), lab));
-                       return link_listing(links);
-                     });
-                   });
-  add_lab_and_watch(grammar, list_verb, *list);
-
   CLI::App& queue = grammar.noun("queue", "queues: how full they are, and what goes in and out");
   auto top = std::make_shared<Options>();
   CLI::App& top_verb = grammar.verb(

@@ -39,7 +39,9 @@ Result<std::shared_ptr<Node>> read_node(const std::filesystem::path& folder) {
 Status write_record(const Lab& lab) {
   MVM_TRY(make_folders(lab.folder / "nodes"));
   MVM_TRY(write_file_durably(lab.folder / "secret", lab.spec.secret, 0600));
-  return write_file_durably(lab.folder / "lab.json", to_json(lab.spec).dump(), 0600);
+  LabSpec spec = lab.spec;
+  spec.proxy = lab.proxy;
+  return write_file_durably(lab.folder / "lab.json", to_json(spec).dump(), 0600);
 }
 
 Status write_record(const Node& node) {

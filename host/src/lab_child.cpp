@@ -18,6 +18,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <tuple>
 
 #include "codec.h"
@@ -176,7 +177,7 @@ class LabChild {
       if (op == "events") return json::object();
       if (op == "identity") return identify(args);
       if (op == "proxy.carry") return carry(args, request.descriptors);
-      if (op == "proxy.drop") return drop(args.at("attempt"));
+      if (op == "proxy.drop") return drop(args.at("attempt"), args.value("keep", json::array()));
       if (op == "stats") return stats();
       if (op == "stop") {
         stopping_ = true;
@@ -203,6 +204,14 @@ class LabChild {
     return json{{"secure_port", secure_port_}};
   }
 
+  using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string>;
+
+  static Carried key_of(const std::string& attempt, const json& link) {
+    return {attempt, link.at("link"),
+            link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming,
+            link.at("peer")};
+  }
+
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
     const std::string attempt = args.at("attempt");
     for (const json& peer : args.at("peers")) {
@@ -218,9 +227,7 @@ class LabChild {
       return Error(ErrorCode::kCorrupt, "a descriptor for each link was expected");
     for (std::size_t i = 0; i < links.size(); ++i) {
       const json& link = links[i];
-      const Carried key{attempt, link.at("link"),
-                        link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming,
-                        link.at("peer")};
+      const Carried key = key_of(attempt, link);
       if (carried_.contains(key)) continue;
       LinkHalf half;
       half.link = std::get<1>(key);
@@ -236,10 +243,13 @@ class LabChild {
     return json::object();
   }
 
-  Result<json> drop(const std::string& attempt) {
+  /// Ends the carrying of an attempt's links, all but those to keep.
+  Result<json> drop(const std::string& attempt, const json& keep) {
+    std::set<Carried> kept;
+    for (const json& link : keep) kept.insert(key_of(attempt, link));
     for (auto item = carried_.begin(); item != carried_.end();) {
       const auto& [owner, link, flow, peer] = item->first;
-      if (owner != attempt) {
+      if (owner != attempt || kept.contains(item->first)) {
         ++item;
         continue;
       }
@@ -265,8 +275,6 @@ class LabChild {
                        {"failure", link.failure}});
     return {{"links", links}};
   }
-
-  using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string>;
 
   LabChildOptions options_;
   UniqueFd folder_;

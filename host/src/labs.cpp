@@ -53,7 +53,7 @@ Status LocalHostAgent::State::open_network(Lab& lab) {
 }
 
 Status LocalHostAgent::State::open_child(Lab& lab) {
-  if (!lab.spec.proxy) return ok();
+  if (!lab.proxy) return ok();
   std::shared_ptr<LabChildClient> present;
   {
     const std::lock_guard lock(lab.mutex);
@@ -97,6 +97,7 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
     return Error(ErrorCode::kConflict, "lab " + spec.lab + " exists on host " + state_->config.name +
                                            " with another secret or subnet");
   if (!spec.identity.certificate.empty()) lab->identity = spec.identity;
+  lab->proxy = lab->proxy || spec.proxy;  // links that leave the domain may come later
   MVM_TRY(write_record(*lab));
   MVM_TRY(state_->open_network(*lab));
   MVM_TRY(state_->open_child(*lab));

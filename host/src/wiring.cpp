@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <iterator>
 #include <map>
 #include <set>
 
 #include "agent_state.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
+#include "mvm/osvm/vm_spec.h"
 #include "mvm/queuevm/queue.h"
 #include "names.h"
 
@@ -51,6 +54,8 @@ class Rings {
   Rings(const std::filesystem::path& lab_folder, const std::string& attempt)
       : folder_(lab_folder / sha256_hex(attempt).substr(0, 16)) {}
 
+  /// Makes those that are not there. Their owner is root inside the containers, so that their kernels can
+  /// open them again for a process.
   Status make(const json& queues) {
     MVM_TRY(make_folders(folder_, 0711));
     for (const json& queue : queues) {
@@ -60,7 +65,20 @@ class Rings {
       auto made = Queue::create(path(id), spec);
       if (!made && made.error().code() != ErrorCode::kExists)
         return std::move(made).error().wrap("queue " + id);
+      if (made && ::geteuid() == 0 &&
+          ::chown(path(id).c_str(), osvm::kFirstGuestId, osvm::kFirstGuestId) != 0)
+        return Error::from_errno(errno, "handing queue " + id + " to the containers");
     }
+    return ok();
+  }
+
+  /// Removes all but these.
+  Status keep_only(const json& queues) {
+    std::set<std::string> names;
+    for (const json& queue : queues) names.insert(path(queue.at("id")).filename());
+    std::error_code problem;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, problem))
+      if (!names.contains(entry.path().filename())) MVM_TRY(remove_tree(entry.path()));
     return ok();
   }
 
@@ -115,6 +133,15 @@ Status hand_over(channel::HostEnd& channel, const Rings& rings, const std::strin
   return ok();
 }
 
+/// Which queues of the attempt the node's kernel holds.
+std::set<std::string> held_by(channel::HostEnd& channel, const std::string& attempt) {
+  std::set<std::string> ids;
+  const auto reply = channel.call("wire.stats", {{"attempt", attempt}}, kWireTimeout);
+  if (!reply) return ids;
+  for (const json& queue : reply->result.value("queues", json::array())) ids.insert(queue.at("id"));
+  return ids;
+}
+
 Status carry(LabChildClient& child, const Rings& rings, const std::string& attempt, const json& peers,
              const json& proxies) {
   for (std::size_t first = 0; first < proxies.size(); first += kDescriptorsPerFrame) {
@@ -130,6 +157,27 @@ Status carry(LabChildClient& child, const Rings& rings, const std::string& attem
     MVM_TRY(
         child.call("proxy.carry", {{"attempt", attempt}, {"peers", peers}, {"links", links}}, descriptors));
   }
+  return ok();
+}
+
+/// From now on the lab's child carries these links of the attempt, and no others.
+template <class OpenChild>
+Status carry_links(Lab& lab, const Rings& rings, const std::string& attempt, const json& steps,
+                   OpenChild open_child) {
+  const json proxies = steps.value("proxies", json::array());
+  if (!proxies.empty()) MVM_TRY(open_child());
+  std::shared_ptr<LabChildClient> child;
+  {
+    const std::lock_guard lock(lab.mutex);
+    child = lab.child;
+  }
+  if (!child && proxies.empty()) return ok();
+  if (!child)
+    return Error(ErrorCode::kConflict,
+                 "lab " + lab.spec.lab + " was made without a proxy, but a link needs one");
+  if (!proxies.empty()) MVM_TRY(carry(*child, rings, attempt, steps.value("peers", json::array()), proxies));
+  if (steps.at("generation") == 1 || !child->alive()) return ok();
+  MVM_TRY(child->call("proxy.drop", {{"attempt", attempt}, {"keep", proxies}}));
   return ok();
 }
 
@@ -156,19 +204,24 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
   for (const json& process : steps.at("processes"))
     by_node.try_emplace(process.at("node").get<std::string>(), json::array())
         .first->second.push_back(process);
+  const bool first = steps.at("generation") == 1;
   for (const auto& [node, processes] : by_node) {
     MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab.spec.lab, node));
     std::set<std::string> all;
     for (const json& process : processes) {
       const std::vector<std::string> ids = queues_of(process);
       all.insert(ids.begin(), ids.end());
-      MVM_TRY(hand_over(*channel, rings, attempt, process.at("proc"), ids));
+      // A running process asks its kernel, which opens the queue for it.
+      if (first) MVM_TRY(hand_over(*channel, rings, attempt, process.at("proc"), ids));
     }
-    MVM_TRY(hand_over(*channel, rings, attempt, "", {all.begin(), all.end()}));
+    const std::set<std::string> held = first ? std::set<std::string>() : held_by(*channel, attempt);
+    std::vector<std::string> missing;
+    std::set_difference(all.begin(), all.end(), held.begin(), held.end(), std::back_inserter(missing));
+    MVM_TRY(hand_over(*channel, rings, attempt, "", missing));
     const json outside = outside_of(steps, node);
     std::vector<std::string> open;
     for (const json& end : outside) open.push_back(end.at("queue"));
-    MVM_TRY(hand_over(*channel, rings, attempt, kOutside, open));
+    if (first) MVM_TRY(hand_over(*channel, rings, attempt, kOutside, open));
     json queues = json::array();
     for (const std::string& id : all) queues.push_back({{"id", id}});
     const json apply = {{"attempt", attempt},
@@ -183,18 +236,8 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
     MVM_TRY(channel->call("wire.apply", apply, kWireTimeout));
   }
 
-  const json proxies = steps.value("proxies", json::array());
-  if (proxies.empty()) return ok();
-  MVM_TRY(open_child(lab));
-  std::shared_ptr<LabChildClient> child;
-  {
-    const std::lock_guard lock(lab.mutex);
-    child = lab.child;
-  }
-  if (!child)
-    return Error(ErrorCode::kConflict,
-                 "lab " + lab.spec.lab + " was made without a proxy, but a link needs one");
-  return carry(*child, rings, attempt, steps.value("peers", json::array()), proxies);
+  MVM_TRY(carry_links(lab, rings, attempt, steps, [&] { return open_child(lab); }));
+  return first ? ok() : rings.keep_only(steps.at("queues"));
 }
 
 Status LocalHostAgent::wire(const std::string& lab, const std::string& attempt, const DomainWiring& wiring) {
@@ -202,8 +245,13 @@ Status LocalHostAgent::wire(const std::string& lab, const std::string& attempt, 
   const std::lock_guard work(owner->work);
   state_->introduce_all(*owner);
   try {
-    return wiring.node.empty() ? state_->wire_host(*owner, attempt, wiring.steps)
-                               : state_->wire_guest(lab, attempt, wiring);
+    if (!wiring.node.empty()) return state_->wire_guest(lab, attempt, wiring);
+    // A call that was held up somewhere must not undo a later one.
+    const std::uint64_t generation = wiring.steps.at("generation");
+    auto& latest = owner->wired[attempt];
+    if (generation < latest) return ok();
+    latest = generation;
+    return state_->wire_host(*owner, attempt, wiring.steps);
   } catch (const json::exception& problem) {
     return Error(ErrorCode::kInvalid, std::string("wiring: ") + problem.what());
   }
@@ -219,6 +267,7 @@ Status LocalHostAgent::unwire(const std::string& lab, const std::string& attempt
     child = (*owner)->child;
   }
   if (child && child->alive()) MVM_TRY(child->call("proxy.drop", {{"attempt", attempt}}));
+  (*owner)->wired.erase(attempt);
   return remove_tree(Rings(state_->ring_folder(**owner), attempt).folder());
 }
 

@@ -309,6 +309,19 @@ Status Queue::close_end(End end, EndState how) {
   return ok();
 }
 
+bool Queue::close_absent(End end) {
+  ring::Region& region = impl_->region;
+  const ring::Spec& spec = region.spec();
+  if (end.slot >= (end.side == Side::kProducer ? spec.producers : spec.consumers)) return false;
+  const std::uint32_t index = end.side == Side::kProducer ? end.slot : spec.producers + end.slot;
+  std::uint32_t state = ring::kAbsent;
+  if (!region.slot(index).state.compare_exchange_strong(state, ring::kDone)) return false;
+  region.shared().epoch.fetch_add(1);
+  wake(region.shared().data);
+  wake(region.shared().space);
+  return true;
+}
+
 Status Queue::close_all(EndState how) {
   const ring::Spec& spec = impl_->region.spec();
   Status result = ok();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,7 +60,8 @@ Wiring from_wire(wire::Table table) {
     made.direction = port.direction == 1 ? Direction::kOut : Direction::kIn;
     made.deliver = static_cast<Deliver>(port.deliver);
     made.links.reserve(port.links.size());
-    for (const wire::Link& link : port.links) made.links.push_back({link.id, link.descriptor, link.slot});
+    for (wire::Link& link : port.links)
+      made.links.push_back({link.id, link.descriptor, link.slot, std::move(link.after)});
   }
   return wiring;
 }
@@ -95,6 +97,8 @@ Result<std::string> encode(const Wiring& wiring) {
       out.u64(link.id);
       out.u32(link.descriptor);
       out.u32(link.slot);
+      out.u32(static_cast<std::uint32_t>(link.after.size()));
+      for (const std::uint64_t id : link.after) out.u64(id);
     }
   }
   std::string bytes = out.take();
@@ -114,6 +118,7 @@ Result<Wiring> decode_wiring(std::span<const std::byte> bytes) {
 
 struct WiringTable::State {
   UniqueFd fd;
+  UniqueFd reading;
   unsigned char* memory = nullptr;
   std::size_t size = 0;
   std::size_t room = 0;  // of each copy, its length included
@@ -122,6 +127,30 @@ struct WiringTable::State {
 
   ~State() {
     if (memory != nullptr) ::munmap(memory, size);
+  }
+  /// Maps the file, which has the right size, and opens it again for its reader.
+  Status map() {
+    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (mapped == MAP_FAILED) return Error::from_errno(errno, "mapping a wiring table");
+    memory = static_cast<unsigned char*>(mapped);
+    const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+    reading.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!reading) return Error::from_errno(errno, "opening a wiring table for its reader");
+    return ok();
+  }
+  /// Takes up what the last writer left.
+  Status read() {
+    if (wire::load64(memory) != wire::kTableMagic || wire::load32(memory + 8) != wire::kTableVersion)
+      return Error(ErrorCode::kCorrupt, "found no wiring table of this version");
+    room = wire::load32(memory + 12);
+    if (room < 4 || wire::kTableHeader + 2 * room != size)
+      return Error(ErrorCode::kCorrupt, "a wiring table has an impossible size");
+    generation = wire::load64(memory + wire::kGenerationAt);
+    const unsigned char* copy = memory + wire::kTableHeader + (generation & 1) * room;
+    const std::uint32_t length = wire::load32(copy);
+    if (length > room - 4) return Error(ErrorCode::kCorrupt, "a wiring table is cut off");
+    MVM_ASSIGN(current, decode_wiring(std::as_bytes(std::span(copy + 4, length))));
+    return ok();
   }
   Status write(const Wiring& wiring) {
     MVM_ASSIGN(const std::string bytes, encode(wiring));
@@ -166,13 +195,10 @@ Result<WiringTable> WiringTable::create(const Wiring& wiring, std::size_t room) 
   if (::ftruncate(state->fd.get(), static_cast<off_t>(state->size)) != 0) {
     return Error::from_errno(errno, "sizing a wiring table");
   }
-  void* memory = ::mmap(nullptr, state->size, PROT_READ | PROT_WRITE, MAP_SHARED, state->fd.get(), 0);
-  if (memory == MAP_FAILED) return Error::from_errno(errno, "mapping a wiring table");
-  state->memory = static_cast<unsigned char*>(memory);
-  // Our mapping goes on writing; nobody else ever can.
-  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   if (::fcntl(state->fd.get(), F_ADD_SEALS, kSeals) != 0)
     return Error::from_errno(errno, "sealing a wiring table");
+  MVM_TRY(state->map());
   wire::store64(state->memory, wire::kTableMagic);
   wire::store32(state->memory + 8, wire::kTableVersion);
   wire::store32(state->memory + 12, static_cast<std::uint32_t>(state->room));
@@ -180,9 +206,29 @@ Result<WiringTable> WiringTable::create(const Wiring& wiring, std::size_t room) 
   return WiringTable(std::move(state));
 }
 
+Result<WiringTable> WiringTable::adopt(UniqueFd fd) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0 || info.st_size < static_cast<off_t>(wire::kTableHeader) ||
+      info.st_size > static_cast<off_t>(2 * kMaxWiringBytes + wire::kTableHeader + 256))
+    return Error(ErrorCode::kCorrupt, "a wiring table has an impossible size");
+  auto state = std::make_unique<State>();
+  state->fd = std::move(fd);
+  state->size = static_cast<std::size_t>(info.st_size);
+  MVM_TRY(state->map());
+  MVM_TRY(state->read());
+  return WiringTable(std::move(state));
+}
+
+Result<WiringTable> WiringTable::outgrow(const Wiring& wiring) {
+  MVM_ASSIGN(WiringTable larger, create(wiring));
+  MVM_TRY(state_->write(state_->current));
+  return larger;
+}
+
 Status WiringTable::update(const Wiring& wiring) { return state_->write(wiring); }
 std::uint64_t WiringTable::generation() const { return state_->generation; }
 const Wiring& WiringTable::current() const { return state_->current; }
-int WiringTable::fd() const { return state_->fd.get(); }
+int WiringTable::fd() const { return state_->reading.get(); }
+int WiringTable::keeping_fd() const { return state_->fd.get(); }
 
 }  // namespace mvm::queuevm

@@ -36,7 +36,47 @@ std::string impossible_job() {
 </lab>)";
 }
 
+/// Asks for the ring without its first link. False: there is nothing to ask for now.
+bool cut_the_ring(World& w, const std::string& job) {
+  soap::RewireRequest request{.target = job};
+  request.edits.push_back({.connect = false, .link = "ring[0]"});
+  return w.labs().rewire(w.user, request).has_value();
+}
+
+void end_all(World& w, const std::string& job) {
+  const auto detail = w.job(job);
+  for (int i = 0; i < 4; ++i)
+    w.host().exit_process(job + "." + std::to_string(detail.job.attempt) + "/cell[" + std::to_string(i) + "]",
+                          0);
+}
+
+/// First one that cannot be prepared, then one that is carried out and drained, then the end.
+void rewire_twice(World& w, const std::string& job) {
+  if (w.state_of(job) != "RUNNING") return;
+  const auto first = w.labs().rewiring(w.user, job, 1, {});
+  if (!first) {
+    w.host().fail["wire"] = {Error(ErrorCode::kUnavailable, "not now")};
+    (void)cut_the_ring(w, job);
+    return;
+  }
+  w.host().fail.clear();
+  const auto last = w.labs().rewiring(w.user, job, 2, {});
+  if (first->state == "undone" && !last) {
+    (void)cut_the_ring(w, job);
+    return;
+  }
+  const auto& decisive = last ? *last : *first;
+  if (decisive.state == "switched" && decisive.draining.empty()) end_all(w, job);
+}
+
 const Life kLives[] = {
+    {"rewired", [](World& w) { w.host().auto_exit = false; }, &rewire_twice, "DONE"},
+    {"cancelled-while-it-is-rewired", [](World& w) { w.host().auto_exit = false; },
+     [](World& w, const std::string& job) {
+       if (w.state_of(job) == "RUNNING") (void)cut_the_ring(w, job);
+       (void)w.jobs().cancel(w.user, job);
+     },
+     "CANCELLED"},
     {"faults-at-each-state",
      [](World& w) {
        for (const auto* call : {"ensure_lab", "ensure_node", "wire", "proc.start", "file.get"})
@@ -130,6 +170,8 @@ TEST_P(Crash, EndsRightAndLeavesNothing) {
   EXPECT_TRUE(world.store->list("plans/")->empty());
   EXPECT_TRUE(world.store->list("ends/")->empty());
   EXPECT_TRUE(world.store->list("logs/job/")->empty());
+  for (const auto* kind : {"rewires/", "graphs/", "wirings/", "graphs-next/", "wirings-next/"})
+    EXPECT_TRUE(world.store->list(kind)->empty()) << kind;
 }
 
 std::string name_of(const ::testing::TestParamInfo<Crash::ParamType>& info) {

@@ -79,6 +79,7 @@ class FakeBrokerApi final : public JobApi,
   std::vector<VmView> vm_list;
   std::vector<LinkView> link_list;
   std::vector<QueueView> queue_list;
+  RewireView rewire_view, rewire_result;
   std::vector<HostView> host_list;
   std::vector<std::string> hosts_asked;  ///< calls of HostsApi, in order
   std::optional<JoinedHost> join_answer;
@@ -242,6 +243,22 @@ class FakeBrokerApi final : public JobApi,
   Result<std::vector<LinkView>> links(const Caller&, const std::string& lab) override {
     return of_lab(link_list, lab);
   }
+  Result<RewireView> rewire(const Caller& caller, const RewireRequest& request) override {
+    const std::lock_guard lock(mutex_);
+    last_caller_ = caller;
+    last_rewire_ = request;
+    if (request.target != rewire_view.job && request.target != rewire_view.lab)
+      return Error(ErrorCode::kNotFound, "there is no job or lab " + request.target);
+    RewireView view = rewire_view;
+    if (request.dry_run) view.state = "planned", view.number = 0;
+    return view;
+  }
+  Result<RewireView> rewiring(const Caller&, const std::string&, std::uint64_t,
+                              std::chrono::milliseconds) override {
+    const std::lock_guard lock(mutex_);
+    return rewire_result;
+  }
+  [[nodiscard]] RewireRequest last_rewire() const { return locked(last_rewire_); }
   Result<std::vector<QueueView>> queues(const Caller&, const std::string& lab) override {
     return of_lab(queue_list, lab);
   }
@@ -463,6 +480,7 @@ class FakeBrokerApi final : public JobApi,
   SubmitRequest last_request_;
   ExecRequest last_exec_;
   std::map<std::string, Port> ports_;
+  RewireRequest last_rewire_;
   std::string last_suspend_;
   std::uint64_t blob_bytes_ = 0;
   std::size_t waiting_ = 0;

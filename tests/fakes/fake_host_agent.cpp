@@ -300,6 +300,24 @@ Result<CallReply> FakeHostAgent::file(Node& node, const json& args) {
   return CallReply{{{"digest", digest}, {"size", content.size()}}, {}};
 }
 
+/// Links that are gone are drained at once.
+Result<CallReply> FakeHostAgent::stats(const Lab& lab, const std::string& attempt) const {
+  json queues = json::array(
+      {{{"id", "q0"}, {"depth", 3}, {"bytes", 30}, {"enqueued", 10}, {"dequeued", 7}, {"dropped", 0}}});
+  for (const auto& [key, steps] : lab.wirings) {
+    if (key.first != attempt) continue;
+    for (const auto& queue : steps.at("queues")) {
+      if (queue.contains("create")) continue;
+      if (queue.at("id") == "q0") queues.erase(0);
+      queues.push_back({{"id", queue.at("id")},
+                        {"depth", 0},
+                        {"open_producers", never_drained ? 1 : 0},
+                        {"open_consumers", 1}});
+    }
+  }
+  return CallReply{{{"queues", std::move(queues)}}, {}};
+}
+
 Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string& name, const std::string& op,
                                       const json& args, std::string, std::chrono::milliseconds) {
   MVM_TRY(enter(op));
@@ -321,11 +339,7 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
     node->wired.erase(attempt);
     return CallReply{json::object(), {}};
   }
-  if (op == "wire.stats")
-    return CallReply{
-        {{"queues",
-          {{{"id", "q0"}, {"depth", 3}, {"bytes", 30}, {"enqueued", 10}, {"dequeued", 7}, {"dropped", 0}}}}},
-        {}};
+  if (op == "wire.stats") return stats(labs_.at(lab), args.at("attempt"));
   return CallReply{json::object(), {}};
 }
 
@@ -362,7 +376,9 @@ Status FakeHostAgent::wire(const std::string& lab, const std::string& attempt,
       return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
     node->wired.insert(attempt);
   }
-  found->second.wirings[{attempt, wiring.node}] = wiring.steps;
+  auto& present = found->second.wirings[{attempt, wiring.node}];
+  if (!present.is_null() && present.at("generation") > wiring.steps.at("generation")) return ok();
+  present = wiring.steps;
   world_.steps.push_back(wiring.steps);
   return ok();
 }

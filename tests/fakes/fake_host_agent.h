@@ -36,6 +36,7 @@ class FakeHostAgent final : public host::HostAgent {
   int exit_code = 0;
   bool auto_build = true;  ///< builds end at once
   bool build_fails = false;
+  bool never_drained = false;                            ///< links that are gone keep their producers
   bool down = false;                                     ///< no call is answered
   std::map<std::string, std::deque<Error>> fail;         ///< call or operation → errors for its next uses
   std::function<void(const std::string& call)> on_call;  ///< before each call and operation
@@ -121,6 +122,7 @@ class FakeHostAgent final : public host::HostAgent {
             std::string blob = {});
   Result<host::CallReply> start(Node& node, const nlohmann::json& args);
   Result<host::CallReply> build(Node& node, const nlohmann::json& args);
+  Result<host::CallReply> stats(const Lab& lab, const std::string& attempt) const;
   Result<host::CallReply> file(Node& node, const nlohmann::json& args);
   void end_process(Node& node, const std::string& proc, int code, int signal);
   void end_build(Node& node, const std::string& key, bool ok);

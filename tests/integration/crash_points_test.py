@@ -4,6 +4,7 @@ The points come from `mvmd --list-crash-points`, which is generated from the tab
 a new effect is tested here without a change. A point that no scenario passes through fails the test.
 """
 import concurrent.futures
+import contextlib
 import os
 import subprocess
 import sys
@@ -63,7 +64,7 @@ int main(void) {
 # fake hosts, whose clock stands still (tests/failure); where one is passed here, it is taken here too.
 TOO_BRIEF = {f"{name}:{phase}" for phase in ("committed", "uncommitted") for name in (
     "BOOTING>COLLECTING", "BUILDING>COLLECTING", "COLLECTING>COLLECTING", "PLANNED>COLLECTING", "WIRING>COLLECTING",
-    "SUBMITTED>CANCELLED", "SUBMITTED>FAILED")}
+    "SUBMITTED>CANCELLED", "SUBMITTED>FAILED", "PREPARING>STEADY")}
 
 ENDED = ("DONE", "FAILED", "CANCELLED")
 
@@ -135,11 +136,31 @@ class LostNode(Scenario):
             self.killed.add(str(place.folder))
 
 
+class Rewired(Scenario):
+    """While it runs its link is changed: once too late, so that it is undone, then for good."""
+
+    TOPOLOGY = """<topology xmlns="urn:mvm:topology:1" name="narrow">
+    <role name="source"><port name="out" direction="out"/></role>
+    <role name="sink"><port name="in" direction="in"/></role>
+    <link from="source.out" to="sink.in"><queue capacity="7"/></link>
+  </topology>"""
+
+    def disturb(self, place, job):
+        if self.state(place, job) != "RUNNING":
+            return
+        path = place.folder / "narrow.xml"
+        path.write_text(self.TOPOLOGY)
+        for deadline in ("1ms", "30s"):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                place.mvm("lab", "apply", job, path, "--deadline", deadline, check=False, timeout=3)
+
+
 SCENARIOS = [
     Scenario("runs", "", "DONE"),
     Cancelled("is cancelled", "for (;;) pause();", "CANCELLED"),
     Failed("fails", "return 3;", "FAILED"),
     LostNode("loses its node", "sleep(1);", "DONE"),
+    Rewired("is rewired", "sleep(2);", "DONE"),
 ]
 
 

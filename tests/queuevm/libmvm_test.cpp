@@ -325,5 +325,49 @@ TEST_F(LibmvmTest, ABlockedCallLearnsOfANewWiring) {
   EXPECT_THAT(node_.queue(idle).end_states(Side::kConsumer), ::testing::ElementsAre(EndState::kDone));
 }
 
+// Nobody waits here: the producer finds the new wiring between two messages, the consumer reads the old link
+// first.
+TEST_F(LibmvmTest, AStreamIsMovedToAnotherQueueInFullRun) {
+  const auto old = node_.add_queue({.capacity = 100000, .bytes = 8 << 20});
+  auto& consumer = start({"consume"}, wiring("c", {in_port("in", {{old, 0}})}));
+  auto& producer = start({"produce", "400000", "16"}, wiring("p", {out_port("out", {{old, 0}})}));
+  std::vector<std::uint32_t> queues{old};
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  for (int i = 0; i < 5; ++i) {
+    const auto seen = node_.queue(queues.back()).stats().enqueued;
+    while (node_.queue(queues.back()).stats().enqueued < seen + 1000 &&
+           std::chrono::steady_clock::now() < deadline)
+      ::usleep(100);
+    queues.push_back(node_.add_queue({.capacity = 100000, .bytes = 8 << 20}));
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> ins;
+    for (const auto queue : queues) ins.push_back({queue, 0});
+    auto table = wiring("c", {in_port("in", ins)});
+    for (std::size_t n = 1; n < queues.size(); ++n) table.ports[0].links[n].after = {queues[n - 1]};
+    ASSERT_TRUE(node_.rewire(consumer, table));
+    ASSERT_TRUE(node_.rewire(producer, wiring("p", {out_port("out", {{queues.back(), 0}})})));
+  }
+  expect_good(producer);
+  expect_good(consumer);  // 5 for disorder
+  EXPECT_EQ(lines_of(consumer.text).size(), 400000U);
+  std::uint64_t sum = 0;
+  for (const auto queue : queues) {
+    const auto stats = node_.queue(queue).stats();
+    EXPECT_GT(stats.enqueued, 0U);
+    EXPECT_EQ(stats.enqueued, stats.dequeued);
+    sum += stats.enqueued;
+  }
+  EXPECT_EQ(sum, 400000U);
+}
+
+TEST_F(LibmvmTest, AnEndThatWasClosedBeforeItsProcessCameIsNotNeeded) {
+  const auto queue = node_.add_queue({});
+  EXPECT_TRUE(node_.queue(queue).close_absent({Side::kProducer, 0}));
+  EXPECT_FALSE(node_.queue(queue).close_absent({Side::kProducer, 0})) << "it is closed already";
+  auto& consumer = start({"consume"}, wiring("c", {in_port("in", {{queue, 0}})}));
+  expect_good(consumer);
+  EXPECT_FALSE(node_.queue(queue).close_absent({Side::kConsumer, 0})) << "it was taken";
+  EXPECT_THAT(node_.queue(queue).end_states(Side::kProducer), ::testing::ElementsAre(EndState::kDone));
+}
+
 }  // namespace
 }  // namespace mvm::queuevm

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <optional>
 #include <random>
 
 #include "mvm/queuevm/attach_server.h"
@@ -21,7 +22,7 @@ Wiring example() {
   wiring.count = 8;
   wiring.descriptors = 3;
   wiring.parameters = {{"n", "8"}, {"name", "Zoë"}, {"empty", ""}};
-  wiring.ports = {{"peer", 0, Direction::kIn, Deliver::kOneOf, {{7, 0, 1}, {8, 1, 0}}},
+  wiring.ports = {{"peer", 0, Direction::kIn, Deliver::kOneOf, {{7, 0, 1}, {8, 1, 0, {7, 3}}}},
                   {"peer", 1, Direction::kOut, Deliver::kEveryOne, {{9, 2, 4095}}},
                   {"unused", 0, Direction::kIn, Deliver::kByKey, {}}};
   return wiring;
@@ -93,6 +94,9 @@ TEST(WiringTest, NonsenseIsRefusedWhenWritten) {
   Wiring outside = example();
   outside.ports[0].links[0].descriptor = 3;
   EXPECT_FALSE(encode(outside));
+  Wiring circle = example();
+  circle.ports[0].links[0].after = {7};
+  EXPECT_FALSE(encode(circle)) << "a link waits for older ones only";
   Wiring index = example();
   index.index = 8;
   EXPECT_FALSE(encode(index));
@@ -127,6 +131,36 @@ TEST(WiringTableTest, AWiringThatDoesNotFitChangesNothing) {
   EXPECT_EQ(table.update(large).error().code(), ErrorCode::kExhausted);
   EXPECT_EQ(table.generation(), 1U);
   expect_equal(table.current(), example());
+}
+
+TEST(WiringTableTest, AnotherWriterGoesOnWithIt) {
+  std::optional<WiringTable> table = WiringTable::create(example()).value();
+  void* memory = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, table->fd(), 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_TRUE(table->update(example()));
+  UniqueFd kept(::fcntl(table->keeping_fd(), F_DUPFD_CLOEXEC, 3));
+  table.reset();
+  auto next = WiringTable::adopt(std::move(kept)).value();
+  EXPECT_EQ(next.generation(), 2U);
+  expect_equal(next.current(), example());
+  Wiring changed = example();
+  changed.ports.pop_back();
+  ASSERT_TRUE(next.update(changed));
+  EXPECT_EQ(static_cast<unsigned char*>(memory)[16], 3) << "the reader of the first one sees it";
+  EXPECT_EQ(::munmap(memory, 4096), 0);
+  UniqueFd other(::memfd_create("other", MFD_CLOEXEC));
+  EXPECT_EQ(WiringTable::adopt(std::move(other)).error().code(), ErrorCode::kCorrupt);
+}
+
+TEST(WiringTableTest, AWiringThatOutgrowsItTellsItsReaders) {
+  auto table = WiringTable::create(example(), 1024).value();
+  Wiring large = example();
+  for (std::uint32_t i = 0; i < 200; ++i)
+    large.ports.push_back({"p", i, Direction::kIn, Deliver::kOneOf, {}});
+  const auto larger = table.outgrow(large).value();
+  expect_equal(larger.current(), large);
+  expect_equal(table.current(), example());
+  EXPECT_EQ(table.generation(), 2U) << "so that its readers ask again";
 }
 
 TEST(AttachServerTest, HostilePacketsEndTheServiceAndNothingElse) {

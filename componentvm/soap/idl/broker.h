@@ -102,6 +102,16 @@ int b__links(xsd__string lab 1, struct b__linksResponse { std::vector<t__Link> l
 //gsoap b service method-fault: queues _t__Fault
 int b__queues(xsd__string lab 1, struct b__queuesResponse { std::vector<t__Queue> queue 0; } &r);
 
+//gsoap b service method-documentation: rewire Gives a running job other links; all of it or nothing
+//gsoap b service method-action: rewire "urn:mvm:broker:1#rewire"
+//gsoap b service method-fault: rewire _t__Fault
+int b__rewire(t__RewireRequest *request 1, struct b__rewireResponse { t__Rewiring rewiring 1; } &r);
+
+//gsoap b service method-documentation: rewiring A rewiring once it is switched or undone; waits at most 25 s
+//gsoap b service method-action: rewiring "urn:mvm:broker:1#rewiring"
+//gsoap b service method-fault: rewiring _t__Fault
+int b__rewiring(xsd__string job 1, xsd__unsignedLong number 1, xsd__unsignedInt waitMs 1, struct b__rewiringResponse { t__Rewiring rewiring 1; } &r);
+
 //gsoap b service method-documentation: suspend Suspends a machine or resumes it
 //gsoap b service method-action: suspend "urn:mvm:broker:1#suspend"
 //gsoap b service method-fault: suspend _t__Fault

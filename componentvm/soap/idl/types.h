@@ -222,6 +222,45 @@ class t__Link {
   xsd__string *codec 0;
 };
 
+// One change of a running job's links.
+class t__LinkEdit {
+ public:
+  xsd__boolean connect 1;
+  xsd__string *from 0;
+  xsd__string *to 0;
+  xsd__string *link 0;
+  std::vector<t__Setting> attribute 0;
+};
+
+// Another wiring for a running job: of a file (as text or document), or the present one with edits.
+class t__RewireRequest {
+ public:
+  xsd__string target 1;
+  xsd__string *profile 0;
+  t__Document *document 0;
+  std::vector<t__Setting> setting 0;
+  xsd__string *file 0;
+  std::vector<t__LinkEdit> edit 0;
+  xsd__unsignedInt deadlineMs 1;
+  xsd__boolean dryRun 1;
+};
+
+class t__Rewiring {
+ public:
+  xsd__string job 1;
+  xsd__string lab 1;
+  xsd__unsignedLong number 1;
+  xsd__string state 1;
+  xsd__string reason 1;
+  xsd__unsignedInt added 1;
+  xsd__unsignedInt removed 1;
+  xsd__unsignedInt redirected 1;
+  xsd__unsignedInt changed 1;
+  xsd__unsignedInt unchanged 1;
+  std::vector<xsd__string> step 0;
+  std::vector<xsd__string> draining 0;
+};
+
 class t__Queue {
  public:
   xsd__string lab 1;

@@ -17,6 +17,14 @@ unsigned to_wire(milliseconds wait) {
   return static_cast<unsigned>(std::clamp<std::int64_t>(wait.count(), 0, 3'600'000));
 }
 
+void to_wire(ToWire& to, const Settings& settings, std::vector<t__Setting>& wire) {
+  for (const auto& [name, value] : settings) {
+    wire.emplace_back();
+    to(wire.back().name, name);
+    to(wire.back().value, value);
+  }
+}
+
 t__SubmitRequest* to_wire(struct soap* context, const SubmitRequest& request) {
   auto* wire = soap_new_t__SubmitRequest(context);
   ToWire to{context};
@@ -25,11 +33,27 @@ t__SubmitRequest* to_wire(struct soap* context, const SubmitRequest& request) {
   to(wire->lab, request.lab);
   to(wire->request, request.request);
   to(wire->file, request.file);
-  for (const auto& [name, value] : request.settings) {
-    wire->setting.emplace_back();
-    to(wire->setting.back().name, name);
-    to(wire->setting.back().value, value);
+  to_wire(to, request.settings, wire->setting);
+  return wire;
+}
+
+t__RewireRequest* to_wire(struct soap* context, const RewireRequest& request) {
+  auto* wire = soap_new_t__RewireRequest(context);
+  ToWire to{context};
+  to(wire->target, request.target);
+  to(wire->profile, request.profile);
+  to(wire->file, request.file);
+  to_wire(to, request.settings, wire->setting);
+  for (const LinkEdit& edit : request.edits) {
+    t__LinkEdit& one = wire->edit.emplace_back();
+    one.connect = edit.connect;
+    to(one.from, edit.from);
+    to(one.to, edit.to);
+    to(one.link, edit.link);
+    to_wire(to, edit.attributes, one.attribute);
   }
+  wire->deadlineMs = to_wire(request.deadline);
+  wire->dryRun = request.dry_run;
   return wire;
 }
 
@@ -230,6 +254,25 @@ Result<std::vector<LinkView>> BrokerClient::links(const Caller&, const std::stri
         return proxy.links(lab, response);
       },
       MVM_TAKE(link));
+}
+
+Result<RewireView> BrokerClient::rewire(const Caller&, const RewireRequest& request) {
+  return state_->broker<RewireView, b__rewireResponse>(
+      milliseconds(0),
+      [&](BrokerProxy& proxy, struct soap* context, b__rewireResponse& response) {
+        return proxy.rewire(to_wire(context, request), response);
+      },
+      MVM_TAKE(rewiring));
+}
+
+Result<RewireView> BrokerClient::rewiring(const Caller&, const std::string& job, std::uint64_t number,
+                                          milliseconds wait) {
+  return state_->broker<RewireView, b__rewiringResponse>(
+      wait,
+      [&](BrokerProxy& proxy, struct soap*, b__rewiringResponse& response) {
+        return proxy.rewiring(job, number, to_wire(wait), response);
+      },
+      MVM_TAKE(rewiring));
 }
 
 Result<std::vector<QueueView>> BrokerClient::queues(const Caller&, const std::string& lab) {

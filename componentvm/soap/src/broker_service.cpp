@@ -13,6 +13,40 @@ namespace {
 
 constexpr std::size_t kMostInput = 1 << 20;
 
+/// What is named twice is an error: one of them would be lost.
+Status settings_from(const std::vector<t__Setting>& wire, const char* what, Settings& settings) {
+  for (const t__Setting& one : wire)
+    if (!settings.emplace(one.name, one.value).second)
+      return Error(ErrorCode::kInvalid, std::string(what) + " " + one.name + " is set twice");
+  return ok();
+}
+
+Result<RewireRequest> request_from(const t__RewireRequest* wire) {
+  if (wire == nullptr) return Error(ErrorCode::kInvalid, "a request is needed");
+  RewireRequest request;
+  FromWire from;
+  from(wire->target, request.target);
+  from(wire->profile, request.profile);
+  from(wire->file, request.file);
+  if (wire->document != nullptr && wire->document->__any != nullptr) {
+    if (wire->profile != nullptr)
+      return Error(ErrorCode::kInvalid, "give the profile either as text or as a document");
+    request.profile = wire->document->__any;
+  }
+  MVM_TRY(settings_from(wire->setting, "parameter", request.settings));
+  for (const t__LinkEdit& edit : wire->edit) {
+    LinkEdit& ours = request.edits.emplace_back();
+    ours.connect = edit.connect;
+    from(edit.from, ours.from);
+    from(edit.to, ours.to);
+    from(edit.link, ours.link);
+    MVM_TRY(settings_from(edit.attribute, "attribute", ours.attributes));
+  }
+  request.deadline = std::chrono::milliseconds(wire->deadlineMs);
+  request.dry_run = wire->dryRun;
+  return request;
+}
+
 Result<SubmitRequest> request_from(const t__SubmitRequest* wire) {
   if (wire == nullptr) return Error(ErrorCode::kInvalid, "a request is needed");
   SubmitRequest request;
@@ -25,9 +59,7 @@ Result<SubmitRequest> request_from(const t__SubmitRequest* wire) {
   if (literal == (wire->profile != nullptr))
     return Error(ErrorCode::kInvalid, "give the profile either as text or as a document");
   if (literal) request.profile = wire->document->__any;
-  for (const t__Setting& one : wire->setting)
-    if (!request.settings.emplace(one.name, one.value).second)
-      return Error(ErrorCode::kInvalid, "parameter " + one.name + " is set twice");
+  MVM_TRY(settings_from(wire->setting, "parameter", request.settings));
   return request;
 }
 
@@ -187,6 +219,22 @@ class BrokerImpl final : public BrokerService {
   int links(const std::string& lab, b__linksResponse& r) override {
     return with_lab_or_all(lab, [&](const Caller& caller, const std::string& which) -> Status {
       return put(r.link, api_.labs.links(caller, which));
+    });
+  }
+  int rewire(t__RewireRequest* request, b__rewireResponse& r) override {
+    return with([&](const Caller& caller) -> Status {
+      MVM_ASSIGN(const auto ours, request_from(request));
+      return put(r.rewiring, api_.labs.rewire(caller, ours));
+    });
+  }
+  int rewiring(const std::string& job, ULONG64 number, unsigned wait_ms, b__rewiringResponse& r) override {
+    return with_job(job, [&](const Caller& caller) -> Status {
+      return put(r.rewiring, long_poll<RewireView>(
+                                 exchange_, wait_ms,
+                                 [&](std::chrono::milliseconds wait) {
+                                   return api_.labs.rewiring(caller, job, number, wait);
+                                 },
+                                 [](const RewireView& view) { return view.state != "preparing"; }));
     });
   }
   int queues(const std::string& lab, b__queuesResponse& r) override {

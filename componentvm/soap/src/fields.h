@@ -122,6 +122,10 @@ void fields(Direction& d, Wire& w, Ours& o) {
     d(w.lab, o.lab), d(w.link, o.link), d(w.from, o.from), d(w.to, o.to), d(w.type, o.type);
     d(w.deliver, o.deliver), d(w.whenFull, o.when_full), d(w.transport, o.transport);
     d(w.capacity, o.capacity), d(w.codec, o.codec);
+  } else if constexpr (kPair<t__Rewiring, RewireView, Wire, Ours>) {
+    d(w.job, o.job), d(w.lab, o.lab), d(w.number, o.number), d(w.state, o.state), d(w.reason, o.reason);
+    d(w.added, o.added), d(w.removed, o.removed), d(w.redirected, o.redirected), d(w.changed, o.changed);
+    d(w.unchanged, o.unchanged), d(w.step, o.steps), d(w.draining, o.draining);
   } else if constexpr (kPair<t__Queue, QueueView, Wire, Ours>) {
     d(w.lab, o.lab), d(w.job, o.job), d(w.link, o.link), d(w.where, o.where), d(w.depth, o.depth);
     d(w.capacity, o.capacity), d(w.bytes, o.bytes), d(w.enqueued, o.enqueued), d(w.dequeued, o.dequeued);

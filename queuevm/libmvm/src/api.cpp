@@ -3,6 +3,8 @@
 // state, the job this process belongs to, lives here.
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -20,7 +22,7 @@ constexpr mvm_opts kDefaults = MVM_OPTS_INIT;
 
 Job* current = nullptr;
 const std::unique_ptr<Port>* port_table = nullptr;  // current's, at hand for every message
-unsigned port_count = 0;
+std::atomic<unsigned> port_count = 0;
 bool exit_hook_set = false;
 thread_local std::string last_error;
 
@@ -67,19 +69,38 @@ const mvm_opts* checked(const mvm_opts* opts) {
   return opts;
 }
 
-/// As port_of, without a word.
+/// As port_of, without a word: where the port is ready for this thread.
 Port* quick_port_of(int handle) {
   const auto index = static_cast<unsigned>(handle);
-  return index < port_count ? port_table[index].get() : nullptr;
+  if (index >= port_count.load(std::memory_order_relaxed)) return nullptr;
+  Port* const port = port_table[index].get();
+  return port->ready() ? port : nullptr;
 }
 
-// A wiring that changed: join the new links, then tell the caller.
-std::int64_t rewired(std::int64_t result) {
-  if (result != MVM_REWIRED) return result;
+/// Makes the port this thread's, with the links that the wiring gives it now.
+int enter(Port& port) {
+  if (port.ready()) return MVM_OK;
   std::string why;
-  const int fresh = current->refresh(why);
+  const int result = current->enter(port, why);
   know_ports();
-  return fresh == MVM_OK ? result : failed(fresh, why);
+  return result == MVM_OK ? result : static_cast<int>(failed(result, why));
+}
+
+/// Calls on a port. A new wiring that leaves the port's links as they are goes unnoticed; another one is told
+/// to a call that waited, with the new links joined.
+template <class Call>
+std::int64_t on_port(Port& port, const mvm_opts& options, Call call) {
+  if (const int result = enter(port); result != MVM_OK) return result;
+  static_cast<void>(port.take_changed());
+  mvm_opts rest = options;
+  const std::int64_t deadline = mvm::ring::deadline_after(options.timeout_ns);
+  for (;;) {
+    const std::int64_t result = call(rest);
+    if (result != MVM_REWIRED) return explained(result, port);
+    if (const int entered = enter(port); entered != MVM_OK) return entered;
+    if (port.take_changed()) return explained(result, port);
+    if (rest.timeout_ns > 0) rest.timeout_ns = std::max<std::int64_t>(0, deadline - mvm::ring::now_ns());
+  }
 }
 
 __attribute__((noinline)) int enqueue_slowly(int port, const void* data, size_t size, const mvm_opts* opts) {
@@ -87,8 +108,8 @@ __attribute__((noinline)) int enqueue_slowly(int port, const void* data, size_t 
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || (data == nullptr && size != 0)) return MVM_EINVAL;
-  const int result = found->enqueue(data, size, *options);
-  return result == MVM_OK ? result : static_cast<int>(rewired(explained(result, *found)));
+  return static_cast<int>(
+      on_port(*found, *options, [&](const mvm_opts& rest) { return found->enqueue(data, size, rest); }));
 }
 
 __attribute__((noinline)) int64_t dequeue_slowly(int port, void* buffer, size_t capacity,
@@ -97,9 +118,10 @@ __attribute__((noinline)) int64_t dequeue_slowly(int port, void* buffer, size_t 
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || (buffer == nullptr && capacity != 0)) return MVM_EINVAL;
-  int64_t result = opts == nullptr && buffer != nullptr ? found->await_dequeue(buffer, capacity) : -1;
-  if (result < 0) result = found->dequeue(buffer, capacity, *options);
-  return result >= 0 ? result : rewired(explained(result, *found));
+  return on_port(*found, *options, [&](const mvm_opts& rest) {
+    const int64_t result = opts == nullptr && buffer != nullptr ? found->await_dequeue(buffer, capacity) : -1;
+    return result < 0 ? found->dequeue(buffer, capacity, rest) : result;
+  });
 }
 
 // exit(0) and the end of main close the ports in order; exit(n) tells the peers at once that this process
@@ -186,7 +208,9 @@ unsigned mvm_port_size(const char* name) {
 
 int mvm_port_done(int port) {
   Port* found = port_of(port);
-  return found == nullptr ? no_port() : found->done();
+  if (found == nullptr) return no_port();
+  if (const int result = enter(*found); result != MVM_OK) return result;
+  return found->done();
 }
 
 // The commonest calls go straight through: no frame, no options, nothing but the port's short way.
@@ -211,7 +235,9 @@ int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opt
 
 int64_t mvm_next_size(int port) {
   Port* found = port_of(port);
-  return found == nullptr ? no_port() : explained(found->next_size(), *found);
+  if (found == nullptr) return no_port();
+  if (const int result = enter(*found); result != MVM_OK) return result;
+  return explained(found->next_size(), *found);
 }
 
 int mvm_reserve(int port, size_t size, void** data, const mvm_opts* opts) {
@@ -219,7 +245,8 @@ int mvm_reserve(int port, size_t size, void** data, const mvm_opts* opts) {
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || data == nullptr) return MVM_EINVAL;
-  return static_cast<int>(rewired(explained(found->reserve(size, data, *options), *found)));
+  return static_cast<int>(
+      on_port(*found, *options, [&](const mvm_opts& rest) { return found->reserve(size, data, rest); }));
 }
 
 int mvm_commit(int port, size_t size) {
@@ -237,7 +264,7 @@ int64_t mvm_peek(int port, const void** data, const mvm_opts* opts) {
   const mvm_opts* options = checked(opts);
   if (found == nullptr) return no_port();
   if (options == nullptr || data == nullptr) return MVM_EINVAL;
-  return rewired(explained(found->peek(data, *options), *found));
+  return on_port(*found, *options, [&](const mvm_opts& rest) { return found->peek(data, rest); });
 }
 
 int mvm_release(int port) {
@@ -264,9 +291,27 @@ int mvm_wait(const int* ports, size_t count, const mvm_opts* opts) {
     found.push_back(port);
   }
   const std::int64_t wait = options->timeout_ns == MVM_DEFAULT ? MVM_FOREVER : options->timeout_ns;
-  const std::int64_t result = mvm::lib::wait_ports(found.data(), count, wait, current->interrupt());
-  if (result < 0) last_error = mvm_strerror(result);
-  return static_cast<int>(rewired(result));
+  const std::int64_t deadline = mvm::ring::deadline_after(wait);
+  const auto renew = [&](bool& changed) {
+    for (Port* one : found) {
+      if (const int result = enter(*one); result != MVM_OK) return result;
+      changed = one->take_changed() || changed;
+    }
+    return MVM_OK;
+  };
+  bool changed = false;
+  if (const int result = renew(changed); result != MVM_OK) return result;
+  for (;;) {
+    const std::int64_t left = wait <= 0 ? wait : std::max<std::int64_t>(0, deadline - mvm::ring::now_ns());
+    const std::int64_t result = mvm::lib::wait_ports(found.data(), count, left);
+    changed = false;
+    if (result == MVM_REWIRED) {
+      if (const int renewed = renew(changed); renewed != MVM_OK) return renewed;
+      if (!changed) continue;
+    }
+    if (result < 0) last_error = mvm_strerror(result);
+    return static_cast<int>(result);
+  }
 }
 
 }  // extern "C"

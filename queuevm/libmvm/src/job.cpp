@@ -15,7 +15,8 @@
 namespace mvm::lib {
 namespace {
 
-constexpr time_t kAnswerSeconds = 30;
+constexpr int kAnswerSeconds = 30;
+constexpr std::size_t kSparePorts = 4096;  // that a running process may be given besides
 
 std::string system_error(const char* what) {
   return std::string(what) + ": " + std::system_category().message(errno);
@@ -75,11 +76,17 @@ int Job::attach(int fd, std::unique_ptr<Job>& job, std::string& why) {
   std::unique_ptr<Job> made(new Job);
   made->socket_ = fd;
   made->process_ = ::getpid();
-  wire::Table table;
-  std::vector<int> descriptors;
-  int result = made->receive(table, descriptors, why);
-  if (result == MVM_OK) result = made->join(table, descriptors, why);
-  close_all(descriptors);
+  int result = MVM_OK;
+  do {
+    result = made->fetch(why);
+    if (result != MVM_OK) break;
+    for (auto& port : made->ports_) {
+      port->adopt(made->interrupt());
+      const int trouble = port->take_trouble(why);
+      if (result == MVM_OK) result = trouble;
+    }
+    // An end that was closed before anybody came for it: the wiring has changed since.
+  } while (result == MVM_EBUSY && made->stale());
   if (result != MVM_OK) {
     made->close(ring::kDead);
     return result;
@@ -88,35 +95,76 @@ int Job::attach(int fd, std::unique_ptr<Job>& job, std::string& why) {
   return MVM_OK;
 }
 
-int Job::refresh(std::string& why) {
+bool Job::stale() const {
+  return reinterpret_cast<const std::atomic<std::uint32_t>*>(memory_ + wire::kGenerationAt)->load() !=
+         generation_;
+}
+
+int Job::enter(Port& port, std::string& why) {
+  const std::lock_guard lock(mutex_);
+  port.own();
+  int result = MVM_OK;
+  do {
+    if (stale()) {
+      result = fetch(why);
+      if (result != MVM_OK) return result;
+    }
+    adopt_own();
+    result = port.take_trouble(why);
+  } while (result == MVM_EBUSY && stale());
+  return result;
+}
+
+// Ports that other threads use are left to them: they may be in a call right now.
+void Job::adopt_own() {
+  for (auto& port : ports_)
+    if (port->owner() == nullptr || port->owner() == this_thread()) port->adopt(interrupt());
+}
+
+int Job::fetch(std::string& why) {
   wire::Table table;
   std::vector<int> descriptors;
   int result = receive(table, descriptors, why);
-  if (result == MVM_OK) result = join(table, descriptors, why);
+  if (result == MVM_OK) result = hand_out(table, descriptors, why);
   close_all(descriptors);
   return result;
 }
 
+// One request and its answer. A kernel that dies with the request leaves it to be asked again of the next
+// one, so an answer may come twice: one to another request than ours is thrown away.
+ssize_t Job::ask(std::uint32_t first, unsigned char* reply, std::size_t room, std::vector<int>& fds) {
+  const timeval patience{1, 0};
+  ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  unsigned char request[wire::kRequestSize]{};
+  wire::store32(request, wire::kPacketMagic);
+  wire::store16(request + 4, wire::kPacketVersion);
+  wire::store16(request + 6, wire::kAskDescriptors);
+  wire::store32(request + 8, first);
+  ssize_t size = -1;
+  for (int tries = 0; tries < kAnswerSeconds; ++tries) {
+    if (::send(socket_, request, sizeof request, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request))
+      return 0;
+    for (;;) {
+      size = receive_packet(socket_, reply, room, fds);
+      if (size < static_cast<ssize_t>(wire::kReplySize) || wire::load32(reply) != wire::kPacketMagic) break;
+      if (wire::load16(reply + 6) != 0 || wire::load32(reply + 16) == first) return size;
+      close_all(fds);
+      fds.clear();
+    }
+    if (size >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return 0;
+  }
+  return size;
+}
+
 // Asks packet by packet until all descriptors are here. A wiring that changes meanwhile begins anew.
 int Job::receive(wire::Table& table, std::vector<int>& descriptors, std::string& why) {
-  const timeval patience{kAnswerSeconds, 0};
-  ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   std::uint64_t generation = 0;
   std::uint32_t total = 1;
   for (std::uint32_t first = 0; first < total || first == 0;) {
-    unsigned char request[wire::kRequestSize]{};
-    wire::store32(request, wire::kPacketMagic);
-    wire::store16(request + 4, wire::kPacketVersion);
-    wire::store16(request + 6, wire::kAskDescriptors);
-    wire::store32(request + 8, first);
-    if (::send(socket_, request, sizeof request, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof request)) {
-      why = system_error("asking the node's kernel for the wiring");
-      return MVM_ESYS;
-    }
     unsigned char reply[4096];
     std::vector<int> fds;
-    const ssize_t size = receive_packet(socket_, reply, sizeof reply, fds);
-    if (size < static_cast<ssize_t>(wire::kReplySize) || wire::load32(reply) != wire::kPacketMagic) {
+    const ssize_t size = ask(first, reply, sizeof reply, fds);
+    if (size < static_cast<ssize_t>(wire::kReplySize)) {
       const bool late = size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
       close_all(fds);
       why = late ? "the node's kernel did not answer within 30 s" : "the node's kernel closed the connection";
@@ -160,6 +208,12 @@ int Job::receive(wire::Table& table, std::vector<int>& descriptors, std::string&
     if (total == 0) break;
   }
   const int result = read_table(table, why);
+  if (result == MVM_OK && generation_ != static_cast<std::uint32_t>(generation)) {
+    // The next wiring came in between: these descriptors are of the one before.
+    close_all(descriptors);
+    descriptors.clear();
+    return receive(table, descriptors, why);
+  }
   if (result == MVM_OK && table.descriptors != descriptors.size()) {
     why = "the wiring table and the descriptors do not match";
     return MVM_ECORRUPT;
@@ -224,69 +278,39 @@ int Job::read_table(wire::Table& table, std::string& why) {
   return MVM_ESYS;
 }
 
-int Job::join(const wire::Table& table, std::vector<int>& descriptors, std::string& why) {
+// Tells each port what it will be joined to.
+int Job::hand_out(wire::Table& table, std::vector<int>& descriptors, std::string& why) {
   const bool first = ports_.empty();
-  table_.job = table.job;
-  table_.role = table.role;
+  if (first) {
+    table_.job = table.job;
+    table_.role = table.role;
+    table_.parameters = table.parameters;  // callers hold pointers to these
+    ports_.reserve(table.ports.size() + kSparePorts);
+  }
   table_.index = table.index;
   table_.count = table.count;
-  if (first) table_.parameters = table.parameters;  // callers hold pointers to these
-  std::vector<bool> named(ports_.size(), false);
-  for (const wire::Port& wired : table.ports) {
+  std::vector<NewLinks> next(ports_.size());
+  for (wire::Port& wired : table.ports) {
     int handle = find(wired.name.c_str(), wired.index);
     if (handle < 0) {
+      if (ports_.size() == ports_.capacity()) {
+        why = "the wiring has more new ports than fit";
+        return MVM_ESYS;
+      }
       ports_.push_back(std::make_unique<Port>(wired.name, wired.index, wired.direction == 1, wired.deliver));
-      named.push_back(true);
+      next.emplace_back();
       handle = static_cast<int>(ports_.size()) - 1;
     }
-    named[static_cast<std::size_t>(handle)] = true;
-    Port& port = *ports_[static_cast<std::size_t>(handle)];
-    port.set_deliver(wired.deliver);
-    std::map<std::uint64_t, std::unique_ptr<Link>> before;
-    for (auto& link : port.links()) before[link->id] = std::move(link);
-    port.links().clear();
-    int result = MVM_OK;
-    for (const wire::Link& link : wired.links) {
-      if (auto kept = before.find(link.id); kept != before.end()) {
-        port.links().push_back(std::move(kept->second));
-        before.erase(kept);
-      } else if (result == MVM_OK) {
-        result = join_link(port, link, descriptors, why);
-      }
-    }
-    for (auto& [id, link] : before) link->end.close(ring::kDone);
-    if (result != MVM_OK) return result;
-    port.settle();
+    const Port& port = *ports_[static_cast<std::size_t>(handle)];
+    NewLinks& wanted = next[static_cast<std::size_t>(handle)];
+    wanted.deliver = wired.deliver;
+    wanted.links = std::move(wired.links);
+    for (const wire::Link& link : wanted.links)
+      if (!port.joined(link.id))
+        wanted.descriptors.emplace_back(link.id, std::exchange(descriptors[link.descriptor], -1));
   }
-  for (std::size_t i = 0; i < ports_.size(); ++i) {
-    if (!named[i]) {
-      for (auto& link : ports_[i]->links()) link->end.close(ring::kDone);
-      ports_[i]->links().clear();
-      ports_[i]->settle();
-    }
-    ports_[i]->set_interrupt(interrupt());
-  }
+  for (std::size_t i = 0; i < ports_.size(); ++i) ports_[i]->expect(std::move(next[i]));
   return MVM_OK;
-}
-
-int Job::join_link(Port& port, const wire::Link& link, std::vector<int>& descriptors, std::string& why) {
-  int& fd = descriptors[link.descriptor];
-  if (fd < 0) {
-    why = "two links share a descriptor";
-    return MVM_ECORRUPT;
-  }
-  ring::Region region;
-  int result = region.open(fd, why);
-  if (result == MVM_OK) {
-    fd = -1;  // the region's now
-    auto made = std::make_unique<Link>();
-    made->id = link.id;
-    result = made->end.attach(std::move(region), port.out() ? ring::Side::kProducer : ring::Side::kConsumer,
-                              link.slot, false, why);
-    if (result == MVM_OK) port.links().push_back(std::move(made));
-  }
-  if (result != MVM_OK) why = "port " + port.name() + "[" + std::to_string(port.index()) + "]: " + why;
-  return result;
 }
 
 int Job::find(const char* name, unsigned index) const {

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -18,11 +19,14 @@ class Job {
   ~Job();
   /// Joins over the socket `fd`. MVM_OK, or what failed and why.
   static int attach(int fd, std::unique_ptr<Job>& job, std::string& why);
-  /// Asks for the wiring again and joins or leaves links accordingly. Open ports keep their handles.
-  int refresh(std::string& why);
+  /// A thread comes to a port that another used before, or whose wiring is not the latest: the port is its
+  /// own from here on, and the wiring's. So are those ports that no thread, or this one, used last; the
+  /// others wait for their threads. Any thread.
+  int enter(Port& port, std::string& why);
   void close(ring::SlotState how);
 
   [[nodiscard]] const wire::Table& table() const { return table_; }
+  /// Never moves in memory; grows when the wiring has a new port.
   [[nodiscard]] std::vector<std::unique_ptr<Port>>& ports() { return ports_; }
   [[nodiscard]] int find(const char* name, unsigned index) const;
   [[nodiscard]] ring::Interrupt interrupt() const;
@@ -30,12 +34,16 @@ class Job {
 
  private:
   Job() = default;
+  int fetch(std::string& why);
+  ssize_t ask(std::uint32_t first, unsigned char* reply, std::size_t room, std::vector<int>& fds);
   int receive(wire::Table& table, std::vector<int>& descriptors, std::string& why);
   int map_table(int fd, std::string& why);
   int read_table(wire::Table& table, std::string& why);
-  int join(const wire::Table& table, std::vector<int>& descriptors, std::string& why);
-  int join_link(Port& port, const wire::Link& link, std::vector<int>& descriptors, std::string& why);
+  int hand_out(wire::Table& table, std::vector<int>& descriptors, std::string& why);
+  void adopt_own();
+  [[nodiscard]] bool stale() const;
 
+  std::mutex mutex_;  // of the wiring: everything below, and which thread a port belongs to
   int socket_ = -1;
   pid_t process_ = 0;
   /// A mapping of a table. All are kept: ports may still be waiting on an older one.

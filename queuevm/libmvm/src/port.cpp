@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "port.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -202,12 +204,15 @@ int Port::reserve(std::size_t size, void** data, const mvm_opts& opts) {
 
 int Port::commit(std::size_t size) {
   if (held_.empty() || size > held_size_) return MVM_EINVAL;
-  return commit_every(size, nullptr);
+  const int result = commit_every(size, nullptr);
+  leave_parted();
+  return result;
 }
 
 int Port::cancel() {
   if (held_.empty()) return MVM_EINVAL;
   cancel_every();
+  leave_parted();
   return MVM_OK;
 }
 
@@ -220,6 +225,15 @@ std::int64_t Port::ended_result() const {
   return MVM_EOS;
 }
 
+bool Port::waits_for_others(Link& link) {
+  if (link.after.empty()) return false;
+  for (const auto& other : links_)
+    if (!other->ended && std::find(link.after.begin(), link.after.end(), other->id) != link.after.end())
+      return true;
+  link.after.clear();
+  return false;
+}
+
 // Does `step` on whichever link has something first; the links take turns in going first.
 template <class Step>
 std::int64_t Port::from_any(Step step, std::int64_t wait_ns) {
@@ -227,9 +241,14 @@ std::int64_t Port::from_any(Step step, std::int64_t wait_ns) {
   for (;;) {
     End* waiting[ring::kMostEnds];
     unsigned count = 0;
+    bool more = false;
     for (std::size_t i = 0; i < links_.size(); ++i) {
       Link& link = *links_[(turn_ + i) % links_.size()];
       if (link.ended) continue;
+      if (waits_for_others(link)) {
+        more = true;
+        continue;
+      }
       const std::int64_t result = step(link);
       if (result == MVM_EOS || (result == MVM_PEERDEAD && link.end.finished())) {
         link.ended = true;
@@ -242,6 +261,7 @@ std::int64_t Port::from_any(Step step, std::int64_t wait_ns) {
       }
       if (count < ring::kMostEnds) waiting[count++] = &link.end;
     }
+    if (count == 0 && more) continue;  // what it waited for has just ended
     if (count == 0) return ended_result();
     const auto woken = ring::wait_any(waiting, count, &ring::test_maybe, deadline, spin_, interrupt_);
     if (woken == ring::Woken::kTimeout) return MVM_TIMEOUT;
@@ -342,7 +362,9 @@ std::int64_t Port::next_size() {
   if (closed_) return MVM_EOS;
   std::int64_t result = links_.empty() ? std::int64_t{MVM_EOS} : MVM_TIMEOUT;
   for (std::size_t i = 0; i < links_.size(); ++i) {
-    const std::int64_t one = links_[(turn_ + i) % links_.size()]->end.next_size();
+    Link& link = *links_[(turn_ + i) % links_.size()];
+    if (waits_for_others(link)) continue;
+    const std::int64_t one = link.end.next_size();
     if (one >= 0) return one;
     if (links_.size() == 1 && one != kAgain) result = one;
   }
@@ -383,6 +405,7 @@ int Port::release() {
   if (peeked_ == nullptr) return MVM_EINVAL;
   const int result = peeked_->end.release(peeked_token_);
   peeked_ = nullptr;
+  leave_parted();
   return result;
 }
 
@@ -403,35 +426,133 @@ void Port::close(ring::SlotState how) {
   held_.clear();
   peeked_ = nullptr;
   for (auto& link : links_) link->end.close(how);
+  for (auto& link : parted_) link->end.close(how);
+  parted_.clear();
 }
 
-std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns,
-                        const ring::Interrupt& interrupt) {
-  const std::int64_t deadline = ring::deadline_after(wait_ns);
-  std::vector<End*> ends;
-  for (std::size_t i = 0; i < count; ++i) {
-    bool all_ended = true;
-    for (auto& link : ports[i]->links()) {
-      if (link->ended) continue;
-      all_ended = false;
-      ends.push_back(&link->end);
+// ---- rewiring ----
+
+bool Port::joined(std::uint64_t link) const {
+  return std::any_of(links_.begin(), links_.end(), [&](const auto& one) { return one->id == link; });
+}
+
+void Port::drop_next() {
+  if (next_ == nullptr) return;
+  for (const auto& [id, fd] : next_->descriptors)
+    if (fd >= 0) ::close(fd);
+  next_.reset();
+}
+
+void Port::expect(NewLinks next) {
+  drop_next();
+  next_ = std::make_unique<NewLinks>(std::move(next));
+}
+
+// A link that holds something for the caller goes when the caller has done with it.
+void Port::leave(std::unique_ptr<Link> link) {
+  const bool held = link.get() == peeked_ || std::any_of(held_.begin(), held_.end(), [&](const auto& one) {
+                      return one.first == link.get();
+                    });
+  if (held)
+    parted_.push_back(std::move(link));
+  else
+    link->end.close(ring::kDone);
+}
+
+void Port::leave_parted() {
+  for (auto& link : parted_) link->end.close(ring::kDone);
+  parted_.clear();
+}
+
+int Port::join_link(const wire::Link& link, std::string& why) {
+  const auto found = std::find_if(next_->descriptors.begin(), next_->descriptors.end(),
+                                  [&](const auto& one) { return one.first == link.id; });
+  if (found == next_->descriptors.end() || found->second < 0) {
+    why = "two links share a descriptor";
+    return MVM_ECORRUPT;
+  }
+  ring::Region region;
+  int result = region.open(found->second, why);
+  if (result == MVM_OK) {
+    found->second = -1;  // the region's now
+    auto made = std::make_unique<Link>();
+    made->id = link.id;
+    made->after = link.after;
+    result = made->end.attach(std::move(region), out_ ? ring::Side::kProducer : ring::Side::kConsumer,
+                              link.slot, false, why);
+    if (result == MVM_OK) links_.push_back(std::move(made));
+    if (result == MVM_OK && closed_) links_.back()->end.close(ring::kDone);
+  }
+  if (result != MVM_OK) why = "port " + name_ + "[" + std::to_string(index_) + "]: " + why;
+  return result;
+}
+
+void Port::adopt(const ring::Interrupt& interrupt) {
+  interrupt_ = interrupt;
+  if (next_ == nullptr) return;
+  deliver_ = next_->deliver;
+  trouble_ = MVM_OK;
+  std::vector<std::unique_ptr<Link>> before;
+  before.swap(links_);
+  for (const wire::Link& wanted : next_->links) {
+    const auto kept = std::find_if(before.begin(), before.end(),
+                                   [&](const auto& one) { return one != nullptr && one->id == wanted.id; });
+    if (kept != before.end()) {
+      links_.push_back(std::move(*kept));
+      continue;
     }
+    changed_ = true;
+    std::string why;
+    if (const int result = join_link(wanted, why); result != MVM_OK && trouble_ == MVM_OK) {
+      trouble_ = result;
+      why_ = std::move(why);
+    }
+  }
+  for (auto& link : before) {
+    if (link == nullptr) continue;
+    if (out_ || !(link->ended || link->end.finished())) changed_ = true;
+    leave(std::move(link));
+  }
+  turn_ = 0;
+  drop_next();
+  settle();
+}
+
+int Port::take_trouble(std::string& why) {
+  if (trouble_ != MVM_OK) why = why_;
+  return std::exchange(trouble_, MVM_OK);
+}
+
+std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns) {
+  const std::int64_t deadline = ring::deadline_after(wait_ns);
+  for (std::size_t i = 0; i < count; ++i) {
+    auto& links = ports[i]->links();
+    const bool all_ended =
+        std::all_of(links.begin(), links.end(), [](const auto& link) { return link->ended; });
     if (all_ended || ports[i]->closed()) return static_cast<std::int64_t>(i);
   }
   ring::Spin spin;
-  for (;;) {
+  std::vector<End*> ends;
+  for (std::size_t turn = 0;; turn += ring::kMostEnds) {
+    ends.clear();
     for (std::size_t i = 0; i < count; ++i) {
       for (auto& link : ports[i]->links()) {
-        if (!link->ended && link->end.ready()) return static_cast<std::int64_t>(i);
+        if (link->ended || ports[i]->waits_for_others(*link)) continue;
+        if (link->end.ready()) return static_cast<std::int64_t>(i);
+        ends.push_back(&link->end);
       }
     }
     // More ends than one sleep can cover: in turns, each for a short while.
     const unsigned now = static_cast<unsigned>(std::min<std::size_t>(ends.size(), ring::kMostEnds));
+    if (now < ends.size()) {
+      const auto first = static_cast<std::ptrdiff_t>(turn % ends.size());
+      std::rotate(ends.begin(), ends.begin() + first, ends.end());
+    }
     const std::int64_t until = now == ends.size() ? deadline : std::min(deadline, ring::now_ns() + 5'000'000);
-    const auto woken = ring::wait_any(ends.data(), now, &ring::test_ready, until, spin, interrupt);
+    const auto woken =
+        ring::wait_any(ends.data(), now, &ring::test_ready, until, spin, ports[0]->interrupt());
     if (woken == ring::Woken::kInterrupted) return MVM_REWIRED;
     if (woken == ring::Woken::kTimeout && until == deadline) return MVM_TIMEOUT;
-    std::rotate(ends.begin(), ends.begin() + now, ends.end());
   }
 }
 

@@ -5,19 +5,35 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mvm.h"
 #include "ring/claims_quick.h"
 #include "ring/wait.h"
+#include "wire.h"
 
 namespace mvm::lib {
 
 struct Link {
   std::uint64_t id = 0;
   ring::End end;
-  bool ended = false;  // in: nothing comes any more
-  bool dead = false;   // ... because a producer died
+  bool ended = false;                // in: nothing comes any more
+  bool dead = false;                 // ... because a producer died
+  std::vector<std::uint64_t> after;  // in: links of this port that must have ended before
+};
+
+/// Whose call it is. A thread's address is not another's as long as it lives.
+inline const void* this_thread() {
+  static thread_local char tag __attribute__((tls_model("initial-exec")));
+  return &tag;
+}
+
+/// What a new wiring wants of a port, until the port's own thread, or nobody, is in it.
+struct NewLinks {
+  unsigned deliver = 0;
+  std::vector<wire::Link> links;
+  std::vector<std::pair<std::uint64_t, int>> descriptors;  // of those it has not joined yet; owned
 };
 
 using ring::kAgain;
@@ -50,6 +66,28 @@ class Port {
  public:
   Port(std::string name, std::uint32_t index, bool out, unsigned deliver)
       : name_(std::move(name)), index_(index), out_(out), deliver_(deliver) {}
+  ~Port() { drop_next(); }
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  /// True where the calling thread used this port last, and its links are what the wiring says.
+  [[nodiscard]] bool ready() const {
+    return owner_ == this_thread() && interrupt_.word->load(std::memory_order_acquire) == interrupt_.value;
+  }
+
+  // ---- rewiring: under the job's lock
+  [[nodiscard]] const void* owner() const { return owner_; }
+  void own() { owner_ = this_thread(); }
+  [[nodiscard]] bool joined(std::uint64_t link) const;
+  /// What the next adopt() shall bring about; an earlier one that was not adopted is forgotten.
+  void expect(NewLinks next);
+  /// Joins and leaves links accordingly: by the port's own thread, or where no thread used it. What could not
+  /// be joined is told by take_trouble().
+  void adopt(const ring::Interrupt& interrupt);
+  /// True where links came or went since it was asked last; one that had ended does not count.
+  bool take_changed() { return std::exchange(changed_, false); }
+  /// MVM_OK, or why the last adopt() failed.
+  int take_trouble(std::string& why);
 
   int enqueue(const void* data, std::size_t size, const mvm_opts& opts);
   std::int64_t dequeue(void* buffer, std::size_t capacity, const mvm_opts& opts);
@@ -67,10 +105,11 @@ class Port {
   [[nodiscard]] bool out() const { return out_; }
   [[nodiscard]] bool closed() const { return closed_; }
   [[nodiscard]] std::vector<std::unique_ptr<Link>>& links() { return links_; }
+  /// True as long as a link must wait for the end of another of this port.
+  bool waits_for_others(Link& link);
   [[nodiscard]] const mvm_info& last() const { return last_; }
   /// What ends a waiting besides the queues: the wiring's generation. MVM_REWIRED is returned then.
-  void set_interrupt(const ring::Interrupt& interrupt) { interrupt_ = interrupt; }
-  void set_deliver(unsigned deliver) { deliver_ = deliver; }
+  [[nodiscard]] const ring::Interrupt& interrupt() const { return interrupt_; }
   /// After its links changed: puts them in the order in which every-one takes room, so that two producers
   /// never wait for each other, and finds out whether there is a short way.
   void settle();
@@ -112,6 +151,10 @@ class Port {
   std::int64_t from_any(Step step, std::int64_t wait_ns);
   std::int64_t ended_result() const;
   void note(const ring::View& view);
+  void drop_next();
+  int join_link(const wire::Link& link, std::string& why);
+  void leave(std::unique_ptr<Link> link);
+  void leave_parted();
 
   /// How often the short way hands its core to others before the long one looks at all that may end a wait.
   static constexpr int kQuickYields = 20;
@@ -131,6 +174,13 @@ class Port {
   Linger linger_;
   ring::Interrupt interrupt_;
   mvm_info last_{sizeof(mvm_info), 0, 0, 0};
+  // rewiring
+  const void* owner_ = nullptr;  // the thread that used it last; written under the job's lock
+  std::unique_ptr<NewLinks> next_;
+  bool changed_ = false;
+  int trouble_ = MVM_OK;
+  std::string why_;
+  std::vector<std::unique_ptr<Link>> parted_;  // links that are gone, with something reserved or peeked
   // in place
   std::vector<std::pair<Link*, std::byte*>> held_;  // reservations
   std::uint32_t held_priority_ = 0;
@@ -141,7 +191,6 @@ class Port {
 };
 
 /// mvm_wait.
-std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns,
-                        const ring::Interrupt& interrupt);
+std::int64_t wait_ports(Port* const* ports, std::size_t count, std::int64_t wait_ns);
 
 }  // namespace mvm::lib

@@ -54,12 +54,17 @@ bool read_port(Reader& reader, const Table& table, std::uint32_t& links_left, Po
     return false;
   }
   if (port.direction > 1 || port.deliver > 2 || zero1 != 0 || zero2 != 0 || links > links_left) return false;
-  if (links > reader.left() / 16) return false;
+  if (links > reader.left() / 20) return false;
   links_left -= links;
   port.links.resize(links);
   for (Link& link : port.links) {
-    if (!reader.u64(link.id) || !reader.u32(link.descriptor) || !reader.u32(link.slot)) return false;
-    if (link.descriptor >= table.descriptors) return false;
+    std::uint32_t after = 0;
+    if (!reader.u64(link.id) || !reader.u32(link.descriptor) || !reader.u32(link.slot) || !reader.u32(after))
+      return false;
+    if (link.descriptor >= table.descriptors || after > reader.left() / 8) return false;
+    link.after.resize(after);
+    for (std::uint64_t& id : link.after)
+      if (!reader.u64(id) || id >= link.id) return false;  // only older ones: no two wait for each other
   }
   return true;
 }

@@ -12,7 +12,7 @@
 namespace mvm::wire {
 
 inline constexpr std::uint64_t kTableMagic = 0x3145'5249'574d'564dULL;  // "MVMWIRE1"
-inline constexpr std::uint32_t kTableVersion = 1;
+inline constexpr std::uint32_t kTableVersion = 2;
 inline constexpr std::size_t kTableHeader = 64;
 inline constexpr std::size_t kGenerationAt = 16;
 inline constexpr std::size_t kMaxTable = std::size_t{4} << 20;
@@ -33,6 +33,7 @@ struct Link {
   std::uint64_t id = 0;
   std::uint32_t descriptor = 0;
   std::uint32_t slot = 0;
+  std::vector<std::uint64_t> after;  // links of the same port whose ends come before this one's first message
 };
 struct Port {
   std::string name;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,14 +24,20 @@ struct MemoryDomain {
   std::string name;  ///< "host:alpha", "node:cell-3"
   std::string host;
   std::string node;  ///< of a guest; empty: the host's own domain
+  bool operator==(const MemoryDomain&) const = default;
 };
 
-/// A queue in a domain.
+/// A queue in a domain. A link's queues, or those of one consumer of it (every-one, by-key), are a tree,
+/// named by the id of its home's queue.
 struct WiredQueue {
   std::uint32_t domain = 0;
-  topologies::LinkId link = 0;
+  topologies::LinkId link = 0;  ///< kNoLink: its link is gone, what is queued is still delivered
   std::uint32_t producers = 0;  ///< slots
   std::uint32_t consumers = 0;
+  std::uint32_t id = 0;    ///< unlike in every wiring of the attempt
+  std::uint32_t tree = 0;  ///< the table's id of the link
+  bool coming = false;     ///< belongs to the next wiring: to be made, nobody joins it yet
+  bool operator==(const WiredQueue&) const = default;
 };
 
 /// A process's end at a queue.
@@ -39,6 +46,8 @@ struct WiredEnd {
   topologies::Slot slot = 0;  ///< of the process: says port and direction
   std::uint32_t queue = 0;
   std::uint32_t queue_slot = 0;
+  std::vector<std::uint32_t> after;  ///< consumers: trees whose ends come before this one's first message
+  bool operator==(const WiredEnd&) const = default;
 };
 
 /// The end of an open port's queue that clients outside the lab use: the kernel of `node` holds its slot.
@@ -48,12 +57,24 @@ struct OutsideEnd {
   std::uint32_t node = 0;  ///< in the plan
   std::uint32_t queue = 0;
   std::uint32_t queue_slot = 0;
+  bool operator==(const OutsideEnd&) const = default;
 };
 
 /// From a consumer slot of one domain's queue to a producer slot of another's.
 struct Carry {
   std::uint32_t from_queue = 0, from_slot = 0;
   std::uint32_t to_queue = 0, to_slot = 0;
+  std::uint32_t id = 0;  ///< unlike in every wiring of the attempt
+  std::vector<std::string> codecs;
+  bool operator==(const Carry&) const = default;
+};
+
+/// A tree whose link is gone; its consumers drain it.
+struct LeavingTree {
+  std::uint32_t tree = 0;
+  std::string link;                    ///< its former name
+  std::vector<std::string> producers;  ///< the former ones' ends
+  bool operator==(const LeavingTree&) const = default;
 };
 
 /// All of a job's wiring, without addresses.
@@ -65,10 +86,49 @@ struct WiringLayout {
   std::vector<std::uint32_t> first_end;  ///< for each process where its ends begin; one more than processes
   std::vector<Carry> carries;
   std::vector<OutsideEnd> outside;  ///< in the order of links
+  std::vector<LeavingTree> leaving;
+  std::uint32_t next_queue = 0, next_carry = 0;  ///< ids that were never given
+  bool operator==(const WiringLayout&) const = default;
 };
 
 /// Splits the links. kInvalid where a queue would have more than kMaxQueueEnds ends on a side.
 [[nodiscard]] Result<WiringLayout> lay_out(const topologies::Graph& graph, const Plan& plan);
+
+/// What one wiring was made of.
+struct Wired {
+  const topologies::Graph& graph;
+  const Plan& plan;
+  const WiringLayout& layout;
+};
+
+/// As lay_out(), starting from a wiring that is in use: trees of unchanged links stay as they are, new ones
+/// get numbers of their own, those of links that are gone or changed are left to their consumers. The plan
+/// keeps the old one's nodes in their order.
+[[nodiscard]] Result<WiringLayout> lay_out_again(const topologies::Graph& graph, const Plan& plan,
+                                                 const Wired& before);
+/// The old wiring with all that the next one needs besides: made, and joined by nobody.
+[[nodiscard]] WiringLayout prepared(const WiringLayout& before, const WiringLayout& next);
+/// Without these leaving trees.
+[[nodiscard]] WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& trees);
+
+/// Text of a layout, and back for the same graph and plan; kCorrupt where it is not one.
+[[nodiscard]] std::string encode(const WiringLayout& layout);
+[[nodiscard]] Result<WiringLayout> decode_layout(std::string_view text, const topologies::Graph& graph,
+                                                 const Plan& plan);
+
+/// "a.out->b.in (leaving)": the name of a tree whose link is gone.
+[[nodiscard]] std::string leaving_name(const WiringLayout& layout, std::uint32_t tree);
+
+/// The chains of codecs that carried links have and the topology does not say: Plan::codecs of a wiring.
+[[nodiscard]] std::map<topologies::LinkId, std::vector<std::string>> longer_chains(
+    const topologies::Graph& graph, const WiringLayout& layout);
+
+/// The place in `queues` of the queue called "q7"; none where there is none.
+[[nodiscard]] std::optional<std::uint32_t> find_queue(const WiringLayout& layout, const std::string& id);
+
+/// The steps between two wirings, for people: "make a queue for the link x in host:h1", ...
+[[nodiscard]] std::vector<std::string> describe_steps(const Wired& before, const topologies::Graph& graph,
+                                                      const WiringLayout& next);
 
 /// Hosts whose domain something is carried to or from: they need a proxy.
 [[nodiscard]] std::set<std::string> hosts_with_proxy(const WiringLayout& layout);
@@ -95,9 +155,11 @@ struct HostWiring {
   host::DomainWiring wiring;
 };
 
-/// The steps of every domain that holds a process or carries a link.
+/// The steps of every domain that holds a process or carries a link. `next`: the graph that coming queues
+/// belong to.
 [[nodiscard]] std::vector<HostWiring> make_steps(const topologies::Graph& graph, const Plan& plan,
-                                                 const WiringLayout& layout, const WiringContext& context);
+                                                 const WiringLayout& layout, const WiringContext& context,
+                                                 const topologies::Graph* next = nullptr);
 
 /// "shm" within a domain, "tcp" where the link is carried between a host and its guests, "tcp+tls" where it
 /// leaves a host: for people, by link.
@@ -123,7 +185,7 @@ struct CarriedLink {
                                                     const WiringLayout& layout);
 
 /// How a wire step calls a queue.
-[[nodiscard]] std::string queue_id(std::uint32_t queue);
+[[nodiscard]] std::string queue_id(const WiredQueue& queue);
 
 /// "attempt/role[index]": how the kernel calls a process.
 [[nodiscard]] std::string process_id(const std::string& attempt, const topologies::Graph& graph,

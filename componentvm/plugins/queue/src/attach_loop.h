@@ -28,6 +28,12 @@ class AttachLoop {
   void add(const std::string& name, std::unique_ptr<queuevm::AttachServer> server, Attached attached);
   /// Forgets it; nothing of it is called afterwards.
   void remove(const std::string& name);
+  /// Does something while no process is answered: the tables that the answers are made of may change.
+  template <class Work>
+  auto between_answers(Work work) {
+    const std::lock_guard lock(mutex_);
+    return work();
+  }
 
  private:
   struct Served {

@@ -35,11 +35,17 @@ Status Attempt::give(const std::string& process, std::uint64_t first, const std:
     return Error(ErrorCode::kInvalid, "wire.queues: found " + std::to_string(descriptors.size()) +
                                           " descriptors, expected " + std::to_string(ids.size()));
   if (ids.empty()) return ok();
-  // With the launcher first: a kernel that dies from here on leaves nothing half given.
-  std::vector<int> numbers;
-  for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
-  MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + std::to_string(first)),
-                       {{"process", process}, {"ids", ids}}, numbers));
+  // With the launcher first: a kernel that dies from here on leaves nothing half given. Our own one by one,
+  // as they go one by one.
+  if (process.empty()) {
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      MVM_TRY(keeper_.keep(kept_name("ring/" + ids[i]), {{"ids", {ids[i]}}}, {descriptors[i].get()}));
+  } else {
+    std::vector<int> numbers;
+    for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
+    MVM_TRY(keeper_.keep(kept_name("given/" + process + "/" + std::to_string(first)),
+                         {{"process", process}, {"ids", ids}}, numbers));
+  }
   const std::lock_guard lock(mutex_);
   if (!process.empty() && first == 0) given_[process].clear();  // a repetition
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -61,27 +67,61 @@ Status Attempt::make_queues(const std::vector<QueueStep>& queues) {
       return Error(ErrorCode::kConflict, "queue " + step.id + " is to come by wire.queues and has not");
     MVM_ASSIGN(Queue queue, Queue::create_in_memory(*step.create, step.id));
     MVM_ASSIGN(const UniqueFd descriptor, queue.open_descriptor());
-    MVM_TRY(keeper_.keep(kept_name("made/" + step.id), {{"ids", {step.id}}}, {descriptor.get()}));
+    MVM_TRY(keeper_.keep(kept_name("ring/" + step.id), {{"ids", {step.id}}}, {descriptor.get()}));
     queues_.emplace(step.id, std::move(queue));
   }
   return ok();
 }
 
-Status Attempt::wire_processes(std::vector<ProcessStep> steps) {
-  for (ProcessStep& step : steps) {
+Status Attempt::check_queues(const std::vector<ProcessStep>& steps) const {
+  for (const ProcessStep& step : steps)
     for (const std::string& id : step.queues)
       if (!queues_.contains(id))
         return Error(ErrorCode::kInvalid,
                      "process " + step.process + " is wired to queue " + id + ", which is not here");
-    Process& process = processes_[step.process];
-    if (process.table) {
-      MVM_TRY(process.table->update(step.wiring));
-    } else {
-      MVM_ASSIGN(process.table, queuevm::WiringTable::create(step.wiring));
-    }
-    process.step = std::move(step);
-  }
   return ok();
+}
+
+/// A process whose own wiring is what it was is not disturbed.
+Status Attempt::wire_process(const ProcessStep& step) {
+  Process& process = processes_[step.process];
+  const bool known = process.table.has_value();
+  if (known && process.step.wiring == step.wiring && process.step.queues == step.queues) return ok();
+  MVM_TRY(give_table(process, step));
+  // An end that it will never come for must not be waited for.
+  for (const EndStep& former : process.step.ends) {
+    const bool stays =
+        std::any_of(step.ends.begin(), step.ends.end(), [&](const EndStep& end) { return end.same(former); });
+    const auto queue = queues_.find(former.queue);
+    if (!stays && queue != queues_.end()) (void)queue->second.close_absent(former.end);
+  }
+  // Nor one that came too late: its process has ended.
+  if (process.ended)
+    for (const EndStep& end : step.ends) (void)queues_.at(end.queue).close_absent(end.end);
+  process.step = step;
+  return ok();
+}
+
+Status Attempt::give_table(Process& process, const ProcessStep& step) {
+  bool fresh = !process.table;
+  if (const auto kept = tables_.find(step.process); fresh && kept != tables_.end()) {
+    MVM_ASSIGN(process.table, queuevm::WiringTable::adopt(std::move(kept->second)));
+    tables_.erase(kept);
+    fresh = false;
+    // A process that sleeps on it must not be woken for nothing, again and again.
+    if (process.table->current() == step.wiring) return ok();
+  }
+  if (fresh) {
+    MVM_ASSIGN(process.table, queuevm::WiringTable::create(step.wiring));
+  } else if (Status fits = process.table->update(step.wiring); !fits) {
+    if (fits.error().code() != ErrorCode::kExhausted) return fits;
+    MVM_ASSIGN(auto larger, process.table->outgrow(step.wiring));
+    process.table = std::move(larger);
+    fresh = true;
+  }
+  if (!fresh) return ok();
+  return keeper_.keep(kept_name("table/" + step.process), {{"process", step.process}},
+                      {process.table->keeping_fd()});
 }
 
 Status Attempt::start_proxy(const Steps& steps) {
@@ -114,21 +154,59 @@ Status Attempt::start_proxy(const Steps& steps) {
   return ok();
 }
 
-Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
-  const std::lock_guard lock(mutex_);
-  if (generation_ >= steps.generation && generation_ > 0) return ok();
-  MVM_TRY(make_queues(steps.queues));
-  MVM_TRY(wire_processes(steps.processes));
-  MVM_TRY(start_proxy(steps));
-  outside_.clear();
-  for (const OutsideStep& step : steps.outside) {
-    if (!queues_.contains(step.queue))
-      return Error(ErrorCode::kInvalid, "queue " + step.queue + " of an open port is not here");
-    outside_[step.queue] = step.end;
+/// Links that the steps name no more.
+Status Attempt::stop_carrying(const Steps& steps) {
+  if (!proxy_) return ok();
+  for (const queuevm::LinkStats& link : proxy_->links()) {
+    const bool stays = std::any_of(steps.carried.begin(), steps.carried.end(), [&](const CarriedStep& one) {
+      return one.link == link.link && one.flow == link.flow && one.peer == link.peer;
+    });
+    if (!stays) MVM_TRY(proxy_->remove_link(link.link, link.flow, link.peer));
   }
-  MVM_TRY(keeper_.keep(kept_name("steps"), args, {}));
-  generation_ = steps.generation;
   return ok();
+}
+
+void Attempt::drop_queues(const Steps& steps) {
+  for (auto queue = queues_.begin(); queue != queues_.end();) {
+    const bool stays = std::any_of(steps.queues.begin(), steps.queues.end(),
+                                   [&](const QueueStep& step) { return step.id == queue->first; });
+    if (stays) {
+      ++queue;
+      continue;
+    }
+    (void)keeper_.drop(kept_name("ring/" + queue->first));
+    for (auto& [process, given] : given_) given.erase(queue->first);
+    queue = queues_.erase(queue);
+  }
+}
+
+Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (generation_ >= steps.generation && generation_ > 0) return ok();
+    MVM_TRY(make_queues(steps.queues));
+  }
+  // The loop's lock before ours, as when it answers a process.
+  return loop_.between_answers([&]() -> Status {
+    const std::lock_guard lock(mutex_);
+    if (generation_ >= steps.generation && generation_ > 0) return ok();
+    MVM_TRY(check_queues(steps.processes));
+    // Before the first process sees it: a kernel that dies from here on leaves to the next one what to
+    // finish.
+    MVM_TRY(keeper_.keep(kept_name("steps"), args, {}));
+    for (const ProcessStep& step : steps.processes) MVM_TRY(wire_process(step));
+    outside_.clear();
+    for (const OutsideStep& step : steps.outside) {
+      if (!queues_.contains(step.queue))
+        return Error(ErrorCode::kInvalid, "queue " + step.queue + " of an open port is not here");
+      outside_[step.queue] = step.end;
+    }
+    MVM_TRY(start_proxy(steps));
+    MVM_TRY(stop_carrying(steps));
+    drop_queues(steps);
+    generation_ = steps.generation;
+    return ok();
+  });
 }
 
 // ---- attaching -------------------------------------------------------------------------------------------
@@ -178,11 +256,13 @@ Result<UniqueFd> Attempt::open_queue(const std::string& process, std::uint32_t d
   return queue->second.open_descriptor();
 }
 
-/// The launcher's copies must go: as long as one is open, the process seems to live.
-void Attempt::attached(const std::string& process) {
-  for (const std::string& prefix : {"given/" + process + "/", "socket/" + process})
-    for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(prefix)))
-      if (text_or(one.note, "process") == process) (void)keeper_.drop(one.name);
+/// The launcher's copies must go: as long as one is open, the process seems to live. Its socket stays: it may
+/// ask again, and another kernel may have to answer.
+void Attempt::attached(const std::string& process) { drop_kept("given/" + process + "/", process); }
+
+void Attempt::drop_kept(const std::string& prefix, const std::string& process) {
+  for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(prefix)))
+    if (text_or(one.note, "process") == process) (void)keeper_.drop(one.name);
 }
 
 // ---- ending ----------------------------------------------------------------------------------------------
@@ -202,13 +282,14 @@ void Attempt::close_ends(const Process& process, EndState how) {
 Status Attempt::ended(const std::string& process, bool well) {
   loop_.remove(name_ + " " + process);
   attached(process);  // it may have ended without attaching
+  drop_kept("socket/" + process, process);
   const std::lock_guard lock(mutex_);
   given_.erase(process);
   const auto found = processes_.find(process);
   if (found == processes_.end()) return Error(ErrorCode::kNotFound, "process " + process + " has no wiring");
   close_ends(found->second, well ? EndState::kDone : EndState::kDead);
   found->second.ended = true;
-  return ok();
+  return keeper_.keep(kept_name("ended/" + process), {{"process", process}}, {});
 }
 
 void Attempt::close() {
@@ -293,6 +374,11 @@ nlohmann::json Attempt::stats() const {
       const auto states = queue.end_states(side);
       return std::count(states.begin(), states.end(), EndState::kAttached);
     };
+    const auto open = [&](queuevm::Side side) {
+      const auto states = queue.end_states(side);
+      return std::count(states.begin(), states.end(), EndState::kAbsent) +
+             std::count(states.begin(), states.end(), EndState::kAttached);
+    };
     list.push_back({{"id", id},
                     {"depth", stats.depth},
                     {"bytes", stats.bytes},
@@ -301,6 +387,8 @@ nlohmann::json Attempt::stats() const {
                     {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
                     {"producers", attached(queuevm::Side::kProducer)},
                     {"consumers", attached(queuevm::Side::kConsumer)},
+                    {"open_producers", open(queuevm::Side::kProducer)},
+                    {"open_consumers", open(queuevm::Side::kConsumer)},
                     {"waiting", stats.waiting_producers + stats.waiting_consumers}});
   }
   return list;
@@ -318,7 +406,11 @@ Status Attempt::recover(std::vector<kernel::Kept> kept) {
       args = std::move(one.note);
     else if (rest.starts_with("socket/") && one.descriptors.size() == 1)
       sockets.emplace_back(process, std::move(one.descriptors[0]));
-    else if (rest.starts_with("made/") || rest.starts_with("given/")) {
+    else if (rest.starts_with("ended/"))
+      processes_[process].ended = true;
+    else if (rest.starts_with("table/") && one.descriptors.size() == 1)
+      tables_[process] = std::move(one.descriptors[0]);
+    else if (rest.starts_with("ring/") || rest.starts_with("given/")) {
       MVM_ASSIGN(const std::vector<std::string> ids, texts_of(one.note, "ids", kDescriptorsPerEntry + 4));
       const std::lock_guard lock(mutex_);
       for (std::size_t i = 0; i < std::min(ids.size(), one.descriptors.size()); ++i) {

@@ -34,8 +34,8 @@ class Attempt {
   /// empty, our own way to them. `first`: how many came before in the same hand-over; 0 begins it anew.
   [[nodiscard]] Status give(const std::string& process, std::uint64_t first,
                             const std::vector<std::string>& ids, std::vector<UniqueFd> descriptors);
-  /// Carries out the steps, unless this generation, or a later one, was carried out. `args`: what `steps`
-  /// were read from, to be kept.
+  /// Makes the wiring what the steps say, unless this generation, or a later one, was carried out: queues and
+  /// carried links that they do not name any more go. `args`: what `steps` were read from, to be kept.
   [[nodiscard]] Status apply(const Steps& steps, const nlohmann::json& args);
   /// The socket that a process attaches by; kNotFound where no wiring names it.
   [[nodiscard]] Result<UniqueFd> attach(const std::string& process);
@@ -59,12 +59,17 @@ class Attempt {
   };
   [[nodiscard]] std::string kept_name(const std::string& rest) const { return "queue/" + name_ + "/" + rest; }
   Status make_queues(const std::vector<QueueStep>& queues);
-  Status wire_processes(std::vector<ProcessStep> steps);
+  [[nodiscard]] Status check_queues(const std::vector<ProcessStep>& steps) const;
+  Status wire_process(const ProcessStep& step);
+  Status give_table(Process& process, const ProcessStep& step);
   Status start_proxy(const Steps& steps);
   Result<UniqueFd> outside_descriptor(const std::string& queue, queuevm::Side side, std::uint32_t& slot);
+  Status stop_carrying(const Steps& steps);
+  void drop_queues(const Steps& steps);
   Status serve(const std::string& process, UniqueFd socket);
   Result<UniqueFd> open_queue(const std::string& process, std::uint32_t descriptor);
   void attached(const std::string& process);
+  void drop_kept(const std::string& prefix, const std::string& process);
   void close_ends(const Process& process, queuevm::EndState how);
 
   const std::string name_;
@@ -76,7 +81,8 @@ class Attempt {
   std::map<std::string, queuevm::Queue> queues_;
   std::map<std::string, Process> processes_;
   std::map<std::string, std::multimap<std::string, UniqueFd>>
-      given_;  // by process, by queue; until handed on
+      given_;                               // by process, by queue; until handed on
+  std::map<std::string, UniqueFd> tables_;  // kept by the launcher, of processes whose steps come again
   std::unique_ptr<queuevm::Proxy> proxy_;
   std::map<std::string, queuevm::End> outside_;  // by queue
   std::map<std::string, std::shared_ptr<Intake>> intakes_;

@@ -70,6 +70,16 @@ std::uint32_t descriptor_of(ProcessStep& step, const std::string& queue) {
   return static_cast<std::uint32_t>(step.queues.size() - 1);
 }
 
+/// A list of numbers, empty where there is none.
+Result<std::vector<std::uint64_t>> numbers_of(const json& item, const char* field) {
+  std::vector<std::uint64_t> numbers;
+  for (const json& one : array_or_empty(item, field)) {
+    if (!one.is_number_unsigned() || numbers.size() >= kMaxQueues) return unknown(field, one.dump());
+    numbers.push_back(one.get<std::uint64_t>());
+  }
+  return numbers;
+}
+
 Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
   queuevm::WiringPort port;
   MVM_ASSIGN(port.name, need_text(item, "name", kMaxName));
@@ -87,9 +97,10 @@ Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
     MVM_ASSIGN(const std::uint64_t slot, need_number(end, "slot", 4095));
     const auto side =
         port.direction == queuevm::Direction::kOut ? queuevm::Side::kProducer : queuevm::Side::kConsumer;
+    MVM_ASSIGN(std::vector<std::uint64_t> after, numbers_of(end, "after"));
     step.ends.push_back({queue, {side, static_cast<std::uint32_t>(slot)}});
-    port.links.push_back(
-        {number_or(end, "link"), descriptor_of(step, queue), static_cast<std::uint32_t>(slot)});
+    port.links.push_back({number_or(end, "link"), descriptor_of(step, queue),
+                          static_cast<std::uint32_t>(slot), std::move(after)});
   }
   return port;
 }

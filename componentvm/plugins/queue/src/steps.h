@@ -24,6 +24,9 @@ struct QueueStep {
 struct EndStep {
   std::string queue;
   queuevm::End end;
+  [[nodiscard]] bool same(const EndStep& other) const {
+    return queue == other.queue && end.side == other.end.side && end.slot == other.end.slot;
+  }
 };
 
 /// One process: its wiring, in which descriptor n stands for queues[n].

@@ -203,6 +203,9 @@ class Queue {
   /// already stays as it is. kTimeout where the queue's lock is held by a stopped process for over two
   /// seconds.
   Status close_end(End end, EndState how);
+  /// Closes an end in order that nobody took yet: whoever comes for it is refused. False: it was taken, or
+  /// closed, before.
+  [[nodiscard]] bool close_absent(End end);
   /// close_end on every slot of both sides that is still open; used when a lab is torn down.
   Status close_all(EndState how);
   /// Wakes whoever waits on the queue, to look at the wiring table again.

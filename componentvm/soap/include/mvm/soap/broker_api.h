@@ -176,6 +176,36 @@ struct QueueView {
   std::string waiting;  ///< who waits for whom; empty: nobody
 };
 
+/// One change of a running job's links.
+struct LinkEdit {
+  bool connect = true;   ///< false: the link `link` goes
+  std::string from, to;  ///< ends as in a topology file: "source.out", "cell[0].in cell[1].in"
+  std::string link;      ///< its name; empty when connecting: made from the ends
+  Settings attributes;   ///< of <link> and <queue>: "capacity", "when-full", "deliver", ...
+};
+
+/// Another wiring for a running job: that of a file, or the present one with some edits.
+struct RewireRequest {
+  std::string target;   ///< a job, or a lab in which one job runs
+  std::string profile;  ///< a topology, job or lab file as XML: its topology counts; empty: `edits` do
+  Settings settings;
+  std::string file;  ///< name for diagnostics
+  std::vector<LinkEdit> edits;
+  std::chrono::milliseconds deadline{30'000};  ///< prepared by then, or undone; at most an hour
+  bool dry_run = false;                        ///< only say what would be done
+};
+
+/// A rewiring: what it comes to, and how far it is.
+struct RewireView {
+  std::string job, lab;
+  std::uint64_t number = 0;  ///< of the job's rewirings, from 1; 0: nothing was begun
+  std::string state;         ///< "planned", "unchanged", "preparing", "switched", "undone"
+  std::string reason;        ///< why it was undone
+  std::uint32_t added = 0, removed = 0, redirected = 0, changed = 0, unchanged = 0;  ///< links
+  std::vector<std::string> steps;     ///< in their order; of a rewiring that was just asked for
+  std::vector<std::string> draining;  ///< links that are gone and still have something to deliver
+};
+
 /// A picture of a lab: all three layers.
 enum class GraphFormat { kDot, kSvg, kText };
 
@@ -206,6 +236,12 @@ class LabApi {
   [[nodiscard]] virtual Result<std::vector<VmView>> vms(const Caller&, const std::string& lab) = 0;
   [[nodiscard]] virtual Result<std::vector<LinkView>> links(const Caller&, const std::string& lab) = 0;
   [[nodiscard]] virtual Result<std::vector<QueueView>> queues(const Caller&, const std::string& lab) = 0;
+  /// Rewires a running job: all of it or nothing. Returns once it is begun. kInvalid for a file or edit that
+  /// makes no sense, kConflict where the job does not run, kUnsupported for what a running job cannot change.
+  [[nodiscard]] virtual Result<RewireView> rewire(const Caller&, const RewireRequest&) = 0;
+  /// Waits until that rewiring is switched or undone, or the time is over.
+  [[nodiscard]] virtual Result<RewireView> rewiring(const Caller&, const std::string& job,
+                                                    std::uint64_t number, std::chrono::milliseconds wait) = 0;
   [[nodiscard]] virtual Status suspend(const Caller&, const std::string& lab, const std::string& node,
                                        bool suspend) = 0;
   /// Console bytes from `offset`; waits for more up to `wait`.

@@ -60,6 +60,9 @@ class BrokerClient final : public JobApi,
   [[nodiscard]] Result<std::vector<VmView>> vms(const Caller&, const std::string& lab) override;
   [[nodiscard]] Result<std::vector<LinkView>> links(const Caller&, const std::string& lab) override;
   [[nodiscard]] Result<std::vector<QueueView>> queues(const Caller&, const std::string& lab) override;
+  [[nodiscard]] Result<RewireView> rewire(const Caller&, const RewireRequest&) override;
+  [[nodiscard]] Result<RewireView> rewiring(const Caller&, const std::string& job, std::uint64_t number,
+                                            std::chrono::milliseconds wait) override;
   [[nodiscard]] Status suspend(const Caller&, const std::string& lab, const std::string& node,
                                bool suspend) override;
   [[nodiscard]] Result<std::string> console(const Caller&, const std::string& lab, const std::string& node,

@@ -1,0 +1,496 @@
+#include "rewirings.h"
+
+#include <algorithm>
+
+#include "hosts.h"
+#include "labs.h"
+#include "mvm/base/assert.h"
+#include "mvm/base/log.h"
+
+namespace mvm::broker {
+namespace {
+
+using host::HostAgent;
+using nlohmann::json;
+
+std::string transition_name(RewireState from, RewireState to) {
+  return std::string(to_string(from)) + ">" + std::string(to_string(to));
+}
+
+std::string summary(const RewireEntry& entry) {
+  return std::to_string(entry.number) + ": " + std::to_string(entry.added) + " links added, " +
+         std::to_string(entry.removed) + " removed, " + std::to_string(entry.redirected) + " redirected, " +
+         std::to_string(entry.changed) + " changed, " + std::to_string(entry.unchanged) + " unchanged";
+}
+
+std::set<std::uint32_t> open_queues(const WiringLayout& layout) {
+  std::set<std::uint32_t> ids;
+  for (const auto& end : layout.outside) ids.insert(layout.queues[end.queue].id);
+  return ids;
+}
+
+/// Steps without what differs each time.
+json plain(json steps) {
+  steps.erase("generation");
+  return steps;
+}
+
+}  // namespace
+
+RewireEntry entry_of(std::uint64_t number, const topologies::Difference& difference) {
+  RewireEntry entry{.number = number, .outcome = {}, .reason = {}, .unchanged = difference.unchanged};
+  for (const auto& link : difference.links) switch (link.change) {
+      case topologies::LinkChange::kAdded:
+        ++entry.added;
+        break;
+      case topologies::LinkChange::kRemoved:
+        ++entry.removed;
+        break;
+      case topologies::LinkChange::kRedirected:
+        ++entry.redirected;
+        break;
+      case topologies::LinkChange::kChanged:
+        ++entry.changed;
+        break;
+    }
+  return entry;
+}
+
+// ---- what is known
+
+Status Rewirings::load() {
+  std::string after;
+  for (;;) {
+    MVM_ASSIGN(const auto page, core_.store.list("rewires/", after, 500));
+    if (page.empty()) return ok();
+    for (const auto& entry : page) {
+      MVM_ASSIGN(rewirings_[entry.key.substr(8)].record, decode_rewire(entry.value));
+    }
+    after = page.back().key;
+  }
+}
+
+void Rewirings::resume() {
+  for (auto& [id, mine] : rewirings_) {
+    auto* job = core_.jobs->find(id);
+    if (job == nullptr || job->record.core.state != JobState::kRunning || !job->profile) continue;
+    watch_deadline(*job, mine);
+    start_effect(*job);
+  }
+}
+
+Rewirings::Rewiring& Rewirings::of(Job& job) {
+  auto& mine = rewirings_[job.record.id];
+  if (mine.record.attempt != job.record.core.attempt) {
+    mine.record.attempt = job.record.core.attempt;
+    mine.record.state = RewireState::kSteady;
+    mine.record.generation = 1;
+  }
+  return mine;
+}
+
+void Rewirings::save(const Job& job, const Rewiring& mine) {
+  core_.journal.put("rewires/" + job.record.id, encode(mine.record));
+}
+
+RewireState Rewirings::state(const Job& job) const {
+  const auto found = rewirings_.find(job.record.id);
+  return found == rewirings_.end() ? RewireState::kSteady : found->second.record.state;
+}
+
+bool Rewirings::busy(const Job& job) const {
+  const auto found = rewirings_.find(job.record.id);
+  return found != rewirings_.end() && found->second.record.state != RewireState::kSteady;
+}
+
+const RewireEntry* Rewirings::find_entry(const Job& job, std::uint64_t number) const {
+  const auto found = rewirings_.find(job.record.id);
+  if (found == rewirings_.end()) return nullptr;
+  for (const auto& entry : found->second.record.entries)
+    if (entry.number == number) return &entry;
+  return nullptr;
+}
+
+Result<std::optional<WiringLayout>> Rewirings::layout(const Job& job) {
+  const auto found = rewirings_.find(job.record.id);
+  if (found == rewirings_.end() || found->second.record.attempt != job.record.core.attempt)
+    return std::optional<WiringLayout>();
+  const auto text = core_.journal.get_large("wirings/" + job.record.id);
+  if (!text && text.error().code() == ErrorCode::kNotFound) return std::optional<WiringLayout>();
+  if (!text) return text.error();
+  MVM_ASSIGN(auto layout, decode_layout(*text, job.profile->graph, *job.plan));
+  return std::optional<WiringLayout>(std::move(layout));
+}
+
+Result<topologies::Graph> Rewirings::graph(const std::string& job) {
+  MVM_ASSIGN(const auto text, core_.journal.get_large("graphs/" + job));
+  return decode_graph(text);
+}
+
+// ---- asking
+
+Result<RewirePlan> Rewirings::plan(Job& job, topologies::Graph graph) {
+  if (job.record.core.state != JobState::kRunning || !job.started)
+    return Error(ErrorCode::kConflict, "job " + job.record.id + " is " +
+                                           std::string(to_string(job.record.core.state)) +
+                                           "; it can be rewired while it runs");
+  if (busy(job)) return Error(ErrorCode::kConflict, "job " + job.record.id + " is being rewired already");
+  MVM_TRY(core_.jobs->know_layout(job));
+  const auto& before = job.profile->graph;
+  auto difference = topologies::difference(before, graph);
+  for (const auto& role : difference.roles)
+    return Error(ErrorCode::kUnsupported, "role " + role.role + " has " + std::to_string(role.before) +
+                                              " processes and would have " + std::to_string(role.after) +
+                                              ": the number of a running job's processes stays");
+  MVM_ASSIGN(const auto profile, topologies::with_graph(*job.profile, graph));
+  if (profile.graph.process_count() != before.process_count())
+    return Error(ErrorCode::kUnsupported, "the topology has other processes than the running job");
+  for (topologies::ProcessId p = 0; p < before.process_count(); ++p)
+    if (before.process_name(p) != graph.process_name(p))
+      return Error(ErrorCode::kUnsupported, "the topology names its roles in another order than the job's");
+  const Wired wired{before, *job.plan, *job.layout};
+  Plan plan = *job.plan;
+  plan.codecs.clear();  // by the old links' numbers; what goes on keeps its chain
+  MVM_ASSIGN(auto layout, lay_out_again(graph, plan, wired));
+  MVM_TRY(check_policies(job, layout));
+  // What clients outside have in hand stands in the kernel that holds the end.
+  if (open_queues(layout) != open_queues(*job.layout))
+    return Error(ErrorCode::kUnsupported, "the open ports of a running job stay as they are");
+  auto steps = describe_steps(wired, graph, layout);
+  return RewirePlan{.difference = std::move(difference),
+                    .steps = std::move(steps),
+                    .graph = std::move(graph),
+                    .layout = std::move(layout)};
+}
+
+/// Policies about links that leave a memory domain are asked when a job is planned. What they have not seen
+/// is not made behind their back.
+Status Rewirings::check_policies(const Job& job, const WiringLayout& next) const {
+  const auto& own = job.profile->policies;
+  const bool asked =
+      !core_.config.policies.links.empty() ||
+      std::any_of(own.begin(), own.end(), [](const auto& policy) { return policy.kind == "links"; });
+  for (const auto& carry : next.carries)
+    if (asked && carry.id >= job.layout->next_carry)
+      return Error(
+          ErrorCode::kUnsupported,
+          "a policy decides about links that leave a memory domain, and it is asked before a job starts: "
+          "found such a link that is new");
+  return ok();
+}
+
+std::uint64_t Rewirings::begin(Job& job, RewirePlan plan, std::chrono::milliseconds deadline) {
+  auto& mine = of(job);
+  MVM_ASSERT(mine.record.state == RewireState::kSteady);
+  const auto number = mine.record.entries.empty() ? 1 : mine.record.entries.back().number + 1;
+  if (mine.record.entries.size() >= kKeptRewirings) mine.record.entries.erase(mine.record.entries.begin());
+  mine.record.entries.push_back(entry_of(number, plan.difference));
+  mine.record.deadline_ms = core_.clock.wall_ms() + deadline.count();
+  mine.next = std::move(plan);
+  // In kSteady every domain has the present wiring.
+  if (job.lab_infos.size() == job.record.where.size())
+    for (const auto& step : make_steps(job.profile->graph, *job.plan, *job.layout,
+                                       core_.jobs->wiring_context(job, mine.record.generation)))
+      mine.sent[step.wiring.steps.at("domain")] = plain(step.wiring.steps);
+  fire(job, RewireEvent::kAsked);
+  return number;
+}
+
+// ---- transitions
+
+void Rewirings::fire(Job& job, RewireEvent event, const std::string& reason) {
+  auto& mine = of(job);
+  const auto before = mine.record.state;
+  const auto after = step(before, event);
+  if (!after) return;
+  const auto name = transition_name(before, *after);
+  core_.crash.pass(name, "uncommitted");
+  ++mine.token;
+  core_.journal.group([&] {
+    mine.record.state = *after;
+    entered(job, mine, before, reason);
+    save(job, mine);
+  });
+  log::info("job.rewiring", {{"job", job.record.id},
+                             {"from", to_string(before)},
+                             {"to", to_string(*after)},
+                             {"generation", mine.record.generation},
+                             {"reason", reason}});
+  core_.journal.after_commit([this, id = job.record.id, token = mine.token, name] {
+    core_.crash.pass(name, "committed");
+    auto* again = core_.jobs->find(id);
+    const auto found = rewirings_.find(id);
+    if (again == nullptr || found == rewirings_.end() || found->second.token != token) return;
+    watch_deadline(*again, found->second);
+    start_effect(*again);
+  });
+}
+
+/// What entering a state writes down with it.
+void Rewirings::entered(Job& job, Rewiring& mine, RewireState before, const std::string& reason) {
+  auto& record = mine.record;
+  const auto tell = [&](const char* event, const std::string& detail) {
+    core_.journal.event({.event = event,
+                         .lab = job.record.lab,
+                         .job = job.record.id,
+                         .node = {},
+                         .detail = detail,
+                         .user = job.record.user});
+  };
+  if (record.state != RewireState::kSteady) ++record.generation;
+  switch (record.state) {
+    case RewireState::kPreparing:
+      core_.journal.put_large("graphs-next/" + job.record.id, encode(mine.next->graph));
+      core_.journal.put_large("wirings-next/" + job.record.id, encode(mine.next->layout));
+      tell("job.rewiring", summary(record.entries.back()));
+      break;
+    case RewireState::kSwitching:
+      decide(job, mine);
+      tell("job.rewired", summary(record.entries.back()));
+      break;
+    case RewireState::kUndoing:
+      record.entries.back().outcome = "undone";
+      record.entries.back().reason = reason;
+      drop_next(job.record.id, mine);
+      tell("job.rewiring.undone", std::to_string(record.entries.back().number) + ": " + reason);
+      break;
+    case RewireState::kSweeping:
+      job.layout = without(*job.layout, mine.drained);
+      mine.drained.clear();
+      core_.journal.put_large("wirings/" + job.record.id, encode(*job.layout));
+      break;
+    case RewireState::kSteady:
+      if (before == RewireState::kPreparing) drop_next(job.record.id, mine);  // its job left
+      mine.pause = {};
+      break;
+  }
+}
+
+/// From here on the new wiring is the job's.
+void Rewirings::decide(Job& job, Rewiring& mine) {
+  core_.journal.put_large("graphs/" + job.record.id, encode(mine.next->graph));
+  core_.journal.put_large("wirings/" + job.record.id, encode(mine.next->layout));
+  auto profile = topologies::with_graph(*job.profile, std::move(mine.next->graph));
+  MVM_ASSERT(profile);  // it was tried when the rewiring was planned
+  job.profile = std::make_shared<const topologies::Profile>(std::move(*profile));
+  job.layout = std::move(mine.next->layout);
+  job.plan->codecs = longer_chains(job.profile->graph, *job.layout);
+  core_.journal.put_large("plans/job/" + job.record.id, encode(*job.plan));
+  job.record.rewired = true;
+  core_.jobs->save(job);
+  mine.record.entries.back().outcome = "switched";
+  drop_next(job.record.id, mine);
+}
+
+void Rewirings::drop_next(const std::string& job, Rewiring& mine) {
+  mine.next.reset();
+  core_.journal.erase_large("graphs-next/" + job);
+  core_.journal.erase_large("wirings-next/" + job);
+}
+
+void Rewirings::left(Job& job) {
+  const auto found = rewirings_.find(job.record.id);
+  if (found == rewirings_.end() || found->second.record.state == RewireState::kSteady) return;
+  auto& entry = found->second.record.entries.back();
+  if (entry.outcome.empty()) {
+    entry.outcome = "undone";
+    entry.reason = "the job runs no more";
+  }
+  fire(job, RewireEvent::kJobLeft, "the job runs no more");
+}
+
+void Rewirings::renewed(const std::string& job) {
+  const auto found = rewirings_.find(job);
+  if (found == rewirings_.end()) return;
+  core_.journal.erase_large("wirings/" + job);
+  found->second.sent.clear();
+}
+
+void Rewirings::forget(const std::string& job) {
+  for (const auto* kind : {"graphs/", "wirings/", "graphs-next/", "wirings-next/"})
+    core_.journal.erase_large(kind + job);
+  core_.journal.erase("rewires/" + job);
+  rewirings_.erase(job);
+}
+
+void Rewirings::watch_deadline(Job& job, Rewiring& mine) {
+  if (mine.record.state != RewireState::kPreparing) return;
+  const auto left = std::max<std::int64_t>(0, mine.record.deadline_ms - core_.clock.wall_ms());
+  core_.after(std::chrono::milliseconds(left), [this, id = job.record.id, token = mine.token] {
+    auto* again = core_.jobs->find(id);
+    const auto found = rewirings_.find(id);
+    if (again != nullptr && found != rewirings_.end() && found->second.token == token)
+      fire(*again, RewireEvent::kFailed, "it was not prepared in time");
+  });
+}
+
+// ---- effects
+
+void Rewirings::start_effect(Job& job) {
+  auto& mine = of(job);
+  if (const auto known = core_.jobs->know_layout(job); !known) {
+    log::error("job.rewiring.layout", {{"job", job.record.id}, {"why", known.error().describe()}});
+    return;
+  }
+  const auto effect = effect_of(mine.record.state);
+  if (!effect) {
+    watch_drain(job, mine);
+    return;
+  }
+  if (mine.record.state == RewireState::kPreparing && !mine.next) {
+    // After a crash. What was asked for is on record; whether it can be read decides.
+    const auto graph_text = core_.journal.get_large("graphs-next/" + job.record.id);
+    const auto layout_text = core_.journal.get_large("wirings-next/" + job.record.id);
+    auto graph = graph_text ? decode_graph(*graph_text) : Result<topologies::Graph>(graph_text.error());
+    auto layout = graph && layout_text ? decode_layout(*layout_text, *graph, *job.plan)
+                                       : Result<WiringLayout>(Error(ErrorCode::kCorrupt, "no graph"));
+    if (!graph || !layout) {
+      fire(job, RewireEvent::kFailed, "it cannot be read any more");
+      return;
+    }
+    mine.next =
+        RewirePlan{.difference = {}, .steps = {}, .graph = std::move(*graph), .layout = std::move(*layout)};
+  }
+  if (!know_hosts(job, mine)) return;
+  core_.crash.pass(to_string(*effect), "before");
+  send(job, mine);
+}
+
+/// Where the hosts' proxies are; asked for where a host is to have one that had none. False: start_effect()
+/// comes again with the answer.
+bool Rewirings::know_hosts(Job& job, Rewiring& mine) {
+  auto* lab = core_.labs->find(job.record.lab);
+  MVM_ASSERT(lab != nullptr);
+  const auto needed = hosts_with_proxy(mine.next ? mine.next->layout : *job.layout);
+  const bool more =
+      !std::includes(lab->record.proxies.begin(), lab->record.proxies.end(), needed.begin(), needed.end());
+  if (more) {
+    lab->record.proxies.insert(needed.begin(), needed.end());
+    core_.journal.put("labs/" + lab->record.id, encode(lab->record));
+    job.lab_infos.clear();
+  }
+  if (job.lab_infos.size() >= job.record.where.size()) return true;
+  if (std::exchange(mine.asking, true)) return false;
+  auto left = std::make_shared<std::size_t>(job.record.where.size());
+  for (const auto& host : job.record.where) {
+    auto info = std::make_shared<host::LabInfo>();
+    ++job.in_flight;
+    core_.hosts->with(
+        host,
+        [spec = core_.labs->spec(*lab, host), info](HostAgent& agent) -> Status {
+          MVM_ASSIGN(*info, agent.ensure_lab(spec));
+          return ok();
+        },
+        [this, id = job.record.id, host, info, left](const Status& status) {
+          auto* again = core_.jobs->find(id);
+          if (again == nullptr) return;
+          --again->in_flight;
+          const auto found = rewirings_.find(id);
+          if (found == rewirings_.end() || again->record.core.state != JobState::kRunning) return;
+          if (status) again->lab_infos[host] = *info;
+          if (--*left > 0) return;
+          found->second.asking = false;
+          if (again->lab_infos.size() < again->record.where.size())
+            failed(*again, found->second, host,
+                   status ? Error(ErrorCode::kUnavailable, "a host does not answer") : status.error());
+          else
+            start_effect(*again);
+        });
+  }
+  return false;
+}
+
+std::vector<HostWiring> Rewirings::steps_of(Job& job, Rewiring& mine) {
+  const auto context = core_.jobs->wiring_context(job, mine.record.generation);
+  const auto& graph = job.profile->graph;
+  if (mine.record.state != RewireState::kPreparing) return make_steps(graph, *job.plan, *job.layout, context);
+  return make_steps(graph, *job.plan, prepared(*job.layout, mine.next->layout), context, &mine.next->graph);
+}
+
+/// Who has nothing to prepare but will be switched is asked nevertheless: whether it answers.
+std::set<std::string> Rewirings::concerned_later(Job& job, const Rewiring& mine) const {
+  std::set<std::string> domains;
+  if (mine.record.state != RewireState::kPreparing) return domains;
+  const auto context = core_.jobs->wiring_context(job, mine.record.generation);
+  for (const auto& step : make_steps(mine.next->graph, *job.plan, mine.next->layout, context)) {
+    const std::string domain = step.wiring.steps.at("domain");
+    const auto known = mine.sent.find(domain);
+    if (known == mine.sent.end() || known->second != plain(step.wiring.steps)) domains.insert(domain);
+  }
+  return domains;
+}
+
+/// To every domain that does not certainly have it already.
+void Rewirings::send(Job& job, Rewiring& mine) {
+  const auto effect = *effect_of(mine.record.state);
+  std::vector<std::pair<HostWiring, json>> parts;
+  const auto concerned = concerned_later(job, mine);
+  for (auto& step : steps_of(job, mine)) {
+    auto text = plain(step.wiring.steps);
+    const auto& domain = step.wiring.steps.at("domain").get_ref<const std::string&>();
+    const auto known = mine.sent.find(domain);
+    if (known != mine.sent.end() && known->second == text && !concerned.contains(domain)) continue;
+    mine.sent.erase(domain);
+    parts.emplace_back(std::move(step), std::move(text));
+  }
+  mine.parts = parts.size();
+  if (parts.empty()) {
+    core_.crash.pass(to_string(effect), "partial");
+    effect_done(job, mine);
+    return;
+  }
+  for (auto& [step, text] : parts) {
+    ++job.in_flight;
+    auto domain = text.at("domain").get<std::string>();
+    core_.hosts->with(
+        step.host,
+        [lab = job.record.lab, attempt = Jobs::attempt(job),
+         wiring = std::move(step.wiring)](HostAgent& agent) { return agent.wire(lab, attempt, wiring); },
+        [this, id = job.record.id, token = mine.token, host = step.host, domain = std::move(domain),
+         steps = std::move(text)](const Status& status) {
+          part_done(id, token, host, domain, steps, status);
+        },
+        /*patient=*/mine.record.state != RewireState::kPreparing);
+  }
+}
+
+void Rewirings::part_done(const std::string& id, std::uint64_t token, const std::string& host,
+                          const std::string& domain, const json& steps, const Status& status) {
+  auto* job = core_.jobs->find(id);
+  if (job == nullptr) return;
+  --job->in_flight;
+  const auto found = rewirings_.find(id);
+  if (found == rewirings_.end() || found->second.token != token) return;
+  auto& mine = found->second;
+  if (!status) {
+    failed(*job, mine, host, status.error());
+    return;
+  }
+  mine.sent[domain] = steps;
+  core_.crash.pass(to_string(*effect_of(mine.record.state)), "partial");
+  if (--mine.parts == 0) effect_done(*job, mine);
+}
+
+void Rewirings::failed(Job& job, Rewiring& mine, const std::string& host, const Error& error) {
+  const auto reason = "host " + host + ": " + error.describe();
+  if (mine.record.state == RewireState::kPreparing) {
+    fire(job, RewireEvent::kFailed, reason);
+    return;
+  }
+  // It is decided: again, until every domain has it or the job runs no more.
+  log::warning("job.rewiring.retry",
+               {{"job", job.record.id}, {"state", to_string(mine.record.state)}, {"why", reason}});
+  const auto token = ++mine.token;
+  core_.after(core_.config.retry_first, [this, id = job.record.id, token] {
+    auto* again = core_.jobs->find(id);
+    const auto found = rewirings_.find(id);
+    if (again != nullptr && found != rewirings_.end() && found->second.token == token) start_effect(*again);
+  });
+}
+
+void Rewirings::effect_done(Job& job, Rewiring& mine) {
+  core_.crash.pass(to_string(*effect_of(mine.record.state)), "after");
+  fire(job, RewireEvent::kEffectsDone);
+}
+
+}  // namespace mvm::broker

@@ -1,0 +1,199 @@
+// What becomes of a wiring when the graph changes: for random changes of random graphs.
+
+#include <gmock/gmock.h>
+
+#include <random>
+
+#include "broker/profiles.h"
+#include "mvm/broker/wiring_plan.h"
+#include "mvm/topologies/rewiring.h"
+
+namespace mvm::broker {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using topologies::Graph;
+using topologies::kNoLink;
+
+Plan place(const std::vector<std::string>& nodes, std::vector<std::uint32_t> node_of) {
+  Plan plan;
+  for (const auto& node : nodes) {
+    PlanNode entry;
+    entry.node = node.substr(0, node.find('@'));
+    entry.host = node.substr(node.find('@') + 1);
+    entry.driver = node.front() == 'v' ? "qemu" : "lxc";
+    plan.nodes.push_back(entry);
+  }
+  plan.node_of = std::move(node_of);
+  return plan;
+}
+
+/// `sources` with an out port and `sinks` with an in port, not joined.
+Graph ports(int sources, int sinks) {
+  return lab_of("<role name=\"s\" count=\"" + std::to_string(sources) +
+                    "\"><port name=\"out\" direction=\"out\" optional=\"true\"/></role><role name=\"t\" "
+                    "count=\"" +
+                    std::to_string(sinks) +
+                    "\"><port name=\"in\" direction=\"in\" optional=\"true\"/></role>",
+                "<machines name=\"m\" role=\"s t\" driver=\"lxc\"/>", {"s", "t"})
+      .graph;
+}
+
+Graph with(const Graph& graph, const std::string& from, const std::string& to,
+           std::map<std::string, std::string> attributes = {}) {
+  auto result = topologies::connect(graph, {.from = from, .to = to, .name = {}, .attributes = attributes});
+  EXPECT_TRUE(result) << result.error().describe();
+  return *result;
+}
+
+/// The ids of the queues that an end of the layout is joined to.
+std::vector<std::uint32_t> queues_at(const Graph& graph, const WiringLayout& layout, const std::string& end) {
+  std::vector<std::uint32_t> ids;
+  for (const auto& one : layout.ends)
+    if (graph.end_name({one.process, one.slot}) == end) ids.push_back(layout.queues[one.queue].id);
+  return ids;
+}
+
+TEST(RewiringPlan, AnUnchangedLinkKeepsItsQueueAndItsSlots) {
+  const auto plan = place({"c0@a"}, {0, 0, 0, 0});
+  const auto before = with(with(ports(2, 2), "s[0].out", "t[0].in"), "s[1].out", "t[1].in");
+  const auto layout = *lay_out(before, plan);
+  const auto after = *topologies::disconnect(before, before.link_name(0));
+  const auto next = *lay_out_again(after, plan, {before, plan, layout});
+  EXPECT_THAT(queues_at(after, next, "s[1].out"), ElementsAre(1));
+  EXPECT_THAT(queues_at(after, next, "t[1].in"), ElementsAre(1));
+  EXPECT_THAT(queues_at(after, next, "s[0].out"), IsEmpty());
+  EXPECT_THAT(queues_at(after, next, "t[0].in"), ElementsAre(0)) << "what is queued is still read";
+  ASSERT_THAT(next.leaving, SizeIs(1));
+  EXPECT_EQ(next.leaving[0].link, before.link_name(0));
+  const auto swept = without(next, {next.leaving[0].tree});
+  EXPECT_THAT(queues_at(after, swept, "t[0].in"), IsEmpty());
+  EXPECT_THAT(swept.queues, SizeIs(1));
+  // The same as text.
+  EXPECT_EQ(*decode_layout(encode(next), after, plan), next);
+  EXPECT_EQ(*decode_layout(encode(swept), after, plan), swept);
+}
+
+TEST(RewiringPlan, ALinkWithOtherAttributesFollowsTheOldOne) {
+  const auto plan = place({"c0@a"}, {0, 0});
+  const auto before = with(ports(1, 1), "s.out", "t.in");
+  const auto layout = *lay_out(before, plan);
+  const auto after =
+      with(*topologies::disconnect(before, before.link_name(0)), "s.out", "t.in", {{"capacity", "7"}});
+  const auto next = *lay_out_again(after, plan, {before, plan, layout});
+  EXPECT_THAT(queues_at(after, next, "s[0].out"), ElementsAre(1));
+  EXPECT_THAT(queues_at(after, next, "t[0].in"), ElementsAre(0, 1));
+  for (const auto& end : next.ends) {
+    if (next.queues[end.queue].id == 1 && end.process == 1) {
+      EXPECT_THAT(end.after, ElementsAre(0));
+    }
+  }
+  const auto difference = topologies::difference(before, after);
+  ASSERT_THAT(difference.links, SizeIs(1));
+  EXPECT_EQ(difference.links[0].change, topologies::LinkChange::kChanged);
+}
+
+TEST(RewiringPlan, AnEveryOneLinkThatGrowsKeepsItsOtherConsumers) {
+  const auto plan = place({"c0@a", "c1@b"}, {0, 0, 0, 1});
+  const auto before = with(ports(1, 3), "s.out", "t[0].in t[1].in", {{"deliver", "every-one"}});
+  const auto layout = *lay_out(before, plan);
+  const auto after = with(*topologies::disconnect(before, before.link_name(0)), "s.out",
+                          "t[0].in t[1].in t[2].in", {{"deliver", "every-one"}});
+  const auto next = *lay_out_again(after, plan, {before, plan, layout});
+  EXPECT_THAT(next.leaving, IsEmpty());
+  EXPECT_THAT(queues_at(after, next, "t[0].in"), ElementsAre(0));
+  EXPECT_THAT(queues_at(after, next, "t[1].in"), ElementsAre(1));
+  EXPECT_THAT(next.carries, SizeIs(1)) << "the third one is on another host";
+  const auto preparing = prepared(layout, next);
+  EXPECT_THAT(preparing.queues, SizeIs(4));
+  EXPECT_EQ(preparing.ends, layout.ends) << "nobody joins what is prepared";
+  EXPECT_THAT(
+      describe_steps({before, plan, layout}, after, next),
+      ElementsAre("make a queue for s.out->t.in+ in host:b", "make a queue for s.out->t.in+ in host:a",
+                  "carry s.out->t.in+ from host:a to host:b", "join s[0].out to s.out->t.in+",
+                  "join t[2].in to s.out->t.in+"));
+}
+
+/// A random set of links: every out port to some in ports.
+Graph random_graph(std::mt19937& random, int sources, int sinks) {
+  auto graph = ports(sources, sinks);
+  for (int s = 0; s < sources; ++s) {
+    if (random() % 4 == 0) continue;
+    std::string to;
+    for (int t = 0; t < sinks; ++t)
+      if (random() % 3 == 0) to += (to.empty() ? "" : " ") + ("t[" + std::to_string(t) + "].in");
+    if (to.empty()) continue;
+    const char* rules[] = {"one-of", "every-one", "by-key"};
+    graph = with(graph, "s[" + std::to_string(s) + "].out", to, {{"deliver", rules[random() % 3]}});
+  }
+  return graph;
+}
+
+TEST(RewiringPlan, ManyRewiringsInARowNeverMixQueuesUp) {
+  std::mt19937 random(7);
+  for (int run = 0; run < 20; ++run) {
+    Plan plan = place({"c0@a", "v0@a", "c1@b", "v1@b"}, {});
+    for (int p = 0; p < 9; ++p) plan.node_of.push_back(random() % 4);
+    auto graph = random_graph(random, 4, 5);
+    auto layout = *lay_out(graph, plan);
+    std::set<std::uint32_t> given;
+    for (const auto& queue : layout.queues) given.insert(queue.id);
+    for (int step = 0; step < 10; ++step) {
+      const auto after = random_graph(random, 4, 5);
+      const auto next = *lay_out_again(after, plan, {graph, plan, layout});
+      std::map<std::uint32_t, WiredQueue> old;
+      for (const auto& queue : layout.queues) old[queue.id] = queue;
+      std::set<std::uint32_t> seen;
+      for (const auto& queue : next.queues) {
+        EXPECT_TRUE(seen.insert(queue.id).second) << "two queues of one name";
+        if (!old.contains(queue.id)) {
+          EXPECT_TRUE(given.insert(queue.id).second) << "a name that was used before";
+          continue;
+        }
+        EXPECT_EQ(old[queue.id].producers, queue.producers);
+        EXPECT_EQ(old[queue.id].consumers, queue.consumers);
+        EXPECT_EQ(old[queue.id].tree, queue.tree);
+      }
+      EXPECT_EQ(seen.size() >= old.size(), true) << "what is left is drained, not thrown away";
+      // Each slot has one holder at most, and each link the same number of ways as in a fresh wiring.
+      std::set<std::tuple<std::uint32_t, bool, std::uint32_t>> slots;
+      for (const auto& end : next.ends) {
+        const bool out = after.port_at({end.process, end.slot}).direction == topologies::Direction::kOut;
+        EXPECT_TRUE(slots.insert({end.queue, out, end.queue_slot}).second);
+        EXPECT_EQ(next.queues[end.queue].domain, next.domain_of[end.process]);
+        if (out) {
+          EXPECT_NE(next.queues[end.queue].link, kNoLink) << "nobody writes to what is leaving";
+        }
+      }
+      const auto fresh = *lay_out(after, plan);
+      const auto live = without(next, [&] {
+        std::set<std::uint32_t> trees;
+        for (const auto& entry : next.leaving) trees.insert(entry.tree);
+        return trees;
+      }());
+      EXPECT_EQ(live.queues.size(), fresh.queues.size());
+      EXPECT_EQ(live.carries.size(), fresh.carries.size());
+      EXPECT_EQ(live.ends.size(), fresh.ends.size());
+      EXPECT_EQ(*decode_layout(encode(next), after, plan), next);
+      graph = after;
+      layout = random() % 2 == 0 ? next : live;
+    }
+  }
+}
+
+TEST(RewiringPlan, DamagedTextIsRefused) {
+  const auto plan = place({"c0@a"}, {0, 0});
+  const auto graph = with(ports(1, 1), "s.out", "t.in");
+  const auto text = encode(*lay_out(graph, plan));
+  for (std::size_t size = 0; size < text.size(); size += 3)
+    EXPECT_FALSE(decode_layout(text.substr(0, size), graph, plan));
+  auto foreign = text;
+  foreign.replace(foreign.find("\"ends\":[[0,"), 11, "\"ends\":[[9,");
+  EXPECT_EQ(decode_layout(foreign, graph, plan).error().code(), ErrorCode::kCorrupt);
+}
+
+}  // namespace
+}  // namespace mvm::broker

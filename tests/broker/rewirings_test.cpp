@@ -1,0 +1,253 @@
+// Rewirings of running jobs on fake hosts.
+
+#include <gmock/gmock.h>
+
+#include "broker/world.h"
+#include "mvm/broker/rewire_machine.h"
+
+namespace mvm::broker {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+soap::RewireRequest cut(const std::string& job, const std::string& link) {
+  soap::RewireRequest request{.target = job};
+  request.edits.push_back({.connect = false, .link = link});
+  return request;
+}
+
+soap::RewireRequest join(const std::string& job, const std::string& from, const std::string& to) {
+  soap::RewireRequest request{.target = job};
+  request.edits.push_back({.connect = true, .from = from, .to = to});
+  return request;
+}
+
+/// The queues that a process's port is joined to, in what its node has.
+std::vector<std::string> queues_at(const nlohmann::json& steps, const std::string& proc,
+                                   const std::string& port) {
+  std::vector<std::string> ids;
+  for (const auto& process : steps.at("processes"))
+    if (process.at("proc") == proc)
+      for (const auto& one : process.at("ports"))
+        if (one.at("name") == port)
+          for (const auto& end : one.at("ends")) ids.push_back(end.at("queue"));
+  return ids;
+}
+
+class Rewire : public ::testing::Test {
+ protected:
+  Rewire() { world.host().auto_exit = false; }
+  void TearDown() override { EXPECT_THAT(world.state.violations, IsEmpty()); }
+  std::string run() {
+    world.start();
+    const auto id = world.submit(plain_job());
+    world.pump();
+    EXPECT_EQ(world.state_of(id), "RUNNING");
+    return id;
+  }
+  soap::RewireView outcome(const std::string& job, std::uint64_t number) {
+    auto view = world.labs().rewiring(world.user, job, number, {});
+    EXPECT_TRUE(view) << view.error().describe();
+    return view ? *view : soap::RewireView{};
+  }
+  std::vector<std::string> links(const std::string& job) {
+    std::vector<std::string> names;
+    const auto all = world.labs().links(world.user, world.job(job).job.lab);
+    for (const auto& link : *all) names.push_back(link.link);
+    return names;
+  }
+  const nlohmann::json& wiring() { return world.host().wiring("1.1", ""); }
+  World world;
+};
+
+TEST_F(Rewire, ALinkIsTakenAndAnotherMade) {
+  const auto id = run();
+  ASSERT_EQ(queues_at(wiring(), "1.1/cell[0]", "to-right"), std::vector<std::string>{"q0"});
+  world.host().never_drained = true;
+  auto begun = *world.labs().rewire(world.user, cut(id, "ring[0]"));
+  EXPECT_EQ(begun.number, 1U);
+  EXPECT_EQ(begun.state, "preparing");
+  EXPECT_EQ(begun.removed, 1U);
+  EXPECT_EQ(begun.unchanged, 3U);
+  EXPECT_THAT(begun.steps,
+              ElementsAre("part cell[0].to-right from ring[0]", "drain ring[0], then remove its queues"));
+  world.pump();
+  EXPECT_EQ(outcome(id, 1).state, "switched");
+  EXPECT_THAT(outcome(id, 1).draining, ElementsAre("ring[0]"));
+  EXPECT_THAT(links(id), ElementsAre("ring[1]", "ring[2]", "ring[3]"));
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[0]", "to-right"), IsEmpty()) << "its producer has no link";
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[1]", "from-left"), ElementsAre("q0")) << "what is in it is read";
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[1]", "to-right"), ElementsAre("q1"))
+      << "the others stay as they are";
+
+  // Another one while that drains: its consumer reads the old one first.
+  ASSERT_TRUE(world.labs().rewire(world.user, join(id, "cell[0].to-right", "cell[1].from-left")));
+  world.pump();
+  EXPECT_EQ(outcome(id, 2).state, "switched");
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[0]", "to-right"), ElementsAre("q4"));
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[1]", "from-left"), ElementsAre("q0", "q4"));
+  EXPECT_THAT(wiring().dump(), HasSubstr(R"("after":[0])"));
+  world.host().never_drained = false;
+  world.advance(std::chrono::seconds(3));
+  EXPECT_THAT(outcome(id, 2).draining, IsEmpty());
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[1]", "from-left"), ElementsAre("q4"));
+  EXPECT_THAT(wiring().at("queues"), SizeIs(4));
+  EXPECT_THAT(wiring().dump(), Not(HasSubstr("after")));
+}
+
+TEST_F(Rewire, ATopologyFileIsApplied) {
+  const auto id = run();
+  const std::string star = R"(<topology xmlns="urn:mvm:topology:1" name="backwards">
+    <role name="cell" count="4">
+      <port name="from-left" direction="in"/><port name="to-right" direction="out"/></role>
+    <link for="i in 0..3" from="cell[${i}].to-right" to="cell[${(i+3)%4}].from-left" name="ring"/>
+    </topology>)";
+  auto dry = *world.labs().rewire(world.user, {.target = id, .profile = star, .dry_run = true});
+  EXPECT_EQ(dry.state, "planned");
+  EXPECT_EQ(dry.redirected, 4U);
+  EXPECT_THAT(dry.steps, Contains("join cell[0].to-right to ring[0]"));
+  EXPECT_THAT(links(id), SizeIs(4));
+  const auto before = wiring();
+  world.pump();
+  EXPECT_EQ(wiring(), before) << "a dry run does nothing";
+
+  ASSERT_TRUE(world.labs().rewire(world.user, {.target = world.job(id).job.lab, .profile = star}));
+  world.pump();
+  EXPECT_EQ(outcome(id, 1).state, "switched");
+  const auto now = *world.labs().links(world.user, world.job(id).job.lab);
+  EXPECT_EQ(now[0].to, "cell[3].from-left");
+  EXPECT_EQ(world.labs().rewire(world.user, {.target = id, .profile = star})->state, "unchanged");
+
+  // A new attempt begins with the wiring that the job has now, and so does a new broker.
+  world.host().lose_node(world.job(id).job.lab, "node-1");
+  world.advance(std::chrono::seconds(5));
+  EXPECT_EQ(world.job(id).job.attempt, 2U);
+  EXPECT_EQ(world.state_of(id), "RUNNING");
+  world.restart();
+  world.pump();
+  EXPECT_EQ((*world.labs().links(world.user, world.job(id).job.lab))[0].to, "cell[3].from-left");
+  EXPECT_THAT(queues_at(world.host().wiring("1.2", ""), "1.2/cell[3]", "from-left"), ElementsAre("q0"));
+}
+
+TEST_F(Rewire, WhatCannotBePreparedIsUndone) {
+  const auto id = run();
+  const auto before = wiring();
+  world.host().fail["wire"] = {Error(ErrorCode::kExhausted, "no memory for queues")};
+  ASSERT_TRUE(
+      world.labs().rewire(world.user, join(id, "cell[0].to-right", "cell[2].from-left")).error().code() ==
+      ErrorCode::kConflict)
+      << "the port has a link";
+  soap::RewireRequest both = cut(id, "ring[0]");
+  both.edits.push_back({.connect = true, .from = "cell[0].to-right", .to = "cell[2].from-left"});
+  ASSERT_TRUE(world.labs().rewire(world.user, both));
+  world.pump();
+  EXPECT_EQ(outcome(id, 1).state, "undone");
+  EXPECT_THAT(outcome(id, 1).reason, HasSubstr("no memory for queues"));
+  EXPECT_THAT(links(id), Contains("ring[0]"));
+  EXPECT_EQ(wiring().at("processes"), before.at("processes"));
+  EXPECT_EQ(wiring().at("queues"), before.at("queues"));
+}
+
+TEST_F(Rewire, WhatIsNotPreparedInTimeIsUndone) {
+  const auto id = run();
+  world.host().down = true;
+  world.advance(std::chrono::seconds(1));
+  auto request = cut(id, "ring[0]");
+  request.deadline = std::chrono::seconds(2);
+  ASSERT_TRUE(world.labs().rewire(world.user, request));
+  world.advance(std::chrono::seconds(3));
+  EXPECT_EQ(world.labs().rewiring(world.user, id, 1, {})->state, "undone");
+  world.host().down = false;
+  world.advance(std::chrono::seconds(30));
+  EXPECT_EQ(world.state_of(id), "RUNNING");
+  EXPECT_THAT(links(id), SizeIs(4));
+  ASSERT_TRUE(world.labs().rewire(world.user, request)) << "and another try is welcome";
+  world.pump();
+  EXPECT_EQ(outcome(id, 2).state, "switched");
+}
+
+TEST_F(Rewire, WhatARunningJobCannotChangeIsRefused) {
+  const auto id = run();
+  const auto code = [&](const soap::RewireRequest& request) {
+    return world.labs().rewire(world.user, request).error().code();
+  };
+  EXPECT_EQ(code(cut(id, "ring[9]")), ErrorCode::kNotFound);
+  EXPECT_EQ(code(cut("99", "ring[0]")), ErrorCode::kNotFound);
+  EXPECT_EQ(code(join(id, "cell[0].nothing", "cell[1].from-left")), ErrorCode::kInvalid);
+  EXPECT_EQ(code({.target = id}), ErrorCode::kInvalid);
+  EXPECT_EQ(code({.target = id, .profile = "<topology"}), ErrorCode::kInvalid);
+  const soap::Caller other{.user = "bob", .role = "user", .lab = {}};
+  EXPECT_EQ(world.labs().rewire(other, cut(id, "ring[0]")).error().code(), ErrorCode::kRefused);
+  EXPECT_EQ(world.labs().rewiring(other, id, 1, {}).error().code(), ErrorCode::kRefused);
+  ASSERT_TRUE(world.jobs().cancel(world.user, id));
+  world.pump();
+  EXPECT_EQ(code(cut(id, "ring[0]")), ErrorCode::kConflict);
+}
+
+// The broker dies at every point of a rewiring: the job ends up wholly in its old or wholly in its new
+// wiring.
+class RewireCrash : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(RewireCrash, EndsInTheOldOrTheNewWiring) {
+  World world;
+  world.host().auto_exit = false;
+  world.start();
+  const auto id = world.submit(plain_job());
+  world.pump();
+  const auto before = world.host().wiring("1.1", "");
+  world.restart(GetParam());
+  bool died = world.pump();
+  try {
+    if (!died) (void)world.labs().rewire(world.user, cut(id, "ring[0]"));
+    died = died || world.pump() || world.advance(std::chrono::seconds(5));
+  } catch (const Died&) {
+    died = true;
+  }
+  if (!died) return;  // a point of another way
+  world.restart();
+  world.pump();
+  world.advance(std::chrono::seconds(5));
+  EXPECT_EQ(world.state_of(id), "RUNNING");
+  const auto& now = world.host().wiring("1.1", "");
+  const auto names = *world.labs().links(world.user, world.job(id).job.lab);
+  if (names.size() == 4) {
+    EXPECT_EQ(now.at("processes"), before.at("processes"));
+    EXPECT_EQ(now.at("queues"), before.at("queues"));
+  } else {
+    EXPECT_EQ(names.size(), 3U);
+    EXPECT_THAT(queues_at(now, "1.1/cell[0]", "to-right"), IsEmpty());
+    EXPECT_THAT(queues_at(now, "1.1/cell[1]", "from-left"), IsEmpty());
+    EXPECT_THAT(now.at("queues"), SizeIs(3));
+  }
+  const bool decided = GetParam().starts_with("rewire-switch") || GetParam().starts_with("SWITCHING") ||
+                       GetParam().starts_with("STEADY>SWEEPING") || GetParam().starts_with("rewire-sweep") ||
+                       GetParam().starts_with("SWEEPING") || GetParam() == "PREPARING>SWITCHING:committed";
+  if (decided) {
+    EXPECT_EQ(names.size(), 3U) << "what was decided is carried out";
+  }
+  EXPECT_THAT(world.state.violations, IsEmpty());
+}
+
+std::vector<std::string> rewire_points() {
+  std::vector<std::string> points;
+  for (const auto& point : list_crash_points())
+    for (const auto* mark : {"rewire", "STEADY", "PREPARING"})
+      if (point.find(mark) != std::string::npos && (points.empty() || points.back() != point))
+        points.push_back(point);
+  return points;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryPoint, RewireCrash, ::testing::ValuesIn(rewire_points()),
+                         [](const auto& point) {
+                           std::string name = point.param;
+                           for (auto& c : name)
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace mvm::broker

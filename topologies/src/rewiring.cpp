@@ -1,0 +1,265 @@
+#include "mvm/topologies/rewiring.h"
+
+#include <algorithm>
+#include <set>
+
+#include "graph_builder.h"
+#include "mvm/topologies/reader.h"
+
+namespace mvm::topologies {
+namespace {
+
+/// "a[0].out b[0].out"
+std::string names_of(const Graph& graph, std::span<const End> ends) {
+  std::string text;
+  for (const End end : ends) text += (text.empty() ? "" : " ") + graph.end_name(end);
+  return text;
+}
+
+std::string key_of(const Graph& graph, const Link& link) {
+  return names_of(graph, link.producers) + " > " + names_of(graph, link.consumers);
+}
+
+std::string escaped(std::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      default:
+        safe += c;
+    }
+  }
+  return safe;
+}
+
+std::string attribute(std::string_view name, std::string_view value) {
+  return " " + std::string(name) + "=\"" + escaped(value) + "\"";
+}
+
+bool is_name(std::string_view text) {
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
+}
+
+/// The wish as a topology file of the graph's roles and nothing but this link: its reader is the judge.
+Result<std::string> wish_as_file(const Graph& graph, const LinkWish& wish) {
+  static const std::set<std::string, std::less<>> kOfLink = {"deliver", "codec", "transport"};
+  std::string xml = "<topology xmlns=\"urn:mvm:topology:1\" name=\"wish\">\n";
+  for (const Role& role : graph.roles()) {
+    xml += "<role" + attribute("name", role.name) + attribute("count", std::to_string(role.count)) + ">";
+    for (const Port& port : role.ports) {
+      xml += "<port" + attribute("name", port.name) + attribute("direction", to_string(port.direction)) +
+             " optional=\"true\"";
+      if (port.array) xml += attribute("count", std::to_string(port.count));
+      xml += "/>";
+    }
+    xml += "</role>\n";
+  }
+  std::string of_link = attribute("from", wish.from) + attribute("to", wish.to);
+  if (!wish.name.empty()) of_link += attribute("name", wish.name);
+  std::string of_queue;
+  for (const auto& [name, value] : wish.attributes) {
+    if (!is_name(name)) return Error(ErrorCode::kInvalid, "found the attribute '" + name + "'");
+    (kOfLink.contains(name) ? of_link : of_queue) += attribute(name, value);
+  }
+  return xml + "<link" + of_link + "><queue" + of_queue + "/></link>\n</topology>\n";
+}
+
+Status check_end(const Graph& graph, End end, Direction direction) {
+  if (end.process >= graph.process_count() ||
+      end.slot >= graph.roles()[graph.role_of(end.process)].slot_count)
+    return Error(ErrorCode::kInvalid, "a link ends at a port that does not exist");
+  if (graph.port_at(end).direction != direction)
+    return Error(ErrorCode::kInvalid, graph.end_name(end) + " is an " +
+                                          std::string(to_string(graph.port_at(end).direction)) + " port");
+  return ok();
+}
+
+Status add_plain(GraphBuilder& builder, const PlainLink& link) {
+  const Graph& graph = builder.graph();
+  for (const End end : link.producers) MVM_TRY(check_end(graph, end, Direction::kOut));
+  for (const End end : link.consumers) MVM_TRY(check_end(graph, end, Direction::kIn));
+  builder.begin_group(link.name, false, link.spec);
+  return builder.add_link(link.producers, link.consumers);
+}
+
+std::vector<ProcessId> renumbered(const Graph& before, const Graph& after,
+                                  const std::vector<ProcessId>& processes) {
+  std::vector<ProcessId> result;
+  for (const ProcessId process : processes)
+    if (const auto now = after.find_process(before.process_name(process))) result.push_back(*now);
+  return result;
+}
+
+}  // namespace
+
+std::string_view to_string(LinkChange change) {
+  switch (change) {
+    case LinkChange::kAdded:
+      return "added";
+    case LinkChange::kRemoved:
+      return "removed";
+    case LinkChange::kRedirected:
+      return "redirected";
+    case LinkChange::kChanged:
+      return "changed";
+  }
+  return "";
+}
+
+std::vector<PlainLink> plain_links(const Graph& graph) {
+  std::vector<PlainLink> links;
+  links.reserve(graph.link_count());
+  for (LinkId id = 0; id < graph.link_count(); ++id) {
+    const Link link = graph.link(id);
+    links.push_back({graph.link_name(id),
+                     {link.producers.begin(), link.producers.end()},
+                     {link.consumers.begin(), link.consumers.end()},
+                     *link.spec});
+  }
+  return links;
+}
+
+Result<Graph> make_graph(const std::string& name, std::vector<Role> roles,
+                         const std::vector<PlainLink>& links, const GraphLimits& limits) {
+  GraphBuilder builder(name, limits);
+  for (Role& role : roles) MVM_TRY(builder.add_role(std::move(role)));
+  builder.roles_done();
+  for (const PlainLink& link : links) MVM_TRY(add_plain(builder, link));
+  return builder.finish();
+}
+
+Result<Graph> connect(const Graph& graph, const LinkWish& wish) {
+  MVM_ASSIGN(const std::string xml, wish_as_file(graph, wish));
+  const ReadResult read = read_profile(xml, "link");
+  if (!read.profile) {
+    std::string faults;
+    for (const Diagnostic& one : read.diagnostics) faults += (faults.empty() ? "" : "; ") + one.message;
+    return Error(ErrorCode::kInvalid, faults);
+  }
+  const Graph& wished = read.profile->graph;
+  std::vector<PlainLink> links = plain_links(graph);
+  for (PlainLink& link : plain_links(wished)) {
+    for (const End end : link.producers)
+      if (const auto there = graph.links_at(end); !there.empty())
+        return Error(ErrorCode::kConflict, "the out port " + graph.end_name(end) + " has the link " +
+                                               graph.link_name(there.front()) + "; disconnect that first");
+    links.push_back(std::move(link));
+  }
+  return make_graph(graph.name(), graph.roles(), links);
+}
+
+Result<Graph> disconnect(const Graph& graph, const std::string& link) {
+  const auto found = graph.find_link(link);
+  if (!found) return Error(ErrorCode::kNotFound, "there is no link " + link);
+  std::vector<PlainLink> links = plain_links(graph);
+  links.erase(links.begin() + *found);
+  return make_graph(graph.name(), graph.roles(), links);
+}
+
+Difference difference(const Graph& before, const Graph& after) {
+  Difference result;
+  std::multimap<std::string, LinkId> old_by_ends;
+  std::map<std::string, LinkId> old_by_name;
+  for (LinkId id = 0; id < before.link_count(); ++id) {
+    old_by_ends.emplace(key_of(before, before.link(id)), id);
+    old_by_name.emplace(before.link_name(id), id);
+  }
+  std::set<LinkId> settled;
+  std::vector<LinkId> open;
+  std::vector<ChangedLink> changed;
+  std::vector<ChangedLink> added;
+  for (LinkId id = 0; id < after.link_count(); ++id) {
+    const Link link = after.link(id);
+    const auto [first, last] = old_by_ends.equal_range(key_of(after, link));
+    const auto unused =
+        std::find_if(first, last, [&](const auto& entry) { return !settled.contains(entry.second); });
+    if (unused == last) {
+      open.push_back(id);
+      continue;
+    }
+    settled.insert(unused->second);
+    if (*before.link(unused->second).spec == *link.spec)
+      ++result.unchanged;
+    else
+      changed.push_back({LinkChange::kChanged,
+                         after.link_name(id),
+                         names_of(after, link.producers),
+                         names_of(after, link.consumers),
+                         {},
+                         {}});
+  }
+  for (const LinkId id : open) {
+    const Link link = after.link(id);
+    ChangedLink entry{LinkChange::kAdded,
+                      after.link_name(id),
+                      names_of(after, link.producers),
+                      names_of(after, link.consumers),
+                      {},
+                      {}};
+    const auto former = old_by_name.find(entry.name);
+    if (former == old_by_name.end() || !settled.insert(former->second).second) {
+      added.push_back(std::move(entry));
+      continue;
+    }
+    entry.change = LinkChange::kRedirected;
+    entry.former_from = names_of(before, before.link(former->second).producers);
+    entry.former_to = names_of(before, before.link(former->second).consumers);
+    changed.push_back(std::move(entry));
+  }
+  for (LinkId id = 0; id < before.link_count(); ++id) {
+    if (settled.contains(id)) continue;
+    const Link link = before.link(id);
+    result.links.push_back({LinkChange::kRemoved,
+                            before.link_name(id),
+                            names_of(before, link.producers),
+                            names_of(before, link.consumers),
+                            {},
+                            {}});
+  }
+  result.links.insert(result.links.end(), changed.begin(), changed.end());
+  result.links.insert(result.links.end(), added.begin(), added.end());
+  for (const Role& role : before.roles()) {
+    const Role* now = after.find_role(role.name);
+    const std::uint32_t count = now == nullptr ? 0 : now->count;
+    if (count != role.count) result.roles.push_back({role.name, role.count, count});
+  }
+  for (const Role& role : after.roles())
+    if (before.find_role(role.name) == nullptr && role.count > 0)
+      result.roles.push_back({role.name, 0, role.count});
+  return result;
+}
+
+Result<Profile> with_graph(const Profile& profile, Graph graph) {
+  Profile result = profile;
+  result.programs.clear();
+  for (const Role& role : graph.roles()) {
+    const auto program = std::find_if(profile.programs.begin(), profile.programs.end(),
+                                      [&](const Program& one) { return one.role == role.name; });
+    if (program == profile.programs.end())
+      return Error(ErrorCode::kInvalid,
+                   "the topology has the role " + role.name + ", for which the job has no program");
+    result.programs.push_back(*program);
+  }
+  for (const Program& program : profile.programs)
+    if (graph.find_role(program.role) == nullptr)
+      return Error(ErrorCode::kInvalid,
+                   "the topology lacks the role " + program.role + ", which the job runs");
+  for (StageIn& stage : result.stage_in) stage.to = renumbered(profile.graph, graph, stage.to);
+  for (StageOut& stage : result.stage_out) stage.from = renumbered(profile.graph, graph, stage.from);
+  result.graph = std::move(graph);
+  return result;
+}
+
+}  // namespace mvm::topologies
