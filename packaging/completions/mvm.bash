@@ -45,6 +45,8 @@ _mvm() {
       'vm suspend') leaf=1 ;;
       'vm resume') leaf=1 ;;
       'link list') leaf=1 ;;
+      'link connect') leaf=1 ;;
+      'link disconnect') leaf=1 ;;
       'queue top') leaf=1 ;;
       'queue put') leaf=1 ;;
       'queue get') leaf=1 ;;
@@ -78,7 +80,7 @@ _mvm() {
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
-      'link') words='list' ;;
+      'link') words='list connect disconnect' ;;
       'queue') words='top put get' ;;
       'build') words='status logs cache' ;;
       'host') words='list invite drain enable remove' ;;
@@ -87,7 +89,7 @@ _mvm() {
       'graph') words='--help --set --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'submit') words='--help --set --wait --detach --parsable --lab --out --retry-for --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'lab create') words='--help --set --parsable --dry-run --detach --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
-      'lab apply') words='--help --set --parsable --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'lab apply') words='--help --set --parsable --deadline --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'lab list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'lab inspect') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'lab graph') words='--help --format --out --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
@@ -106,6 +108,8 @@ _mvm() {
       'vm suspend') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
       'vm resume') words='--help --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=nodes ;;
       'link list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'link connect') words='--help --job --name --type --capacity --bytes --when-full --block-for --ttl --deliver --codec --transport --deadline --dry-run --output --broker --token-file --ca --timeout' ;;
+      'link disconnect') words='--help --job --deadline --dry-run --output --broker --token-file --ca --timeout' ;;
       'queue top') words='--help --lab --watch --count --rates --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'queue put') words='--help --size --whole --key --priority --done --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue get') words='--help --size --whole --count --follow --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
