@@ -69,13 +69,15 @@ soap::RewireView view_of(Core& core, Job& job, const RewireEntry* entry) {
   return view;
 }
 
-/// On the loop. None: another rewiring is under way.
+/// On the loop. None: another rewiring is under way, or the job's processes are being started.
 std::optional<Result<soap::RewireView>> begin(Core& core, const soap::Caller& caller,
                                               const soap::RewireRequest& request,
                                               const topologies::Profile* file) {
   auto job = find_target(core, caller, request.target);
   if (!job) return Result<soap::RewireView>(job.error());
-  if (core.rewirings->busy(**job)) return std::nullopt;
+  if (core.rewirings->busy(**job) ||
+      ((*job)->record.core.state == JobState::kRunning && (*job)->profile && !(*job)->started))
+    return std::nullopt;
   if ((*job)->record.core.state != JobState::kRunning || !(*job)->profile)
     return Result<soap::RewireView>(
         Error(ErrorCode::kConflict, "job " + (*job)->record.id + " is " +
@@ -121,12 +123,13 @@ Result<soap::RewireView> LabService::rewire(const soap::Caller& caller, const so
     file = read.profile;
     if (file->graph.empty()) return Error(ErrorCode::kInvalid, request.file + ": found no topology");
   }
-  // One after the other: whoever comes while the job is being rewired waits for that.
+  // One after the other: whoever comes while the job is being rewired, or started, waits for that.
   return core_.ask_until(
       std::min(request.deadline, kPatience),
       [this, caller, request, file] { return begin(core_, caller, request, file.get()); },
       [&]() -> Result<soap::RewireView> {
-        return Error(ErrorCode::kConflict, "job " + request.target + " is being rewired already");
+        return Error(ErrorCode::kConflict,
+                     "job " + request.target + " is still being started or rewired; try again");
       });
 }
 

@@ -163,9 +163,13 @@ class Running:
         path = place.folder / "job.xml"
         path.write_text(job(driver, machines, seconds, after))
         self.id = place.mvm("submit", path, "--parsable", "--detach").stdout.strip()
-        wait_until(lambda: self.state() in ("RUNNING", "FAILED"), 120, "the job does not run")
+        wait_until(lambda: self.started() or self.state() == "FAILED", 120, "the job does not run")
         if self.state() != "RUNNING":
             raise AssertionError(place.mvm("job", "why", self.id).stdout + place.mvm("job", "logs", self.id).stdout)
+
+    def started(self):
+        """All processes were asked to start; a rewiring before that would wait for it."""
+        return "job.running" in self.place.mvm("events", "--job", self.id, "-o", "jsonl", check=False).stdout
 
     def state(self):
         done = self.place.mvm("job", "status", self.id, "-o", "json", check=False)
