@@ -7,8 +7,8 @@ namespace {
 
 struct Net {
   int rank = 0, size = 1;
-  std::vector<int> to, from;            // ranks
-  std::vector<int> out_tags, in_tags;   // two processes may be neighbours on two sides
+  std::vector<int> to, from;           // ranks
+  std::vector<int> out_tags, in_tags;  // two processes may be neighbours on two sides
 
   std::size_t index() const { return static_cast<std::size_t>(rank); }
   std::size_t count() const { return static_cast<std::size_t>(size); }
@@ -18,19 +18,20 @@ struct Net {
   }
   void receive(int k, void* data, std::size_t bytes) {
     const auto at = static_cast<std::size_t>(k);
-    MPI_Recv(data, static_cast<int>(bytes), MPI_BYTE, from[at], in_tags[at], MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    MPI_Recv(data, static_cast<int>(bytes), MPI_BYTE, from[at], in_tags[at], MPI_COMM_WORLD,
+             MPI_STATUS_IGNORE);
   }
   void swap(const equal::Piece* pieces, int count) {
     MPI_Request requests[8];
     for (int i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(pieces[i].from);
-      MPI_Irecv(pieces[i].in, static_cast<int>(pieces[i].bytes), MPI_BYTE, from[at], in_tags[at], MPI_COMM_WORLD,
-                requests + i);
+      MPI_Irecv(pieces[i].in, static_cast<int>(pieces[i].bytes), MPI_BYTE, from[at], in_tags[at],
+                MPI_COMM_WORLD, requests + i);
     }
     for (int i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(pieces[i].neighbour);
-      MPI_Isend(pieces[i].out, static_cast<int>(pieces[i].bytes), MPI_BYTE, to[at], out_tags[at], MPI_COMM_WORLD,
-                requests + count + i);
+      MPI_Isend(pieces[i].out, static_cast<int>(pieces[i].bytes), MPI_BYTE, to[at], out_tags[at],
+                MPI_COMM_WORLD, requests + count + i);
     }
     MPI_Waitall(2 * count, requests, MPI_STATUSES_IGNORE);
   }

@@ -91,8 +91,8 @@ double stencil(Net& net, std::size_t size, long rounds) {
 }
 
 /// In place, decimation in frequency; the result is in bit-reversed order.
-inline void local_fft(std::complex<double>* values, std::size_t n, const std::vector<std::complex<double>>& roots,
-                      std::size_t all) {
+inline void local_fft(std::complex<double>* values, std::size_t n,
+                      const std::vector<std::complex<double>>& roots, std::size_t all) {
   for (std::size_t half = n / 2; half >= 1; half /= 2) {
     const std::size_t step = all / (2 * half);
     for (std::size_t begin = 0; begin < n; begin += 2 * half) {
@@ -116,7 +116,8 @@ double fft(Net& net, std::size_t size, long rounds) {
   double sum = 0;
   for (long round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < mine; ++i)
-      values[i] = std::sin(static_cast<double>((net.index() * mine + i) * (static_cast<std::size_t>(round) + 3)));
+      values[i] =
+          std::sin(static_cast<double>((net.index() * mine + i) * (static_cast<std::size_t>(round) + 3)));
     std::size_t group = net.count();
     for (int stage = 0; group > 1; ++stage, group /= 2) {
       Piece piece{stage, stage, values.data(), other.data(), mine * sizeof(std::complex<double>)};

@@ -1,4 +1,5 @@
-// One blocking TCP connection between two processes: TCP_LISTEN=PORT or TCP_CONNECT=ADDRESS:PORT says which is which.
+// One blocking TCP connection between two processes: TCP_LISTEN=PORT or TCP_CONNECT=ADDRESS:PORT says which
+// is which.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -37,7 +38,8 @@ sockaddr_in address_of(const std::string& text) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   const std::size_t colon = text.find(':');
-  address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(text.substr(colon == std::string::npos ? 0 : colon + 1))));
+  address.sin_port =
+      htons(static_cast<std::uint16_t>(std::stoi(text.substr(colon == std::string::npos ? 0 : colon + 1))));
   if (colon != std::string::npos) inet_pton(AF_INET, text.substr(0, colon).c_str(), &address.sin_addr);
   return address;
 }
@@ -47,7 +49,8 @@ int accept_one(const char* port) {
   const int on = 1;
   ::setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   const sockaddr_in address = address_of(port);
-  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 1) != 0)
+  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 1) != 0)
     die("listen");
   return ::accept(listener, nullptr, nullptr);
 }

@@ -166,9 +166,9 @@ typedef struct mvm_links_snapshot {
   uint64_t texts;    /**< their bytes */
 } mvm_links_snapshot;
 
-/** Followed by uint32_t[links]: 0 where nothing is added, else the number of a chain, from 1; then `texts` bytes
- * with the chains, "checksum encrypt", each ended by a zero byte. A codec that a link has already is not added
- * again. */
+/** Followed by uint32_t[links]: 0 where nothing is added, else the number of a chain, from 1; then `texts`
+ * bytes with the chains, "checksum encrypt", each ended by a zero byte. A codec that a link has already is
+ * not added again. */
 typedef struct mvm_links_plan {
   uint32_t magic;
   uint32_t links;
