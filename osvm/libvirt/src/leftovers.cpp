@@ -1,7 +1,11 @@
 #include "leftovers.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -97,6 +101,26 @@ Status kill_container_leftovers(const std::string& id) {
   }
   for (const fs::path& group : groups) remove_group(group);
   return ok();
+}
+
+Status remove_bridge_leftover(const std::string& name) {
+  const fs::path device = fs::path("/sys/class/net") / name;
+  std::error_code problem;
+  if (name.empty() || name.size() >= IFNAMSIZ || !fs::is_directory(device / "bridge", problem) ||
+      !fs::is_empty(device / "brif", problem) || problem)
+    return ok();
+  const auto address = read_file(device / "address", 64);
+  if (!address || !address->starts_with("52:54:00:")) return ok();
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return Error::from_errno(errno, "remove bridge " + name);
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  // Only what is down can be removed; all flags but that are the kernel's to keep.
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0 &&
+      ::ioctl(socket.get(), SIOCBRDELBR, name.c_str()) == 0)
+    return ok();
+  if (errno == ENXIO || errno == ENODEV) return ok();
+  return Error::from_errno(errno, "remove bridge " + name);
 }
 
 }  // namespace mvm::osvm::libvirt

@@ -3,6 +3,7 @@
 #include <span>
 
 #include "domain_xml.h"
+#include "leftovers.h"
 
 namespace mvm::osvm::libvirt {
 namespace {
@@ -42,6 +43,7 @@ Status Networks::ensure_network(const NetworkSpec& spec) {
   MVM_ASSIGN(const ConnectHandle connect, connection_.get());
   MVM_ASSIGN(const NetworkHandle existing, look_up(connect.get(), spec.name));
   if (existing) return same(existing.get(), spec);
+  MVM_TRY(remove_bridge_leftover(spec.name));
   const NetworkHandle made(virNetworkCreateXML(connect.get(), network(spec).c_str()));
   if (made) return ok();
   Error problem = last_error("make network " + spec.name + " (" + spec.subnet + ")");
@@ -55,7 +57,7 @@ Status Networks::ensure_network(const NetworkSpec& spec) {
 Status Networks::remove_network(const std::string& name) {
   MVM_ASSIGN(const ConnectHandle connect, connection_.get());
   MVM_ASSIGN(const NetworkHandle existing, look_up(connect.get(), name));
-  if (!existing) return ok();
+  if (!existing) return remove_bridge_leftover(name);
   if (!read(existing.get())) return Error(ErrorCode::kRefused, "network " + name + " is not of MVM's making");
   if (virNetworkDestroy(existing.get()) == 0) return ok();
   if (const int number = last_error_number();
