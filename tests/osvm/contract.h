@@ -472,19 +472,22 @@ TEST_P(HypervisorContract, MakesAndRemovesNetworks) {
   ASSERT_TRUE(networks->remove_network(network.name));
   EXPECT_TRUE(networks->remove_network(network.name)) << "removing it twice is no error";
 
-  // A libvirtd that dies while it makes a network leaves a bridge that it knows nothing of.
-  const auto leave_bridge = [&] {
-    SpawnOptions ip;
-    ip.argv = {"/usr/sbin/ip", "link", "add", network.name, "address", "52:54:00:01:02:03", "type", "bridge"};
-    const auto said = run_captured(std::move(ip), std::chrono::seconds(10));
-    ASSERT_TRUE(said && said->status.success()) << "ip link add";
-  };
-  leave_bridge();
-  EXPECT_TRUE(networks->remove_network(network.name));
-  EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + network.name));
-  leave_bridge();
-  EXPECT_TRUE(networks->ensure_network(network));
-  ASSERT_TRUE(networks->remove_network(network.name));
+  if (world_->runs_programs()) {
+    // A libvirtd that dies while it makes a network leaves a bridge that it knows nothing of.
+    const auto leave_bridge = [&] {
+      SpawnOptions ip;
+      ip.argv = {"/usr/sbin/ip",      "link", "add",   network.name, "address",
+                 "52:54:00:01:02:03", "type", "bridge"};
+      const auto said = run_captured(std::move(ip), std::chrono::seconds(10));
+      ASSERT_TRUE(said && said->status.success()) << "ip link add";
+    };
+    leave_bridge();
+    EXPECT_TRUE(networks->remove_network(network.name));
+    EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + network.name));
+    leave_bridge();
+    EXPECT_TRUE(networks->ensure_network(network));
+    ASSERT_TRUE(networks->remove_network(network.name));
+  }
   EXPECT_FALSE(is_listed());
   EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + network.name));
 }
