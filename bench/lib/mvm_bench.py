@@ -16,6 +16,9 @@ import xml.sax.saxutils
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
+MPI_ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+
+
 def build_directory(program="mvmd"):
     """The build with this program; the release build where there is one: only its figures mean something."""
     for name in (os.environ.get("MVM_BUILD", ""), os.path.join(ROOT, "build", "release"), os.path.join(ROOT, "build", "dev")):

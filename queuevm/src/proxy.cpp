@@ -16,6 +16,7 @@
 #include "proxy_connection.h"
 #include "proxy_link.h"
 #include "ring/guard.h"
+#include "ring/wait.h"
 #include "tcp.h"
 #include "watcher.h"
 
@@ -458,8 +459,8 @@ std::chrono::nanoseconds Proxy::State::sleep_time(Moment now) const {
 
 void Proxy::State::run() {
   Moment progress_at = std::chrono::steady_clock::now();
-  bool waited = false;  // awake, since the last progress
-  unsigned sleeps = 0;  // since staying awake helped
+  bool waited = false;   // awake, since the last progress
+  ring::Patience awake;  // its peers may need this core
   std::vector<pollfd> fds;
   std::unique_lock lock(mutex);
   while (!quit) {
@@ -467,14 +468,13 @@ void Proxy::State::run() {
     const bool progress = step(now, fds);
     const Moment after = std::chrono::steady_clock::now();
     if (progress) {
-      if (waited) sleeps = 0;
+      if (waited) awake.helped();
       progress_at = after;
     }
-    const bool patient = sleeps < kGivesUp || sleeps % kTriesAgain == 0;
     std::chrono::nanoseconds pause{0};
-    if (!progress && (!patient || after - progress_at > kStayAwake) && arm()) pause = sleep_time(now);
+    if (!progress && (!awake.has() || after - progress_at > kStayAwake) && arm()) pause = sleep_time(now);
     waited = !progress && pause.count() == 0;
-    if (pause.count() > 0) ++sleeps;
+    if (pause.count() > 0) awake.failed();
     fds = poll_set();
     lock.unlock();
     if (pause.count() == 0) ::sched_yield();

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "broker/plans.h"
 #include "broker/profiles.h"
 #include "mvm/broker/wiring_plan.h"
 #include "mvm/topologies/rewiring.h"
@@ -17,19 +18,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using topologies::Graph;
 using topologies::kNoLink;
-
-Plan place(const std::vector<std::string>& nodes, std::vector<std::uint32_t> node_of) {
-  Plan plan;
-  for (const auto& node : nodes) {
-    PlanNode entry;
-    entry.node = node.substr(0, node.find('@'));
-    entry.host = node.substr(node.find('@') + 1);
-    entry.driver = node.front() == 'v' ? "qemu" : "lxc";
-    plan.nodes.push_back(entry);
-  }
-  plan.node_of = std::move(node_of);
-  return plan;
-}
 
 /// `sources` with an out port and `sinks` with an in port, not joined.
 Graph ports(int sources, int sinks) {

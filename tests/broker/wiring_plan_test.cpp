@@ -5,6 +5,7 @@
 #include <random>
 #include <set>
 
+#include "broker/plans.h"
 #include "broker/profiles.h"
 
 namespace mvm::broker {
@@ -15,20 +16,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using topologies::Graph;
 using topologies::ProcessId;
-
-/// A plan that puts process p on node node_of[p]; nodes "c0@a" are containers of host a, "v0@a" guests of it.
-Plan place(const std::vector<std::string>& nodes, std::vector<std::uint32_t> node_of) {
-  Plan plan;
-  for (const auto& node : nodes) {
-    PlanNode entry;
-    entry.node = node.substr(0, node.find('@'));
-    entry.host = node.substr(node.find('@') + 1);
-    entry.driver = node.front() == 'v' ? "qemu" : "lxc";
-    plan.nodes.push_back(entry);
-  }
-  plan.node_of = std::move(node_of);
-  return plan;
-}
 
 Graph graph_of(const std::string& topology, const std::vector<std::string>& roles) {
   return lab_of(

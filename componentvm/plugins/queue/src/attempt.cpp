@@ -244,8 +244,11 @@ Result<UniqueFd> Attempt::open_queue(const std::string& process, std::uint32_t d
   const auto found = processes_.find(process);
   if (found == processes_.end() || descriptor >= found->second.step.queues.size())
     return Error(ErrorCode::kNotFound, "no such queue");
-  const std::string& id = found->second.step.queues[descriptor];
-  auto& given = given_[process];
+  return fresh_descriptor(process, found->second.step.queues[descriptor]);
+}
+
+Result<UniqueFd> Attempt::fresh_descriptor(const std::string& whose, const std::string& id) {
+  auto& given = given_[whose];
   if (const auto own = given.find(id); own != given.end()) {
     UniqueFd fd = std::move(own->second);
     given.erase(own);
@@ -320,23 +323,16 @@ void Attempt::close() {
   for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(""))) (void)keeper_.drop(one.name);
 }
 
-// ---- clients outside
-// ---------------------------------------------------------------------------------------
+// ---- clients outside ----
 
-/// Called with the mutex held. A ring of the host comes with a descriptor for us, one of our own is opened.
+/// Called with the mutex held.
 Result<UniqueFd> Attempt::outside_descriptor(const std::string& queue, queuevm::Side side,
                                              std::uint32_t& slot) {
   const auto end = outside_.find(queue);
   if (end == outside_.end() || end->second.side != side)
     return Error(ErrorCode::kInvalid, "queue " + queue + " has no such end for clients outside");
   slot = end->second.slot;
-  auto& given = given_[kOutside];
-  if (const auto own = given.find(queue); own != given.end()) {
-    UniqueFd fd = std::move(own->second);
-    given.erase(own);
-    return fd;
-  }
-  return queues_.at(queue).open_descriptor();
+  return fresh_descriptor(kOutside, queue);
 }
 
 Result<std::shared_ptr<Intake>> Attempt::intake(const std::string& queue) {

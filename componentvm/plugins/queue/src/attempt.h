@@ -67,6 +67,9 @@ class Attempt {
   Status stop_carrying(const Steps& steps);
   void drop_queues(const Steps& steps);
   Status serve(const std::string& process, UniqueFd socket);
+  /// Called with the mutex held. A descriptor of a queue for one end alone: that which its maker gave for it,
+  /// or a new one.
+  Result<UniqueFd> fresh_descriptor(const std::string& whose, const std::string& id);
   Result<UniqueFd> open_queue(const std::string& process, std::uint32_t descriptor);
   void attached(const std::string& process);
   void drop_kept(const std::string& prefix, const std::string& process);

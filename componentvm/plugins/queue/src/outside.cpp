@@ -48,8 +48,7 @@ std::uint64_t microseconds(Clock::Instant now) {
 
 }  // namespace
 
-// ---- in
-// ----------------------------------------------------------------------------------------------------
+// ---- in ----
 
 struct Intake::Batch {
   std::string client;
@@ -161,8 +160,7 @@ void Intake::close(queuevm::EndState how) {
   closed_ = true;
 }
 
-// ---- out
-// ---------------------------------------------------------------------------------------------------
+// ---- out ----
 
 /// Messages of one answer.
 struct Outlet::Page {

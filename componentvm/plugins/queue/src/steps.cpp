@@ -80,14 +80,18 @@ Result<std::vector<std::uint64_t>> numbers_of(const json& item, const char* fiel
   return numbers;
 }
 
+Result<queuevm::Direction> direction_of(const json& item) {
+  const std::string name = text_or(item, "direction");
+  if (name != "in" && name != "out") return unknown("direction", name);
+  return name == "in" ? queuevm::Direction::kIn : queuevm::Direction::kOut;
+}
+
 Result<queuevm::WiringPort> port_from(const json& item, ProcessStep& step) {
   queuevm::WiringPort port;
   MVM_ASSIGN(port.name, need_text(item, "name", kMaxName));
   MVM_ASSIGN(const std::uint64_t index, need_number(item, "index", 1 << 20));
   port.index = static_cast<std::uint32_t>(index);
-  const std::string direction = text_or(item, "direction");
-  if (direction != "in" && direction != "out") return unknown("direction", direction);
-  port.direction = direction == "in" ? queuevm::Direction::kIn : queuevm::Direction::kOut;
+  MVM_ASSIGN(port.direction, direction_of(item));
   const std::string deliver_name = text_or(item, "deliver", "one-of");
   const auto deliver = queuevm::deliver_from(deliver_name);
   if (!deliver) return unknown("deliver", deliver_name);
@@ -151,10 +155,9 @@ Result<CarriedStep> carried_step(const json& item) {
 Result<OutsideStep> outside_step(const json& item) {
   OutsideStep step;
   MVM_ASSIGN(step.queue, need_text(item, "queue", kMaxName));
-  const std::string direction = text_or(item, "direction");
-  if (direction != "in" && direction != "out") return unknown("direction", direction);
+  MVM_ASSIGN(const queuevm::Direction direction, direction_of(item));
   MVM_ASSIGN(const std::uint64_t slot, need_number(item, "slot", 4095));
-  step.end = {direction == "in" ? queuevm::Side::kProducer : queuevm::Side::kConsumer,
+  step.end = {direction == queuevm::Direction::kIn ? queuevm::Side::kProducer : queuevm::Side::kConsumer,
               static_cast<std::uint32_t>(slot)};
   return step;
 }

@@ -23,6 +23,22 @@ struct Interrupt {
 
 enum class Woken { kReady, kTimeout, kInterrupted };
 
+/// Whether something that often is in vain is worth its time: after so many failures in a row it is left out,
+/// but for a try now and then.
+class Patience {
+ public:
+  [[nodiscard]] bool has() const { return !lost() || (failures_ & (kTriesAgain - 1)) == 0; }
+  /// True once it has failed so often that only tries are left.
+  [[nodiscard]] bool lost() const { return failures_ >= kGivesUp; }
+  void failed() { ++failures_; }
+  void helped() { failures_ = 0; }
+
+ private:
+  static constexpr unsigned kGivesUp = 16;
+  static constexpr unsigned kTriesAgain = 64;
+  unsigned failures_ = 0;
+};
+
 /// How long a waiter stays awake: it spins for as long as a change of processes takes, then yields. What
 /// never helps is left out, but for a try now and then: spinning where the peer runs on the same core;
 /// yielding, too, where the peer needs longer anyhow, or where a yield does not reach it (a scheduler that
@@ -35,15 +51,15 @@ class Spin {
       spent_ = false;
       return false;
     }
-    const int pauses = misses_ < kGivesUp || (misses_ & (kTriesAgain - 1)) == 0 ? kPauses : 1;
+    const int pauses = spinning_.has() ? kPauses : 1;
     for (int i = 0; i < pauses; ++i) {
       if (ready()) {
-        if (pauses == kPauses) misses_ = 0;
+        if (pauses == kPauses) spinning_.helped();
         return true;
       }
       pause_cpu();
     }
-    ++misses_;
+    spinning_.failed();
     return false;
   }
   /// The next spinning was done already.
@@ -51,29 +67,25 @@ class Spin {
   /// Hands the core to whoever can use it, until `ready` or so many times.
   template <class Ready>
   bool yields(Ready ready, int times) {
-    if (sleeps_ >= kGivesUp) {
-      if ((sleeps_ & (kTriesAgain - 1)) != 0) return false;
-      times *= kPatience;
-    }
+    if (!yielding_.has()) return false;
+    if (yielding_.lost()) times *= kLongTry;
     for (int i = 0; i < times; ++i) {
       ::sched_yield();
       if (ready()) {
-        sleeps_ = 0;
+        yielding_.helped();
         return true;
       }
     }
     return false;
   }
   /// Staying awake did not help.
-  void sleeps() { ++sleeps_; }
+  void sleeps() { yielding_.failed(); }
 
  private:
   static constexpr int kPauses = 50;
-  static constexpr unsigned kGivesUp = 16;
-  static constexpr unsigned kTriesAgain = 64;
-  static constexpr int kPatience = 4;  // a try outlasts the wake-up of a peer that sleeps on another core
-  unsigned misses_ = 0;
-  unsigned sleeps_ = 0;  // since yields helped
+  static constexpr int kLongTry = 4;  // a try outlasts the wake-up of a peer that sleeps on another core
+  Patience spinning_;
+  Patience yielding_;
   bool spent_ = false;
 };
 
