@@ -290,7 +290,9 @@ void Rewirings::drop_next(const std::string& job, Rewiring& mine) {
 
 void Rewirings::left(Job& job) {
   const auto found = rewirings_.find(job.record.id);
-  if (found == rewirings_.end() || found->second.record.state == RewireState::kSteady) return;
+  if (found == rewirings_.end()) return;
+  ++found->second.token;  // what was asked about its links is of no use any more
+  if (found->second.record.state == RewireState::kSteady) return;
   auto& entry = found->second.record.entries.back();
   if (entry.outcome.empty()) {
     entry.outcome = "undone";
@@ -327,6 +329,7 @@ void Rewirings::watch_deadline(Job& job, Rewiring& mine) {
 // ---- effects
 
 void Rewirings::start_effect(Job& job) {
+  if (job.record.core.state != JobState::kRunning) return;  // left() has settled it
   auto& mine = of(job);
   if (const auto known = core_.jobs->know_layout(job); !known) {
     log::error("job.rewiring.layout", {{"job", job.record.id}, {"why", known.error().describe()}});

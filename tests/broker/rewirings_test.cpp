@@ -188,6 +188,26 @@ TEST_F(Rewire, WhatARunningJobCannotChangeIsRefused) {
   EXPECT_EQ(code(cut(id, "ring[0]")), ErrorCode::kConflict);
 }
 
+// A job may end at any instant of a rewiring and of what comes after it; the broker goes on.
+TEST_F(Rewire, AJobEndsAtAnyInstantOfIt) {
+  world.start();
+  bool swept = false;
+  for (int instant = 0; instant < 100; ++instant) {
+    world.host().auto_exit = false;
+    const auto id = world.submit(plain_job());
+    world.pump();
+    ASSERT_TRUE(world.labs().rewire(world.user, cut(id, "ring[0]")));
+    world.tick(instant);
+    const auto view = outcome(id, 1);
+    swept = view.state == "switched" && view.draining.empty();
+    ASSERT_TRUE(world.jobs().cancel(world.user, id)) << instant;
+    world.pump();
+    world.advance(std::chrono::seconds(3));
+    ASSERT_EQ(world.state_of(id), "CANCELLED") << instant;
+  }
+  EXPECT_TRUE(swept) << "the last instant is behind its end";
+}
+
 // The broker dies at every point of a rewiring: the job ends up wholly in its old or wholly in its new
 // wiring.
 class RewireCrash : public ::testing::TestWithParam<std::string> {};

@@ -89,6 +89,11 @@ class World {
     ADD_FAILURE() << "it never comes to rest";
     return false;
   }
+  /// So many steps and no more; where nothing is to be done now, a step lets 5 ms pass.
+  void tick(int steps) {
+    for (; steps > 0; --steps)
+      if (!loop.step() && !executor.step()) clock.advance(std::chrono::milliseconds(5));
+  }
   /// Lets time pass, in steps, and everything happen meanwhile.
   bool advance(std::chrono::milliseconds by,
                std::chrono::milliseconds step = std::chrono::milliseconds(1000)) {

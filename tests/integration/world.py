@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -50,6 +51,16 @@ def environment_of(pid):
         return []
 
 
+def free_port():
+    """A port that nobody listens on, out of the range from which the system takes those of outgoing connections:
+    one of that range may be in use again before the daemon listens there."""
+    for port in random.sample(range(12000, 32000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port of 127.0.0.1 is free")
+
+
 class World:
     """One host with its daemon. Use as a context manager: leaving it ends and removes everything."""
 
@@ -68,9 +79,7 @@ class World:
         self.libvirt = {}
         self.log_level = "debug"
         self.address = "127.0.0.1"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     # ---- the daemon
 
