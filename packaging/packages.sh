@@ -9,6 +9,7 @@
 #          run     run labs on this machine: libvirt, QEMU, what containers and guests need
 #          test    what the tests use besides
 #          full    what ./check --full uses besides: the other compiler, sanitizers, linters
+#          package what makes the Debian package of the build
 #          bench   the peers that bench/all measures beside us
 #
 # ./quickstart and ./check source this file. docs/dependencies.md says why each of them is here.
@@ -53,6 +54,10 @@ mvm_packages_full=(
   shellcheck
 )
 
+mvm_packages_package=(
+  dpkg-dev                                # which libraries' packages the programs need
+)
+
 mvm_packages_bench=(
   openmpi-bin libopenmpi-dev mpich libmpich-dev   # message passing
   libzmq3-dev                             # ZeroMQ
@@ -69,8 +74,9 @@ mvm_packages_list() {
       run) names+=("${mvm_packages_run[@]}") ;;
       test) names+=("${mvm_packages_test[@]}") ;;
       full) names+=("${mvm_packages_full[@]}") ;;
+      package) names+=("${mvm_packages_package[@]}") ;;
       bench) names+=("${mvm_packages_bench[@]}") ;;
-      *) echo "packages.sh: unknown purpose '$purpose' (build, run, test, full, bench)" >&2; return 2 ;;
+      *) echo "packages.sh: unknown purpose '$purpose' (build, run, test, full, package, bench)" >&2; return 2 ;;
     esac
   done
   printf '%s\n' "${names[@]}" | awk '!seen[$0]++'

@@ -81,6 +81,8 @@ DaemonCommand read_command(int argc, char** argv) {
   std::error_code ignored;
   config.program = std::filesystem::read_symlink("/proc/self/exe", ignored);
   config.name = host_name();
+  const auto installed = config.program.parent_path().parent_path() / "lib/mvm/node";
+  if (std::filesystem::is_directory(installed, ignored)) config.node_tree = installed;
   if (argc > 1 && std::string_view(argv[1]) == "lab") {
     command.verb = DaemonCommand::Verb::kLabChild;
     return command;

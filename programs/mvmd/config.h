@@ -15,7 +15,7 @@ struct DaemonConfig {
   std::string name;  ///< of this host
   std::filesystem::path state = "/var/lib/mvm";
   std::filesystem::path shared_memory = "/dev/shm/mvm";
-  std::filesystem::path node_tree = "/opt/mvm";
+  std::filesystem::path node_tree = "/opt/mvm";  ///< where it is installed: lib/mvm/node beside the programs
   std::filesystem::path images;      ///< folder of image descriptions (*.xml); empty: shipped only
   std::filesystem::path qemu_image;  ///< folder made by packaging/make-qemu-image; empty: none
   std::filesystem::path program;     ///< mvmd itself

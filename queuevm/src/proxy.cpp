@@ -31,9 +31,6 @@ using link::OutHalf;
 constexpr std::size_t kOutLimit = 512 << 10;                 // bytes a connection may have waiting
 constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves
 constexpr auto kStayAwake = std::chrono::microseconds(200);  // after the last progress, before sleeping
-constexpr unsigned kGivesUp =
-    16;  // after so many times in vain it sleeps at once: its peers may need this core
-constexpr unsigned kTriesAgain = 64;                          // but for one time in so many
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
 
 struct Peer {

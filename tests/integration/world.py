@@ -62,9 +62,12 @@ def free_port():
 
 
 class World:
-    """One host with its daemon. Use as a context manager: leaving it ends and removes everything."""
+    """One host with its daemon. Use as a context manager: leaving it ends and removes everything.
 
-    def __init__(self, drivers=("process",), name="h1", options=(), netns=None):
+    `installed` is a prefix where the programs are installed; without, those of the build folder are tested.
+    """
+
+    def __init__(self, drivers=("process",), name="h1", options=(), netns=None, installed=None):
         self.mark = uuid.uuid4().hex
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mvm-it-", dir="/tmp"))
         os.chmod(self.folder, 0o711)
@@ -72,7 +75,8 @@ class World:
         self.rings = pathlib.Path("/dev/shm") / self.folder.name
         self.drivers = drivers
         self.name = name
-        self.options = list(options)
+        self.programs = installed / "bin" if installed else BUILD / "bin"
+        self.options = [*options] if installed else ["--node-tree", TREE, *options]
         self.netns = netns
         self.prefix = ["ip", "netns", "exec", netns] if netns else []
         self.daemon = None
@@ -109,8 +113,8 @@ class World:
 
     def start(self, *more, wait=True):
         """Starts mvmd; returns once its services answer (or, without `wait`, at once)."""
-        command = [*self.prefix, MVMD, "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
-                   "--listen", f"{self.address}:{self.port}", "--node-tree", TREE, "--log-level", self.log_level,
+        command = [*self.prefix, self.programs / "mvmd", "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
+                   "--listen", f"{self.address}:{self.port}", "--log-level", self.log_level,
                    "--drivers", ",".join(self.drivers), "--subnets", f"10.{182 + self.port % 64}.0.0/16",
                    *self.options, *more]
         if self.libvirt:
@@ -142,7 +146,7 @@ class World:
     # ---- the command line
 
     def mvm(self, *arguments, check=True, timeout=240, **more):
-        done = subprocess.run([*self.prefix, MVM, *map(str, arguments)], env=self.environment(), capture_output=True, text=True,
+        done = subprocess.run([*self.prefix, self.programs / "mvm", *map(str, arguments)], env=self.environment(), capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=timeout, **more)
         if check and done.returncode != 0:
             raise AssertionError(f"mvm {' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}\n"
