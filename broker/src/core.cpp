@@ -15,7 +15,7 @@
 namespace mvm::broker {
 
 Core::Core(BrokerConfig configuration, Store& a_store, const BlobStore& a_blobs, Clock& a_clock, Loop& a_loop,
-           Executor& an_executor, std::vector<host::HostAgent*> agents)
+           Executor& an_executor, const std::vector<host::HostAgent*>& agents)
     : config(std::move(configuration)),
       store(a_store),
       blobs(a_blobs),

@@ -35,7 +35,7 @@ struct LongPoll {
 class Core : public std::enable_shared_from_this<Core> {
  public:
   Core(BrokerConfig configuration, Store& a_store, const BlobStore& a_blobs, Clock& a_clock, Loop& a_loop,
-       Executor& an_executor, std::vector<host::HostAgent*> agents);
+       Executor& an_executor, const std::vector<host::HostAgent*>& agents);
   ~Core();
 
   [[nodiscard]] Status load();

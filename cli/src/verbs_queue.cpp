@@ -1,6 +1,7 @@
 // mvm queue top
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -36,8 +37,8 @@ struct Rates {
   [[nodiscard]] std::uint64_t of(const soap::QueueView& now, std::uint64_t soap::QueueView::*counter) const {
     const auto then = before.find({now.lab, now.job, now.link, now.where});
     if (then == before.end() || seconds <= 0 || now.*counter < then->second->*counter) return 0;
-    return static_cast<std::uint64_t>(static_cast<double>(now.*counter - then->second->*counter) / seconds +
-                                      0.5);
+    return static_cast<std::uint64_t>(
+        std::llround(static_cast<double>(now.*counter - then->second->*counter) / seconds));
   }
 };
 

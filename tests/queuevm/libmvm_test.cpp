@@ -325,6 +325,28 @@ TEST_F(LibmvmTest, ABlockedCallLearnsOfANewWiring) {
   EXPECT_THAT(node_.queue(idle).end_states(Side::kConsumer), ::testing::ElementsAre(EndState::kDone));
 }
 
+// It sees the old link's end first, and what the new one brings nevertheless.
+TEST_F(LibmvmTest, AnEndThatANewWiringHasOvertakenIsNotTold) {
+  for (const std::string how : {"copy", "place"}) {
+    SCOPED_TRACE(how);
+    const auto old = node_.add_queue({});
+    const auto next = node_.add_queue({});
+    auto& consumer = start({"consume", how}, wiring("c", {in_port("in", {{old, 0}})}));
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (node_.queue(old).stats().waiting_consumers == 0 && std::chrono::steady_clock::now() < deadline)
+      ::usleep(1000);
+    consumer.child.signal(SIGSTOP);
+    auto table = wiring("c", {in_port("in", {{old, 0}, {next, 0}})});
+    table.ports[0].links[1].after = {old};
+    ASSERT_TRUE(node_.rewire(consumer, table));
+    EXPECT_TRUE(node_.queue(old).close_absent({Side::kProducer, 0}));
+    expect_good(start({"produce", "10", "64"}, wiring("p", {out_port("out", {{next, 0}})})));
+    consumer.child.signal(SIGCONT);
+    expect_good(consumer);
+    EXPECT_EQ(lines_of(consumer.text).size(), 10U);
+  }
+}
+
 // Nobody waits here: the producer finds the new wiring between two messages, the consumer reads the old link
 // first.
 TEST_F(LibmvmTest, AStreamIsMovedToAnotherQueueInFullRun) {

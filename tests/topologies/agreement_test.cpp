@@ -214,7 +214,8 @@ TEST(Agreement, OnTheSamplesThemselves) {
 TEST(Agreement, OnTenThousandMutations) {
   // A soak asks for more: MVM_MUTATIONS=1000000.
   const char* asked = std::getenv("MVM_MUTATIONS");
-  const int rounds = asked == nullptr ? 10'000 : std::max(10'000, std::atoi(asked));
+  const int rounds =
+      asked == nullptr ? 10'000 : static_cast<int>(std::max(10'000L, std::strtol(asked, nullptr, 10)));
   Mutator mutator(20240607);
   Counts counts;
   int shown = 0;

@@ -87,7 +87,8 @@ int enter(Port& port) {
 }
 
 /// Calls on a port. A new wiring that leaves the port's links as they are goes unnoticed; another one is told
-/// to a call that waited, with the new links joined.
+/// to a call that waited, with the new links joined. Nor is an end told that a new wiring has overtaken: what
+/// came after it comes on another link.
 template <class Call>
 std::int64_t on_port(Port& port, const mvm_opts& options, Call call) {
   if (const int result = enter(port); result != MVM_OK) return result;
@@ -96,9 +97,9 @@ std::int64_t on_port(Port& port, const mvm_opts& options, Call call) {
   const std::int64_t deadline = mvm::ring::deadline_after(options.timeout_ns);
   for (;;) {
     const std::int64_t result = call(rest);
-    if (result != MVM_REWIRED) return explained(result, port);
+    if (result != MVM_REWIRED && (result != MVM_EOS || port.ready())) return explained(result, port);
     if (const int entered = enter(port); entered != MVM_OK) return entered;
-    if (port.take_changed()) return explained(result, port);
+    if (port.take_changed() && result == MVM_REWIRED) return explained(result, port);
     if (rest.timeout_ns > 0) rest.timeout_ns = std::max<std::int64_t>(0, deadline - mvm::ring::now_ns());
   }
 }
@@ -236,8 +237,11 @@ int64_t mvm_dequeue(int port, void* buffer, size_t capacity, const mvm_opts* opt
 int64_t mvm_next_size(int port) {
   Port* found = port_of(port);
   if (found == nullptr) return no_port();
-  if (const int result = enter(*found); result != MVM_OK) return result;
-  return explained(found->next_size(), *found);
+  for (;;) {
+    if (const int result = enter(*found); result != MVM_OK) return result;
+    const std::int64_t size = found->next_size();
+    if (size != MVM_EOS || found->ready()) return explained(size, *found);
+  }
 }
 
 int mvm_reserve(int port, size_t size, void** data, const mvm_opts* opts) {

@@ -297,7 +297,7 @@ std::int64_t Port::await_dequeue(void* buffer, std::size_t capacity) {
   if (quick_in_ == nullptr || quick_in_->quick_ready()) return kAgain;
   const auto ready = [&] { return quick_in_->quick_ready(); };
   if (linger_.now()) linger_.learn(quick_in_->quick_backlog(Linger::kWorthIt));
-  if (spin_(ready) || spin_.yields(ready, kQuickYields)) return quick_in_->quick_get(buffer, capacity);
+  if (spin_(ready) || spin_.yields(ready, kQuickYields, 0)) return quick_in_->quick_get(buffer, capacity);
   spin_.spent();
   return kAgain;
 }

@@ -12,7 +12,8 @@
 namespace mvm::ring {
 namespace {
 
-constexpr int kYields = 100;
+constexpr int kYields = 10;  // between two looks at the clock
+constexpr std::int64_t kAwake = 1'000'000;
 constexpr int kYieldsOfMany = 5;
 constexpr std::int64_t kBriefSleep = 5'000'000;
 constexpr std::int64_t kPollWithoutWaitv = 1'000'000;  // on kernels before 5.16, several queues are polled
@@ -82,12 +83,10 @@ Woken wait_any(End* const* ends, unsigned count, bool (*test)(End&), std::int64_
     if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
     const auto ready_now = [&] { return any(ends, count, test); };
     if (!slept && spin(ready_now)) return Woken::kReady;
-    // Until a deadline the yields come in tens.
-    const int rounds = deadline == kForever || yields < 10 ? 1 : 10;
-    for (int i = 0; i < rounds && !slept; ++i) {
-      if (spin.yields(ready_now, yields / rounds)) return Woken::kReady;
-      if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
-    }
+    if (!slept &&
+        spin.yields(ready_now, yields, yields < kYields ? 0 : std::min(kAwake, deadline - now_ns())))
+      return Woken::kReady;
+    if (deadline != kForever && deadline <= now_ns()) return Woken::kTimeout;
     if (!slept) spin.sleeps();
     if (check_at == 0) check_at = now_ns() + kCheckEvery;
 

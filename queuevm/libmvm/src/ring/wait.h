@@ -64,18 +64,20 @@ class Spin {
   }
   /// The next spinning was done already.
   void spent() { spent_ = true; }
-  /// Hands the core to whoever can use it, until `ready` or so many times.
+  /// Hands the core to whoever can use it, until `ready`, or so many times at least and for so long (ns).
   template <class Ready>
-  bool yields(Ready ready, int times) {
+  bool yields(Ready ready, int times, std::int64_t wait_ns) {
     if (!yielding_.has()) return false;
-    if (yielding_.lost()) times *= kLongTry;
-    for (int i = 0; i < times; ++i) {
-      ::sched_yield();
-      if (ready()) {
-        yielding_.helped();
-        return true;
+    const std::int64_t until = now_ns() + wait_ns;
+    do {
+      for (int i = 0; i < times; ++i) {
+        ::sched_yield();
+        if (ready()) {
+          yielding_.helped();
+          return true;
+        }
       }
-    }
+    } while (now_ns() < until);
     return false;
   }
   /// Staying awake did not help.
@@ -83,7 +85,6 @@ class Spin {
 
  private:
   static constexpr int kPauses = 50;
-  static constexpr int kLongTry = 4;  // a try outlasts the wake-up of a peer that sleeps on another core
   Patience spinning_;
   Patience yielding_;
   bool spent_ = false;
