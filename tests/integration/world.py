@@ -76,7 +76,8 @@ class World:
         self.drivers = drivers
         self.name = name
         self.programs = installed / "bin" if installed else BUILD / "bin"
-        self.options = [*options] if installed else ["--node-tree", TREE, *options]
+        self.tree = [] if installed else ["--node-tree", TREE]
+        self.options = list(options)
         self.netns = netns
         self.prefix = ["ip", "netns", "exec", netns] if netns else []
         self.daemon = None
@@ -116,7 +117,7 @@ class World:
         command = [*self.prefix, self.programs / "mvmd", "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
                    "--listen", f"{self.address}:{self.port}", "--log-level", self.log_level,
                    "--drivers", ",".join(self.drivers), "--subnets", f"10.{182 + self.port % 64}.0.0/16",
-                   *self.options, *more]
+                   *self.tree, *self.options, *more]
         if self.libvirt:
             command += ["--libvirt-lxc", self.libvirt["LXC"], "--libvirt-qemu", self.libvirt["QEMU"]]
         self.state.mkdir(exist_ok=True)
