@@ -35,19 +35,24 @@ Result<Job*> find_target(Core& core, const soap::Caller& caller, const std::stri
   return found;
 }
 
-Result<topologies::Graph> edited(const topologies::Graph& graph, const std::vector<soap::LinkEdit>& edits) {
-  topologies::Graph result = graph;
-  for (const auto& edit : edits) {
-    auto next =
-        edit.connect
-            ? topologies::connect(
-                  result,
-                  {.from = edit.from, .to = edit.to, .name = edit.link, .attributes = edit.attributes})
-            : topologies::disconnect(result, edit.link);
-    if (!next) return next.error();
-    result = std::move(*next);
+Result<topologies::Graph> edited(const topologies::Graph& graph, const soap::LinkEdit& edit) {
+  switch (edit.kind) {
+    case soap::LinkEdit::Kind::kConnect:
+      return topologies::connect(
+          graph, {.from = edit.from, .to = edit.to, .name = edit.link, .attributes = edit.attributes});
+    case soap::LinkEdit::Kind::kDisconnect:
+      return topologies::disconnect(graph, edit.link);
+    case soap::LinkEdit::Kind::kSet:
+      return topologies::set(graph, {.link = edit.link, .attributes = edit.attributes});
   }
-  return result;
+  return Error(ErrorCode::kInvalid, "an unknown kind of change");
+}
+
+Result<topologies::Graph> edited(topologies::Graph graph, const std::vector<soap::LinkEdit>& edits) {
+  for (const auto& edit : edits) {
+    MVM_ASSIGN(graph, edited(graph, edit));
+  }
+  return graph;
 }
 
 soap::RewireView view_of(Core& core, Job& job, const RewireEntry* entry) {

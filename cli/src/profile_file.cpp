@@ -51,17 +51,18 @@ std::shared_ptr<FileOptions> add_file(Grammar& grammar, CLI::App& verb) {
   return options;
 }
 
-Result<std::map<std::string, std::string>> parse_settings(const std::vector<std::string>& set) {
+Result<std::map<std::string, std::string>> parse_settings(const std::vector<std::string>& set,
+                                                          const std::string& what) {
   std::map<std::string, std::string> result;
   for (const std::string& setting : set) {
     const std::size_t equals = setting.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return Error(ErrorCode::kInvalid, "--set: found '" + setting + "', expected NAME=VALUE");
+      return Error(ErrorCode::kInvalid, what + "found '" + setting + "', expected NAME=VALUE");
     }
     const std::string name = setting.substr(0, equals);
     const auto [at, fresh] = result.emplace(name, setting.substr(equals + 1));
     if (!fresh && at->second != setting.substr(equals + 1)) {
-      return Error(ErrorCode::kInvalid, "--set: found two values for '" + name + "', expected one");
+      return Error(ErrorCode::kInvalid, what + "found two values for '" + name + "', expected one");
     }
   }
   return result;

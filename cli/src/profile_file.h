@@ -22,7 +22,8 @@ struct FileOptions {
 std::shared_ptr<FileOptions> add_file(Grammar& grammar, CLI::App& verb);
 
 /// "p=v" pairs. kInvalid for one without "=", or a name given twice with different values.
-[[nodiscard]] Result<std::map<std::string, std::string>> parse_settings(const std::vector<std::string>& set);
+[[nodiscard]] Result<std::map<std::string, std::string>> parse_settings(const std::vector<std::string>& set,
+                                                                        const std::string& what = "--set: ");
 
 /// Reads and expands the file. kInvalid carries all of its faults, one a line.
 [[nodiscard]] Result<topologies::Profile> read_profile(const FileOptions& options);

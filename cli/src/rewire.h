@@ -1,5 +1,5 @@
 #pragma once
-// What lab apply, link connect and link disconnect share: a running job gets another wiring.
+// What lab apply, link connect, link disconnect and link set share: a running job gets another wiring.
 
 #include <memory>
 #include <string>

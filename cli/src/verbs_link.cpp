@@ -1,6 +1,7 @@
-// mvm link list|connect|disconnect
+// mvm link list|connect|disconnect|set
 
 #include "common.h"
+#include "profile_file.h"
 #include "rewire.h"
 #include "vm_listing.h"
 
@@ -105,13 +106,46 @@ void add_disconnect(Grammar& grammar, CLI::App& link) {
                      soap::RewireRequest request;
                      MVM_ASSIGN(request.target, job_or_only(session, options->job));
                      soap::LinkEdit edit;
-                     edit.connect = false;
+                     edit.kind = soap::LinkEdit::Kind::kDisconnect;
                      edit.link = options->name;
                      request.edits.push_back(edit);
                      return rewire(session, std::move(request), options->rewire);
                    });
   verb.add_option("LINK", options->name, "its name, as link list shows it")->required();
   add_job(grammar, verb, options->job);
+  add_rewire_options(verb, options->rewire);
+}
+
+void add_set(Grammar& grammar, CLI::App& link) {
+  struct Options {
+    std::string job, link;
+    std::vector<std::string> changes;
+    RewireOptions rewire;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App& verb = grammar.verb(
+      link, "set", "changes attributes of a link of a running job",
+      {"mvm link set 12 \"ring[3]\" capacity=1024 when-full=drop-oldest",
+       "mvm link set 12 ring codec=\"zstd:3 checksum\" --dry-run", "mvm link set lab-3 \"ring[0]\" ttl="},
+      [options](Session& session) -> Result<int> {
+        soap::RewireRequest request;
+        request.target = options->job;
+        soap::LinkEdit edit;
+        edit.kind = soap::LinkEdit::Kind::kSet;
+        edit.link = options->link;
+        MVM_ASSIGN(edit.attributes, parse_settings(options->changes, {}));
+        request.edits.push_back(std::move(edit));
+        return rewire(session, std::move(request), options->rewire);
+      });
+  grammar.completes(verb.add_option("--job,JOB", options->job, "of this job, or of the one in this lab")
+                        ->type_name("JOB")
+                        ->required(),
+                    Completes::kJob);
+  verb.add_option("LINK", options->link,
+                  "its name, as link list shows it; ring: all of ring[0], ring[1], ...")
+      ->required();
+  verb.add_option("ATTRIBUTE", options->changes, "KEY=VALUE as in a topology file; KEY= takes it away")
+      ->required();
   add_rewire_options(verb, options->rewire);
 }
 
@@ -122,6 +156,7 @@ void add_link_verbs(Grammar& grammar) {
   add_list(grammar, link);
   add_connect(grammar, link);
   add_disconnect(grammar, link);
+  add_set(grammar, link);
 }
 
 }  // namespace mvm::cli

@@ -47,6 +47,7 @@ _mvm() {
       'link list') leaf=1 ;;
       'link connect') leaf=1 ;;
       'link disconnect') leaf=1 ;;
+      'link set') leaf=1 ;;
       'queue top') leaf=1 ;;
       'queue put') leaf=1 ;;
       'queue get') leaf=1 ;;
@@ -80,7 +81,7 @@ _mvm() {
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
-      'link') words='list connect disconnect' ;;
+      'link') words='list connect disconnect set' ;;
       'queue') words='top put get' ;;
       'build') words='status logs cache' ;;
       'host') words='list invite drain enable remove' ;;
@@ -110,6 +111,7 @@ _mvm() {
       'link list') words='--help --lab --watch --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'link connect') words='--help --job --name --type --capacity --bytes --when-full --block-for --ttl --deliver --codec --transport --deadline --dry-run --output --broker --token-file --ca --timeout' ;;
       'link disconnect') words='--help --job --deadline --dry-run --output --broker --token-file --ca --timeout' ;;
+      'link set') words='--help --job --deadline --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue top') words='--help --lab --watch --count --rates --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'queue put') words='--help --size --whole --key --priority --done --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue get') words='--help --size --whole --count --follow --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;

@@ -9,20 +9,29 @@ namespace mvm::broker {
 namespace {
 
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 soap::RewireRequest cut(const std::string& job, const std::string& link) {
   soap::RewireRequest request{.target = job};
-  request.edits.push_back({.connect = false, .link = link});
+  request.edits.push_back({.kind = soap::LinkEdit::Kind::kDisconnect, .link = link});
   return request;
 }
 
 soap::RewireRequest join(const std::string& job, const std::string& from, const std::string& to) {
   soap::RewireRequest request{.target = job};
-  request.edits.push_back({.connect = true, .from = from, .to = to});
+  request.edits.push_back({.kind = soap::LinkEdit::Kind::kConnect, .from = from, .to = to});
+  return request;
+}
+
+soap::RewireRequest change(const std::string& job, const std::string& link,
+                           const soap::Settings& attributes) {
+  soap::RewireRequest request{.target = job};
+  request.edits.push_back({.kind = soap::LinkEdit::Kind::kSet, .link = link, .attributes = attributes});
   return request;
 }
 
@@ -133,6 +142,53 @@ TEST_F(Rewire, ATopologyFileIsApplied) {
   EXPECT_THAT(queues_at(world.host().wiring("1.2", ""), "1.2/cell[3]", "from-left"), ElementsAre("q0"));
 }
 
+TEST_F(Rewire, AttributesOfALinkAreChanged) {
+  const auto id = run();
+  world.host().never_drained = true;
+  auto wish = change(id, "ring[0]", {{"capacity", "9"}, {"when-full", "drop-newest"}, {"ttl", "2s"}});
+  wish.dry_run = true;
+  const auto dry = *world.labs().rewire(world.user, wish);
+  EXPECT_EQ(dry.state, "planned");
+  EXPECT_EQ(dry.changed, 1U);
+  EXPECT_EQ(dry.unchanged, 3U);
+  EXPECT_THAT(dry.steps, Contains("drain ring[0], then remove its queues"));
+  wish.dry_run = false;
+  ASSERT_TRUE(world.labs().rewire(world.user, wish));
+  world.pump();
+  EXPECT_EQ(outcome(id, 1).state, "switched");
+  EXPECT_THAT(outcome(id, 1).draining, ElementsAre("ring[0]"));
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[0]", "to-right"), ElementsAre("q4"));
+  EXPECT_THAT(queues_at(wiring(), "1.1/cell[1]", "from-left"), ElementsAre("q0", "q4"))
+      << "the old one first";
+  const auto now = *world.labs().links(world.user, world.job(id).job.lab);
+  EXPECT_EQ(now[0].link, "ring[0]");
+  EXPECT_EQ(now[0].capacity, 9U);
+  EXPECT_EQ(now[0].when_full, "drop-newest");
+  EXPECT_EQ(now[1].capacity, 256U);
+  EXPECT_EQ(world.labs().rewire(world.user, change(id, "ring[0]", {{"capacity", "9"}}))->state, "unchanged");
+
+  // A new broker goes on with it, and the next change builds on it.
+  world.restart();
+  world.pump();
+  world.host().never_drained = false;
+  ASSERT_TRUE(world.labs().rewire(world.user, change(id, "ring", {{"capacity", "5"}})));
+  world.advance(std::chrono::seconds(5));
+  EXPECT_EQ(outcome(id, 2).state, "switched");
+  EXPECT_EQ(outcome(id, 2).changed, 4U);
+  EXPECT_THAT(outcome(id, 2).draining, IsEmpty());
+  const auto all = *world.labs().links(world.user, world.job(id).job.lab);
+  EXPECT_THAT(all, Each(Field(&soap::LinkView::capacity, 5U)));
+  EXPECT_THAT(wiring().dump(), HasSubstr(R"("when_full":"drop-newest")"));
+  EXPECT_THAT(wiring().at("queues"), SizeIs(4));
+
+  const auto fault = [&](const std::string& link, const soap::Settings& attributes) {
+    return world.labs().rewire(world.user, change(id, link, attributes)).error();
+  };
+  EXPECT_EQ(fault("ring[9]", {{"capacity", "5"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(fault("ring[0]", {}).code(), ErrorCode::kInvalid);
+  EXPECT_THAT(fault("ring[0]", {{"capcity", "5"}}).message(), HasSubstr("did you mean capacity?"));
+}
+
 TEST_F(Rewire, WhatCannotBePreparedIsUndone) {
   const auto id = run();
   const auto before = wiring();
@@ -142,7 +198,8 @@ TEST_F(Rewire, WhatCannotBePreparedIsUndone) {
       ErrorCode::kConflict)
       << "the port has a link";
   soap::RewireRequest both = cut(id, "ring[0]");
-  both.edits.push_back({.connect = true, .from = "cell[0].to-right", .to = "cell[2].from-left"});
+  both.edits.push_back(
+      {.kind = soap::LinkEdit::Kind::kConnect, .from = "cell[0].to-right", .to = "cell[2].from-left"});
   ASSERT_TRUE(world.labs().rewire(world.user, both));
   world.pump();
   EXPECT_EQ(outcome(id, 1).state, "undone");

@@ -36,6 +36,40 @@ TEST_F(Wire, AJobFromFileToResult) {
   EXPECT_EQ(broker.last_request().settings.size(), 0U);
 }
 
+TEST_F(Wire, ALinkIsChanged) {
+  broker.rewire_view = {.job = "12", .lab = "lab-1", .number = 3, .state = "preparing", .changed = 1};
+  broker.rewire_view.steps = {"join cell[0].to-right to ring[0]"};
+  broker.rewire_result = broker.rewire_view;
+  broker.rewire_result.state = "switched";
+  const Ran ran = run({"link", "set", "12", "ring[0]", "capacity=9", "codec=zstd:3 checksum",
+                       "ttl=", "--deadline", "2s", "-o", "json"});
+  EXPECT_EQ(ran.code, kDone) << ran.err;
+  EXPECT_EQ(ran.json()["state"], "switched");
+  EXPECT_EQ(ran.json()["changed"], 1);
+  EXPECT_EQ(ran.json()["steps"][0], "join cell[0].to-right to ring[0]");
+  const soap::RewireRequest sent = broker.last_rewire();
+  EXPECT_EQ(sent.deadline, std::chrono::seconds(2));
+  ASSERT_EQ(sent.edits.size(), 1U);
+  EXPECT_EQ(sent.edits[0].kind, soap::LinkEdit::Kind::kSet);
+  EXPECT_EQ(sent.edits[0].link, "ring[0]");
+  EXPECT_EQ(sent.edits[0].attributes,
+            (soap::Settings{{"capacity", "9"}, {"codec", "zstd:3 checksum"}, {"ttl", ""}}));
+
+  EXPECT_EQ(
+      run({"link", "set", "--job", "12", "ring[0]", "ttl=1s", "--dry-run", "-o", "json"}).json()["state"],
+      "planned");
+  EXPECT_TRUE(broker.last_rewire().dry_run);
+  EXPECT_EQ(run({"link", "disconnect", "ring[0]", "--job", "12"}).code, kDone);
+  EXPECT_EQ(broker.last_rewire().edits[0].kind, soap::LinkEdit::Kind::kDisconnect);
+  EXPECT_EQ(run({"link", "connect", "a.out", "b.in", "--job", "12"}).code, kDone);
+  EXPECT_EQ(broker.last_rewire().edits[0].kind, soap::LinkEdit::Kind::kConnect);
+  EXPECT_EQ(run({"link", "set", "77", "ring[0]", "ttl=1s"}).code, 1);
+  const Ran bad = run({"link", "set", "12", "ring[0]", "capacity"});
+  EXPECT_EQ(bad.code, kBadInput);
+  EXPECT_THAT(bad.err, HasSubstr("found 'capacity', expected NAME=VALUE"));
+  EXPECT_EQ(run({"link", "set", "12", "ring[0]"}).code, kBadInput);
+}
+
 TEST_F(Wire, FaultsOfAFileKeepTheirPlaces) {
   broker.diagnostics = {{"job.xml", 3, 5, "error: found image 'x'"},
                         {"job.xml", 9, 1, "error: found no room"}};

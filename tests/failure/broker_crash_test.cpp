@@ -39,7 +39,7 @@ std::string impossible_job() {
 /// Asks for the ring without its first link. False: there is nothing to ask for now.
 bool cut_the_ring(World& w, const std::string& job) {
   soap::RewireRequest request{.target = job};
-  request.edits.push_back({.connect = false, .link = "ring[0]"});
+  request.edits.push_back({.kind = soap::LinkEdit::Kind::kDisconnect, .link = "ring[0]"});
   return w.labs().rewire(w.user, request).has_value();
 }
 

@@ -253,6 +253,47 @@ class Rewire(unittest.TestCase):
             self.assertEqual(gone.returncode, 1, gone.stderr)
             place.expect_nothing_left()
 
+    def test_a_link_s_attributes_change_under_a_checked_stream(self):
+        with World((self.driver,)) as place:
+            place.start()
+            running = Running(place, self.seconds + 4, self.driver)
+            ends = running.links()
+            names = {one["from"]: one["link"] for one in place.json("link", "list")["items"]}
+            first, second = names["source[0].out"], names["source[1].out"]
+
+            def change(link, *words, **more):
+                return place.mvm("link", "set", running.id, link, *words, **more)
+
+            plan = world.json.loads(change(first, "capacity=7", "--dry-run", "-o", "json").stdout)
+            self.assertEqual((plan["state"], plan["changed"], plan["unchanged"]), ("planned", 1, 2))
+            bad = change(first, "capcity=7", check=False)
+            self.assertEqual(bad.returncode, 2, bad.stderr)
+            self.assertIn("did you mean capacity?", bad.stderr)
+            bad = change(first, "when-full=drop", check=False)
+            self.assertEqual(bad.returncode, 2, bad.stderr)
+            bad = change("nothing", "capacity=7", check=False)
+            self.assertEqual(bad.returncode, 1, bad.stderr)
+            # Queues with locks and without, long and short, that keep all they are given.
+            turns = ["capacity=7", "type=priority", "bytes=4KiB", "capacity=1000 type=fifo", "ttl=1h", "ttl= bytes=64KiB",
+                     "deliver=every-one", "codec=checksum", "timeout=1h", "capacity=1 codec= timeout= deliver="]
+            done, end = 0, time.monotonic() + self.seconds
+            while time.monotonic() < end or done < len(turns):
+                words = turns[done % len(turns)].split()
+                answer = world.json.loads(change((first, second)[done % 2], *words, "-o", "json").stdout)
+                self.assertIn(answer["state"], ("switched", "unchanged"))
+                done += 1
+                if done == 3:
+                    place.stop()
+                    place.start()
+            change(first, "capacity=12", "when-full=block")
+            change(second, "capacity=13")
+            now = {one["link"]: one["capacity"] for one in place.json("link", "list")["items"]}
+            self.assertEqual((now[first], now[second]), (12, 13))
+            self.assertEqual(running.links(), ends)
+            running.check(self)
+            print(f"{self.driver}: {done} changes of attributes")
+            place.expect_nothing_left()
+
     def test_a_rewiring_that_comes_too_late_is_undone(self):
         with World((self.driver,)) as place:
             place.start()

@@ -82,6 +82,67 @@ TEST(GraphEdits, ALinkGoesAndComes) {
   EXPECT_THAT(difference.links, SizeIs(2)) << "one removed, one added";
 }
 
+TEST(GraphEdits, ALinkGetsOtherAttributes) {
+  const auto graph = ring(4, "<queue capacity=\"7\" timeout=\"3s\"/>");
+  const auto now = *set(graph, {"ring[1]",
+                                {{"when-full", "drop-oldest"},
+                                 {"bytes", "64KiB"},
+                                 {"timeout", ""},
+                                 {"codec", "zstd:3 checksum"},
+                                 {"ttl", "1500ms"},
+                                 {"deliver", "by-key"}}});
+  const LinkSpec& spec = *now.link(1).spec;
+  EXPECT_EQ(spec.queue.when_full, WhenFull::kDropOldest);
+  EXPECT_EQ(spec.queue.bytes, 65536U);
+  EXPECT_EQ(spec.queue.capacity, 7U) << "what is not named stays";
+  EXPECT_EQ(spec.queue.timeout_ms, std::nullopt);
+  EXPECT_EQ(spec.queue.ttl_ms, 1500);
+  EXPECT_EQ(spec.deliver, Deliver::kByKey);
+  EXPECT_THAT(spec.codecs, ElementsAre("zstd:3", "checksum"));
+  const auto difference = topologies::difference(graph, now);
+  EXPECT_EQ(difference.unchanged, 3U);
+  ASSERT_THAT(difference.links, SizeIs(1));
+  EXPECT_EQ(difference.links[0].change, LinkChange::kChanged);
+  EXPECT_EQ(difference.links[0].name, "ring[1]");
+
+  // What is taken away is as in a file without it.
+  const auto back = *set(now, {"ring[1]", {{"codec", ""}, {"ttl", ""}, {"capacity", ""}}});
+  EXPECT_THAT(back.link(1).spec->codecs, IsEmpty());
+  EXPECT_EQ(back.link(1).spec->queue.ttl_ms, std::nullopt);
+  EXPECT_EQ(back.link(1).spec->queue.capacity, 256U);
+  EXPECT_EQ(back.link(1).spec->queue.when_full, WhenFull::kDropOldest);
+  EXPECT_TRUE(topologies::difference(now, *set(now, {"ring[1]", {{"type", "fifo"}}})).empty());
+}
+
+TEST(GraphEdits, AWholePatternGetsOtherAttributes) {
+  const auto graph = ring(3);
+  const auto now = *set(graph, {"ring", {{"capacity", "${2*8}"}}});
+  for (LinkId id = 0; id < 3; ++id) EXPECT_EQ(now.link(id).spec->queue.capacity, 16U);
+  EXPECT_EQ(now.link_name(2), "ring[2]");
+  EXPECT_EQ(set(graph, {"rin", {{"capacity", "4"}}}).error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(set(graph, {"", {{"capacity", "4"}}}).error().code(), ErrorCode::kNotFound);
+}
+
+TEST(GraphEdits, AttributesThatMakeNoSenseAreExplained) {
+  const auto graph = ring(4);
+  const auto fault = [&](const std::string& name, const std::string& value) {
+    const auto result = set(graph, {"ring[1]", {{name, value}}});
+    EXPECT_FALSE(result);
+    return result ? std::string() : result.error().message();
+  };
+  EXPECT_THAT(fault("capcity", "9"), AllOf(HasSubstr("'capcity'"), HasSubstr("deliver, codec"),
+                                           HasSubstr("did you mean capacity?")));
+  EXPECT_THAT(fault("capcity", ""), HasSubstr("did you mean capacity?"));
+  EXPECT_THAT(fault("when-full", "drop-odlest"), HasSubstr("did you mean drop-oldest?"));
+  EXPECT_THAT(fault("capacity", "0"), HasSubstr("expected 1 to 16777216"));
+  EXPECT_THAT(fault("bytes", "3"), HasSubstr("at least 64"));
+  EXPECT_THAT(fault("ttl", "soon"), HasSubstr("soon"));
+  EXPECT_THAT(fault("codec", "zsdt"), HasSubstr("did you mean zstd?"));
+  EXPECT_THAT(fault("type", "heap\"/><x y=\"1"), HasSubstr("heap"));
+  EXPECT_THAT(set(graph, {"ring[1]", {}}).error().message(), HasSubstr("expected one of"));
+  EXPECT_THAT(set(graph, {"rong[1]", {{"ttl", "1s"}}}).error().message(), HasSubstr("did you mean ring[1]?"));
+}
+
 TEST(GraphEdits, WhatMakesNoSenseIsExplained) {
   const auto graph = *disconnect(ring(4), "ring[1]");
   const auto fault = [&](const LinkWish& wish) {

@@ -4,7 +4,9 @@
 #include <set>
 
 #include "graph_builder.h"
+#include "mvm/topologies/codecs.h"
 #include "mvm/topologies/reader.h"
+#include "values.h"
 
 namespace mvm::topologies {
 namespace {
@@ -47,15 +49,49 @@ std::string attribute(std::string_view name, std::string_view value) {
   return " " + std::string(name) + "=\"" + escaped(value) + "\"";
 }
 
-bool is_name(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
+using Attributes = std::map<std::string, std::string>;
+
+constexpr std::size_t kAttributesOfLink = 3;  ///< the first of these; the others are <queue>'s
+const std::vector<std::string>& attribute_names() {
+  static const std::vector<std::string> kNames = {"deliver", "codec",     "transport", "type", "capacity",
+                                                  "bytes",   "when-full", "timeout",   "ttl"};
+  return kNames;
 }
 
-/// The wish as a topology file of the graph's roles and nothing but this link: its reader is the judge.
+/// " deliver=...><queue capacity=.../></link>", behind the ends of a <link>.
+Result<std::string> attributes_as_file(const Attributes& attributes) {
+  const auto& names = attribute_names();
+  std::string of_link, of_queue;
+  for (const auto& [name, value] : attributes) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found == names.end()) {
+      const std::string near = near_miss(name, names);
+      return Error(ErrorCode::kInvalid, "found the attribute '" + name + "' of a link, expected one of " +
+                                            join_names(names) +
+                                            (near.empty() ? "" : "; did you mean " + near + "?"));
+    }
+    (found - names.begin() < std::ptrdiff_t{kAttributesOfLink} ? of_link : of_queue) +=
+        attribute(name, value);
+  }
+  return of_link + "><queue" + of_queue + "/></link>\n";
+}
+
+std::string file_of(const std::string& body) {
+  return "<topology xmlns=\"urn:mvm:topology:1\" name=\"wish\">\n" + body + "</topology>\n";
+}
+
+/// The judge of wishes: the reader of topology files.
+Result<Graph> read_file_of(const std::string& body) {
+  const ReadResult read = read_profile(file_of(body), "link");
+  if (read.profile) return read.profile->graph;
+  std::string faults;
+  for (const Diagnostic& one : read.diagnostics) faults += (faults.empty() ? "" : "; ") + one.text();
+  return Error(ErrorCode::kInvalid, faults);
+}
+
+/// The wish as a topology of the graph's roles and nothing but this link.
 Result<std::string> wish_as_file(const Graph& graph, const LinkWish& wish) {
-  static const std::set<std::string, std::less<>> kOfLink = {"deliver", "codec", "transport"};
-  std::string xml = "<topology xmlns=\"urn:mvm:topology:1\" name=\"wish\">\n";
+  std::string xml;
   for (const Role& role : graph.roles()) {
     xml += "<role" + attribute("name", role.name) + attribute("count", std::to_string(role.count)) + ">";
     for (const Port& port : role.ports) {
@@ -68,12 +104,53 @@ Result<std::string> wish_as_file(const Graph& graph, const LinkWish& wish) {
   }
   std::string of_link = attribute("from", wish.from) + attribute("to", wish.to);
   if (!wish.name.empty()) of_link += attribute("name", wish.name);
-  std::string of_queue;
-  for (const auto& [name, value] : wish.attributes) {
-    if (!is_name(name)) return Error(ErrorCode::kInvalid, "found the attribute '" + name + "'");
-    (kOfLink.contains(name) ? of_link : of_queue) += attribute(name, value);
+  MVM_ASSIGN(const std::string rest, attributes_as_file(wish.attributes));
+  return xml + "<link" + of_link + rest;
+}
+
+/// The words that a file would say this with.
+Attributes words_of(const LinkSpec& spec) {
+  Attributes words = {{"deliver", std::string(to_string(spec.deliver))},
+                      {"type", std::string(to_string(spec.queue.type))},
+                      {"capacity", std::to_string(spec.queue.capacity)},
+                      {"bytes", std::to_string(spec.queue.bytes)},
+                      {"when-full", std::string(to_string(spec.queue.when_full))}};
+  if (!spec.codecs.empty()) words["codec"] = codecs_text(spec.codecs);
+  if (!spec.transport.empty()) words["transport"] = spec.transport;
+  if (spec.queue.timeout_ms) words["timeout"] = std::to_string(*spec.queue.timeout_ms) + "ms";
+  if (spec.queue.ttl_ms) words["ttl"] = std::to_string(*spec.queue.ttl_ms) + "ms";
+  return words;
+}
+
+/// What a link of this kind becomes.
+Result<LinkSpec> changed(const LinkSpec& spec, const Attributes& attributes) {
+  Attributes words = words_of(spec);
+  for (const auto& [name, value] : attributes) {
+    words[name] = value;
+    if (value.empty() && std::ranges::count(attribute_names(), name) > 0) words.erase(name);
   }
-  return xml + "<link" + of_link + "><queue" + of_queue + "/></link>\n</topology>\n";
+  MVM_ASSIGN(const std::string rest, attributes_as_file(words));
+  MVM_ASSIGN(const Graph judged, read_file_of("<role name=\"a\"><port name=\"out\" direction=\"out\"/></role>"
+                                              "<role name=\"b\"><port name=\"in\" direction=\"in\"/></role>"
+                                              "<link from=\"a.out\" to=\"b.in\"" +
+                                              rest));
+  return *judged.link(0).spec;
+}
+
+/// "ring[3]" where the pattern is "ring".
+bool is_of_pattern(std::string_view link, std::string_view pattern) {
+  if (pattern.empty() || !link.starts_with(pattern) || !link.ends_with(']')) return false;
+  link.remove_prefix(pattern.size());
+  return link.starts_with('[') && link.find('[', 1) == std::string_view::npos;
+}
+
+Error no_link(const Graph& graph, const std::string& wanted) {
+  constexpr LinkId kLooked = 10'000;
+  std::vector<std::string> names;
+  for (LinkId id = 0; id < std::min(graph.link_count(), kLooked); ++id) names.push_back(graph.link_name(id));
+  const std::string near = near_miss(wanted, names);
+  return {ErrorCode::kNotFound,
+          "there is no link " + wanted + (near.empty() ? "" : "; did you mean " + near + "?")};
 }
 
 Status check_end(const Graph& graph, End end, Direction direction) {
@@ -141,14 +218,8 @@ Result<Graph> make_graph(const std::string& name, std::vector<Role> roles,
 }
 
 Result<Graph> connect(const Graph& graph, const LinkWish& wish) {
-  MVM_ASSIGN(const std::string xml, wish_as_file(graph, wish));
-  const ReadResult read = read_profile(xml, "link");
-  if (!read.profile) {
-    std::string faults;
-    for (const Diagnostic& one : read.diagnostics) faults += (faults.empty() ? "" : "; ") + one.message;
-    return Error(ErrorCode::kInvalid, faults);
-  }
-  const Graph& wished = read.profile->graph;
+  MVM_ASSIGN(const std::string body, wish_as_file(graph, wish));
+  MVM_ASSIGN(const Graph wished, read_file_of(body));
   std::vector<PlainLink> links = plain_links(graph);
   for (PlainLink& link : plain_links(wished)) {
     for (const End end : link.producers)
@@ -162,9 +233,25 @@ Result<Graph> connect(const Graph& graph, const LinkWish& wish) {
 
 Result<Graph> disconnect(const Graph& graph, const std::string& link) {
   const auto found = graph.find_link(link);
-  if (!found) return Error(ErrorCode::kNotFound, "there is no link " + link);
+  if (!found) return no_link(graph, link);
   std::vector<PlainLink> links = plain_links(graph);
   links.erase(links.begin() + *found);
+  return make_graph(graph.name(), graph.roles(), links);
+}
+
+Result<Graph> set(const Graph& graph, const LinkSetting& setting) {
+  if (setting.attributes.empty())
+    return Error(ErrorCode::kInvalid,
+                 "found no attribute to be set, expected one of " + join_names(attribute_names()));
+  const bool one = graph.find_link(setting.link).has_value();
+  std::vector<PlainLink> links = plain_links(graph);
+  bool found = false;
+  for (PlainLink& link : links) {
+    if (one ? link.name != setting.link : !is_of_pattern(link.name, setting.link)) continue;
+    MVM_ASSIGN(link.spec, changed(link.spec, setting.attributes));
+    found = true;
+  }
+  if (!found) return no_link(graph, setting.link);
   return make_graph(graph.name(), graph.roles(), links);
 }
 

@@ -230,6 +230,7 @@ class t__LinkEdit {
   xsd__string *to 0;
   xsd__string *link 0;
   std::vector<t__Setting> attribute 0;
+  xsd__boolean *set 0;
 };
 
 // Another wiring for a running job: of a file (as text or document), or the present one with edits.

@@ -46,7 +46,12 @@ t__RewireRequest* to_wire(struct soap* context, const RewireRequest& request) {
   to_wire(to, request.settings, wire->setting);
   for (const LinkEdit& edit : request.edits) {
     t__LinkEdit& one = wire->edit.emplace_back();
-    one.connect = edit.connect;
+    // A broker that does not know "set" finds a link without ends, and refuses.
+    one.connect = edit.kind != LinkEdit::Kind::kDisconnect;
+    if (edit.kind == LinkEdit::Kind::kSet) {
+      one.set = soap_new_bool(context);
+      *one.set = true;
+    }
     to(one.from, edit.from);
     to(one.to, edit.to);
     to(one.link, edit.link);

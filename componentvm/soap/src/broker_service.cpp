@@ -36,7 +36,9 @@ Result<RewireRequest> request_from(const t__RewireRequest* wire) {
   MVM_TRY(settings_from(wire->setting, "parameter", request.settings));
   for (const t__LinkEdit& edit : wire->edit) {
     LinkEdit& ours = request.edits.emplace_back();
-    ours.connect = edit.connect;
+    ours.kind = edit.set != nullptr && *edit.set ? LinkEdit::Kind::kSet
+                : edit.connect                   ? LinkEdit::Kind::kConnect
+                                                 : LinkEdit::Kind::kDisconnect;
     from(edit.from, ours.from);
     from(edit.to, ours.to);
     from(edit.link, ours.link);

@@ -63,6 +63,7 @@ TEST_F(ForeignTest, ZeepSubmitsFollowsAndFetches) {
 
 TEST_F(ForeignTest, ZeepSeesDiagnosticsLiteralXmlAndAttachments) {
   fake_.diagnostics = {{"lab.xml", 3, 7, "found <a>"}};
+  fake_.rewire_view = {.job = "12", .lab = "lab-1", .state = "preparing"};
   fake_.put("attached \r\n--mvm bytes");
   write("more.py", R"(
 import sys
@@ -74,6 +75,8 @@ found = z.expect_fault("invalid", broker.submit, request={"profile": "<x/>"})
 assert found == [("lab.xml", "3", "7", "found <a>")], found
 literal = etree.fromstring('<job xmlns="urn:mvm:job:1" name="a"><run>./x &lt; y</run></job>')
 broker.validate(request={"document": {"_value_1": literal}})
+edit = {"connect": True, "set": True, "link": "ring[0]", "attribute": [{"name": "ttl", "value": "2s"}]}
+broker.rewire(request={"target": "12", "edit": [edit], "deadlineMs": 5000, "dryRun": False})
 assert store.getBlob(digest=sys.argv[4]) == b"attached \r\n--mvm bytes"
 print("seen")
 )");
@@ -82,6 +85,9 @@ print("seen")
                         "zeep");
   EXPECT_THAT(done.output, HasSubstr("seen")) << done.errors;
   EXPECT_THAT(fake_.last_request().profile, HasSubstr("xmlns=\"urn:mvm:job:1\""));
+  ASSERT_EQ(fake_.last_rewire().edits.size(), 1U);
+  EXPECT_EQ(fake_.last_rewire().edits[0].kind, LinkEdit::Kind::kSet);
+  EXPECT_EQ(fake_.last_rewire().edits[0].attributes, (Settings{{"ttl", "2s"}}));
   EXPECT_THAT(fake_.last_request().profile, HasSubstr("<run>./x &lt; y</run></job>"));
 }
 

@@ -45,6 +45,17 @@ struct LinkWish {
 /// The graph without a link. kNotFound names it.
 [[nodiscard]] Result<Graph> disconnect(const Graph& graph, const std::string& link);
 
+/// Other attributes for a link that is there, in the words of LinkWish. What is not named stays; an empty
+/// value takes an attribute away: the link is then as in a topology file without it.
+struct LinkSetting {
+  std::string link;  ///< "ring[3]", or "ring" for all of ring[0], ring[1], ...
+  std::map<std::string, std::string> attributes;
+};
+
+/// The graph with these attributes of the link, or of the links of that pattern. kInvalid says what is wrong
+/// with them, kNotFound that there is no such link.
+[[nodiscard]] Result<Graph> set(const Graph& graph, const LinkSetting& setting);
+
 enum class LinkChange : std::uint8_t {
   kAdded,
   kRemoved,

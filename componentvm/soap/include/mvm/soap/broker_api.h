@@ -178,10 +178,16 @@ struct QueueView {
 
 /// One change of a running job's links.
 struct LinkEdit {
-  bool connect = true;   ///< false: the link `link` goes
-  std::string from, to;  ///< ends as in a topology file: "source.out", "cell[0].in cell[1].in"
+  enum class Kind : std::uint8_t {
+    kConnect,     ///< a link comes
+    kDisconnect,  ///< the link `link` goes
+    kSet,         ///< the link `link`, or all of the pattern `link`, gets `attributes`; the others stay
+  };
+  Kind kind = Kind::kConnect;
+  std::string from, to;  ///< kConnect: ends as in a topology file: "source.out", "cell[0].in cell[1].in"
   std::string link;      ///< its name; empty when connecting: made from the ends
-  Settings attributes;   ///< of <link> and <queue>: "capacity", "when-full", "deliver", ...
+  Settings attributes;   ///< of <link> and <queue>: "capacity", "when-full", "deliver", ...; kSet: empty
+                         ///< values take an attribute away
 };
 
 /// Another wiring for a running job: that of a file, or the present one with some edits.
