@@ -269,12 +269,40 @@ struct QueueProbe {
   std::shared_ptr<const WiringLayout> layout;
 };
 
-std::string waiting_text(std::uint64_t producers, std::uint64_t consumers) {
+/// One side of a queue: its processes here, and who stands for those elsewhere.
+std::vector<std::string> side_of(const topologies::Graph& graph, const WiringLayout& layout,
+                                 const WiredQueue& queue, bool producers) {
+  if (queue.link == topologies::kNoLink) return {producers ? "a producer" : "a consumer"};
+  const auto link = graph.link(queue.link);
+  std::vector<std::string> names;
+  for (const auto& end : producers ? link.producers : link.consumers) {
+    auto name = graph.process_name(end.process);
+    // A process may meet a link at several of its ports.
+    if (layout.domain_of[end.process] == queue.domain && (names.empty() || names.back() != name))
+      names.push_back(std::move(name));
+  }
+  if (link.open() && (producers ? link.producers : link.consumers).empty()) names.emplace_back("the outside");
+  if (names.empty()) names.emplace_back("the proxy");
+  return names;
+}
+
+/// "a", "a and b", "a, b, c and 7 more"
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 3;
   std::string text;
-  if (producers > 0) text = std::to_string(producers) + " producing, queue full";
-  if (consumers > 0)
-    text += (text.empty() ? "" : "; ") + std::to_string(consumers) + " consuming, queue empty";
-  return text;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    const bool last = i > 0 && i + 1 == names.size();
+    text += (i == 0 ? "" : last ? " and " : ", ") + names[i];
+  }
+  return names.size() > kShown ? text + " and " + std::to_string(names.size() - kShown) + " more" : text;
+}
+
+/// "cell[0] waits for cell[1] to take", "2 of w[0], w[1] and w[2] wait for source[0] to send"
+std::string waiting_side(std::uint64_t count, const std::vector<std::string>& waiters,
+                         const std::vector<std::string>& others, const std::string& what) {
+  const bool some = count < waiters.size();
+  return (some ? std::to_string(count) + " of " : "") + some_of(waiters) +
+         (count == 1 || waiters.size() == 1 ? " waits for " : " wait for ") + some_of(others) + what;
 }
 
 /// The number that wire.stats gives, or how many are in the list that it gives.
@@ -284,12 +312,20 @@ std::uint64_t count_of(const json& queue, const char* name) {
   return found->is_array() ? found->size() : fields::number(queue, name);
 }
 
-void waiting_of(const json& queue, soap::QueueView& view) {
+/// Who waits for whom at a queue, of the numbers that its node gives.
+std::string waiting_of(const json& queue, const topologies::Graph& graph, const WiringLayout& layout,
+                       const WiredQueue& wired) {
   const auto found = queue.find("waiting");
-  if (found == queue.end()) return;
-  if (found->is_string()) view.waiting = found->get<std::string>();
-  if (found->is_object())
-    view.waiting = waiting_text(count_of(*found, "producers"), count_of(*found, "consumers"));
+  if (found == queue.end() || !found->is_object()) return {};
+  const auto full = count_of(*found, "producers");
+  const auto empty = count_of(*found, "consumers");
+  if (full == 0 && empty == 0) return {};
+  const auto producers = side_of(graph, layout, wired, true);
+  const auto consumers = side_of(graph, layout, wired, false);
+  std::string text;
+  if (full > 0) text = waiting_side(full, producers, consumers, " to take");
+  if (empty > 0) text += (text.empty() ? "" : "; ") + waiting_side(empty, consumers, producers, " to send");
+  return text;
 }
 
 void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<soap::QueueView>& views) {
@@ -320,8 +356,7 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
         .enqueued = count_of(queue, "enqueued"),
         .dequeued = count_of(queue, "dequeued"),
         .dropped = count_of(queue, "dropped"),
-        .waiting = {}};
-    waiting_of(queue, view);
+        .waiting = waiting_of(queue, graph, *target.layout, wired)};
     views.push_back(std::move(view));
   }
 }

@@ -54,8 +54,9 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
                                  {"OUT", "dequeued", true},
                                  {"DROPPED", "dropped", true}};
   if (rates != nullptr) {
-    columns.insert(columns.end(),
-                   {{"IN/S", "enqueuedPerSecond", true}, {"OUT/S", "dequeuedPerSecond", true}});
+    columns.insert(columns.end(), {{"IN/S", "enqueuedPerSecond", true},
+                                   {"OUT/S", "dequeuedPerSecond", true},
+                                   {"DROPPED/S", "droppedPerSecond", true}});
   }
   columns.push_back({"WAITING", "waiting"});
   Listing listing("queue", std::move(columns));
@@ -75,6 +76,7 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
     if (rates != nullptr) {
       cells.emplace_back(rates->of(queue, &soap::QueueView::enqueued));
       cells.emplace_back(rates->of(queue, &soap::QueueView::dequeued));
+      cells.emplace_back(rates->of(queue, &soap::QueueView::dropped));
     }
     cells.emplace_back(queue.waiting);
     listing.row(std::move(cells));
@@ -116,7 +118,8 @@ void add_queue_verbs(Grammar& grammar) {
       });
   add_lab_and_watch(grammar, top_verb, *top);
   top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
-  top_verb.add_flag("--rates", top->rates, "also messages a second in and out, measured for a second");
+  top_verb.add_flag("--rates", top->rates,
+                    "also messages a second in, out and dropped, measured for a second");
   add_port_verbs(grammar, queue);
 }
 

@@ -136,6 +136,7 @@ TEST_F(LabsTest, AJobCrossesItsMemoryDomains) {
   ASSERT_FALSE(queues.empty());
   EXPECT_EQ(queues[0].depth, 3U);
   EXPECT_EQ(queues[0].link, "ring[0]");
+  EXPECT_EQ(queues[0].waiting, "cell[0] waits for cell[1] to take");
   for (const auto format : {soap::GraphFormat::kDot, soap::GraphFormat::kSvg, soap::GraphFormat::kText})
     EXPECT_THAT(*world.labs().graph(world.user, lab, format), HasSubstr("guest-0"));
 }

@@ -446,6 +446,7 @@ TEST_F(Verbs, QueueTopMeasuresRates) {
   on_sleep = [&] {
     broker.queue_list[0].enqueued += 2500;
     broker.queue_list[0].dequeued += 1000;
+    broker.queue_list[0].dropped += 70;
   };
   const Json json = run({"queue", "top", "--rates", "-o", "json"}).json();
   EXPECT_EQ(clock.passed, std::chrono::seconds(1));
@@ -453,8 +454,9 @@ TEST_F(Verbs, QueueTopMeasuresRates) {
     const bool moved = item["link"] == broker.queue_list[0].link;
     EXPECT_EQ(item["enqueuedPerSecond"], moved ? 2500 : 0);
     EXPECT_EQ(item["dequeuedPerSecond"], moved ? 1000 : 0);
+    EXPECT_EQ(item["droppedPerSecond"], moved ? 70 : 0);
   }
-  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  WAITING"));
+  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  DROPPED/S  WAITING"));
 }
 
 TEST_F(Verbs, WatchShowsAgainUntilCtrlC) {

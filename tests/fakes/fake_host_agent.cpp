@@ -302,8 +302,13 @@ Result<CallReply> FakeHostAgent::file(Node& node, const json& args) {
 
 /// Links that are gone are drained at once.
 Result<CallReply> FakeHostAgent::stats(const Lab& lab, const std::string& attempt) const {
-  json queues = json::array(
-      {{{"id", "q0"}, {"depth", 3}, {"bytes", 30}, {"enqueued", 10}, {"dequeued", 7}, {"dropped", 0}}});
+  json queues = json::array({{{"id", "q0"},
+                              {"depth", 3},
+                              {"bytes", 30},
+                              {"enqueued", 10},
+                              {"dequeued", 7},
+                              {"dropped", 0},
+                              {"waiting", {{"producers", 1}, {"consumers", 0}}}}});
   for (const auto& [key, steps] : lab.wirings) {
     if (key.first != attempt) continue;
     for (const auto& queue : steps.at("queues")) {

@@ -114,6 +114,9 @@ class Plain(OpenPorts):
 
     def test_framings_sizes_and_counts(self):
         number = self.submit()
+        wait_until(lambda: "worker[0] waits for the outside to send" in
+                   [one["waiting"] for one in self.world.json("queue", "top")["items"]], 60,
+                   "nobody is shown to wait")
         big = os.urandom(900_000).replace(b"\0", b"x")
         self.put(f"{number}.worker.in", big, "--whole")
         self.assertEqual(self.get(f"{number}.worker[0].out", "-n", "1", "--whole").stdout, big.upper())

@@ -96,6 +96,13 @@ TEST_F(QueueTest, ProcessesTalkOverAQueueThatTheKernelMade) {
   node_.must("wire.apply", steps({queue_to_make("q")}));
   node_.must("wire.apply", steps({queue_to_make("q")}));  // may be repeated
   start("receiver", {"receive"});
+  const auto waiting = [&] {
+    return node_.must("wire.stats", {{"attempt", "j.1"}}).at("queues")[0].at("waiting");
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (waiting().at("consumers") == 0 && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(waiting(), (nlohmann::json{{"producers", 0}, {"consumers", 1}}));
   start("sender", {"send", "500"});
   expect_all(500);
   const nlohmann::json stats = node_.must("wire.stats", {{"attempt", "j.1"}});

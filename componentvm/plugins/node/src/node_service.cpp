@@ -202,6 +202,26 @@ Result<std::vector<soap::NodeProcessView>> NodeService::processes(const soap::Ca
   return views;
 }
 
+namespace {
+
+/// "1 producer waits for room", of what wire.stats says of a queue.
+std::string waiting_text(const json& queue) {
+  const auto found = queue.find("waiting");
+  if (found == queue.end() || !found->is_object()) return {};
+  std::string text;
+  const auto say = [&](const char* of, const std::string& who, const std::string& what) {
+    const auto count = number_or(*found, of);
+    if (count > 0)
+      text += (text.empty() ? "" : "; ") + std::to_string(count) + " " + who +
+              (count == 1 ? " waits for " : "s wait for ") + what;
+  };
+  say("producers", "producer", "room");
+  say("consumers", "consumer", "messages");
+  return text;
+}
+
+}  // namespace
+
 Result<std::vector<soap::QueueView>> NodeService::queues(const soap::Caller& /*caller*/) {
   MVM_ASSIGN(const auto all, kernel_.processes().list());
   std::set<std::string> attempts;
@@ -223,7 +243,7 @@ Result<std::vector<soap::QueueView>> NodeService::queues(const soap::Caller& /*c
                        .enqueued = number_or(queue, "enqueued"),
                        .dequeued = number_or(queue, "dequeued"),
                        .dropped = number_or(queue, "dropped"),
-                       .waiting = text_or(queue, "waiting")});
+                       .waiting = waiting_text(queue)});
     }
   }
   return views;

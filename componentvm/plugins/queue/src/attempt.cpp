@@ -375,17 +375,18 @@ nlohmann::json Attempt::stats() const {
       return std::count(states.begin(), states.end(), EndState::kAbsent) +
              std::count(states.begin(), states.end(), EndState::kAttached);
     };
-    list.push_back({{"id", id},
-                    {"depth", stats.depth},
-                    {"bytes", stats.bytes},
-                    {"enqueued", stats.enqueued},
-                    {"dequeued", stats.dequeued},
-                    {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
-                    {"producers", attached(queuevm::Side::kProducer)},
-                    {"consumers", attached(queuevm::Side::kConsumer)},
-                    {"open_producers", open(queuevm::Side::kProducer)},
-                    {"open_consumers", open(queuevm::Side::kConsumer)},
-                    {"waiting", stats.waiting_producers + stats.waiting_consumers}});
+    list.push_back(
+        {{"id", id},
+         {"depth", stats.depth},
+         {"bytes", stats.bytes},
+         {"enqueued", stats.enqueued},
+         {"dequeued", stats.dequeued},
+         {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
+         {"producers", attached(queuevm::Side::kProducer)},
+         {"consumers", attached(queuevm::Side::kConsumer)},
+         {"open_producers", open(queuevm::Side::kProducer)},
+         {"open_consumers", open(queuevm::Side::kConsumer)},
+         {"waiting", {{"producers", stats.waiting_producers}, {"consumers", stats.waiting_consumers}}}});
   }
   return list;
 }
