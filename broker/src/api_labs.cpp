@@ -269,21 +269,34 @@ struct QueueProbe {
   std::shared_ptr<const WiringLayout> layout;
 };
 
-/// One side of a queue: its processes here, and who stands for those elsewhere.
-std::vector<std::string> side_of(const topologies::Graph& graph, const WiringLayout& layout,
-                                 const WiredQueue& queue, bool producers) {
-  if (queue.link == topologies::kNoLink) return {producers ? "a producer" : "a consumer"};
-  const auto link = graph.link(queue.link);
-  std::vector<std::string> names;
-  for (const auto& end : producers ? link.producers : link.consumers) {
-    auto name = graph.process_name(end.process);
-    // A process may meet a link at several of its ports.
-    if (layout.domain_of[end.process] == queue.domain && (names.empty() || names.back() != name))
-      names.push_back(std::move(name));
+/// One side of a queue.
+struct QueueSide {
+  std::vector<std::string> names;  ///< its processes here, and who stands for those elsewhere
+  std::uint32_t slots = 1;
+};
+
+QueueSide side_of(const topologies::Graph& graph, const WiringLayout& layout, const WiredQueue& queue,
+                  bool producers) {
+  QueueSide side{.names = {}, .slots = producers ? queue.producers : queue.consumers};
+  if (queue.link == topologies::kNoLink) {
+    side.names.emplace_back(producers ? "a producer" : "a consumer");
+    return side;
   }
-  if (link.open() && (producers ? link.producers : link.consumers).empty()) names.emplace_back("the outside");
-  if (names.empty()) names.emplace_back("the proxy");
-  return names;
+  const auto link = graph.link(queue.link);
+  const auto ends = producers ? link.producers : link.consumers;
+  std::uint32_t here = 0;
+  for (const auto& end : ends) {
+    if (layout.domain_of[end.process] != queue.domain) continue;
+    ++here;
+    // A process may meet a link at several of its ports.
+    auto name = graph.process_name(end.process);
+    if (side.names.empty() || side.names.back() != name) side.names.push_back(std::move(name));
+  }
+  if (ends.empty())
+    side.names.emplace_back("the outside");
+  else if (here < side.slots)
+    side.names.emplace_back("the proxy");
+  return side;
 }
 
 /// "a", "a and b", "a, b, c and 7 more"
@@ -298,11 +311,12 @@ std::string some_of(const std::vector<std::string>& names) {
 }
 
 /// "cell[0] waits for cell[1] to take", "2 of w[0], w[1] and w[2] wait for source[0] to send"
-std::string waiting_side(std::uint64_t count, const std::vector<std::string>& waiters,
-                         const std::vector<std::string>& others, const std::string& what) {
-  const bool some = count < waiters.size();
-  return (some ? std::to_string(count) + " of " : "") + some_of(waiters) +
-         (count == 1 || waiters.size() == 1 ? " waits for " : " wait for ") + some_of(others) + what;
+std::string waiting_side(std::uint64_t count, const QueueSide& waiters, const QueueSide& others,
+                         const std::string& what) {
+  const bool some = count < waiters.slots && waiters.names.size() > 1;
+  return (some ? std::to_string(count) + " of " : "") + some_of(waiters.names) +
+         (count == 1 || waiters.names.size() == 1 ? " waits for " : " wait for ") + some_of(others.names) +
+         what;
 }
 
 /// The number that wire.stats gives, or how many are in the list that it gives.
