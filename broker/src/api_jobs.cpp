@@ -127,7 +127,8 @@ void show_links(soap::PlanView& view, const topologies::Profile& profile, const 
                           .to = names(link.consumers),
                           .transport = how[id],
                           .where = where,
-                          .codec = topologies::codecs_text(codecs_of(graph, plan, id))});
+                          .codec = topologies::codecs_text(codecs_of(graph, plan, id)),
+                          .forced = link.spec->transport});
   }
 }
 

@@ -252,6 +252,7 @@ Result<std::vector<soap::LinkView>> LabService::links(const soap::Caller& caller
                            .when_full = std::string(to_string(link.spec->queue.when_full)),
                            .transport = how[l],
                            .codec = topologies::codecs_text(codecs_of(graph, *job->plan, l)),
+                           .forced = link.spec->transport,
                            .capacity = link.spec->queue.capacity});
         }
       }

@@ -425,7 +425,8 @@ void Jobs::deliver(Job& job) {
 
 // ---- queues and processes
 
-WiringContext Jobs::wiring_context(const Job& job, std::uint64_t generation) const {
+WiringContext Jobs::wiring_context(const Job& job, std::uint64_t generation,
+                                   const WiringLayout& layout) const {
   const auto* lab = core_.labs->find(job.record.lab);
   WiringContext context{.job = job.record.id,
                         .attempt = attempt(job),
@@ -434,12 +435,16 @@ WiringContext Jobs::wiring_context(const Job& job, std::uint64_t generation) con
                         .generation = generation,
                         .link_base = link_base(job.record),
                         .hosts = {},
+                        .guests = {},
                         .params = job.profile->params};
   for (const auto& [host, info] : job.lab_infos)
     context.hosts[host] = {.bridge = Labs::bridge_address(lab->record.subnets.at(host)),
                            .bridge_port = info.bridge_port,
                            .proxy_address = info.proxy_address,
-                           .proxy_port = info.proxy_port};
+                           .proxy_port = info.proxy_port,
+                           .plain_port = info.plain_port};
+  for (const auto& guest : guests_with_tls(layout))
+    context.guests[guest.name] = core_.labs->identity(*lab, guest.name);
   return context;
 }
 
@@ -477,7 +482,7 @@ void Jobs::wire(Job& job) {
     fire(job, JobEvent::kJobFault, known.error().describe());
     return;
   }
-  const auto context = wiring_context(job, 1);
+  const auto context = wiring_context(job, 1, *job.layout);
   std::vector<Part> parts;
   for (auto& step : make_steps(job.profile->graph, *job.plan, *job.layout, context))
     parts.push_back(

@@ -380,6 +380,7 @@ Status Jobs::planned(Job& job, Plan plan) {
   MVM_ASSERT(lab != nullptr && job.record.core.state == JobState::kSubmitted);
   if (lab->record.ephemeral) MVM_TRY(core_.labs->assign(*lab, plan));
   auto layout = lay_out(job.profile->graph, plan);
+  if (!layout && layout.error().code() == ErrorCode::kNoPlacement) return layout.error();
   if (!layout) {
     fire(job, JobEvent::kJobFault, layout.error().message());
     return ok();
@@ -387,10 +388,7 @@ Status Jobs::planned(Job& job, Plan plan) {
   std::set<std::string> hosts;
   for (const auto& node : plan.nodes) hosts.insert(node.host);
   core_.journal.group([&] {
-    if (lab->record.ephemeral) {
-      lab->record.proxies = hosts_with_proxy(*layout);
-      core_.journal.put("labs/" + lab->record.id, encode(lab->record));
-    }
+    core_.labs->will_carry(*lab, *layout);
     core_.journal.put_large("plans/job/" + job.record.id, encode(plan));
     job.record.where.assign(hosts.begin(), hosts.end());
     job.record.node_count = static_cast<std::uint32_t>(plan.nodes.size());

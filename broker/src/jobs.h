@@ -80,8 +80,9 @@ class Jobs {
   void save(const Job& job);
   /// Makes job.layout what the present attempt is wired as.
   [[nodiscard]] Status know_layout(Job& job);
-  /// What its steps need beside the layout, once job.lab_infos is known.
-  [[nodiscard]] WiringContext wiring_context(const Job& job, std::uint64_t generation) const;
+  /// What the steps of this layout need beside it, once job.lab_infos is known.
+  [[nodiscard]] WiringContext wiring_context(const Job& job, std::uint64_t generation,
+                                             const WiringLayout& layout) const;
 
   // ---- the scheduler's word
   [[nodiscard]] Status planned(Job& job, Plan plan);

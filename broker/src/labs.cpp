@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
 #include "execs.h"
 #include "hosts.h"
@@ -190,13 +191,37 @@ std::string Labs::bridge_address(const std::string& subnet) {
   return with_last(subnet.substr(0, subnet.find('/')), 1);
 }
 
-/// Only a lab on several hosts needs one; it is another each time.
-host::LinkIdentity Labs::identity(const Lab& lab, const std::string& host) const {
+/// An own lab's links are those of its one job; a standing lab gets ready for one job after the other.
+void Labs::will_carry(Lab& lab, const WiringLayout& layout) {
+  auto& record = lab.record;
+  if (record.ephemeral) {
+    record.proxies.clear();
+    record.plain.clear();
+    record.secured.clear();
+  }
+  // An own lab has its subnets since this plan, too.
+  if (!will_also_carry(lab, layout) && record.ephemeral)
+    core_.journal.put("labs/" + record.id, encode(record));
+}
+
+bool Labs::will_also_carry(Lab& lab, const WiringLayout& layout) {
+  auto& record = lab.record;
+  const auto before = std::tuple(record.proxies, record.plain, record.secured);
+  record.proxies.merge(hosts_with_proxy(layout));
+  record.plain.merge(hosts_with_plain_links(layout));
+  for (const auto& domain : guests_with_tls(layout)) record.secured.insert(domain.host);
+  if (before == std::tie(record.proxies, record.plain, record.secured)) return false;
+  core_.journal.put("labs/" + record.id, encode(record));
+  return true;
+}
+
+host::LinkIdentity Labs::identity(const Lab& lab, const std::string& domain) const {
   const auto* authority = core_.config.gate.authority;
-  if (authority == nullptr || lab.record.subnets.size() < 2 || !lab.record.proxies.contains(host)) return {};
-  auto issued = authority->issue_for_links(lab.record.id, "host:" + host);
+  if (authority == nullptr) return {};
+  auto issued = authority->issue_for_links(lab.record.id, domain);
   if (!issued) {
-    log::error("lab.identity", {{"lab", lab.record.id}, {"host", host}, {"why", issued.error().describe()}});
+    log::error("lab.identity",
+               {{"lab", lab.record.id}, {"domain", domain}, {"why", issued.error().describe()}});
     return {};
   }
   return {.certificate = std::move(issued->certificate),
@@ -206,12 +231,16 @@ host::LinkIdentity Labs::identity(const Lab& lab, const std::string& host) const
 
 host::LabSpec Labs::spec(const Lab& lab, const std::string& host) const {
   const auto subnet = lab.record.subnets.find(host);
+  // Between hosts links are carried by TLS, to guests where a topology says so.
+  const bool tls = lab.record.proxies.contains(host) &&
+                   (lab.record.subnets.size() > 1 || lab.record.secured.contains(host));
   return {.lab = lab.record.id,
           .owner = lab.record.user,
           .secret = lab.record.secret,
           .subnet = subnet == lab.record.subnets.end() ? std::string() : subnet->second,
           .proxy = lab.record.proxies.contains(host),
-          .identity = identity(lab, host)};
+          .plain_links = lab.record.plain.contains(host),
+          .identity = tls ? identity(lab, "host:" + host) : host::LinkIdentity()};
 }
 
 host::NodeSpec Labs::node_spec(const Lab& lab, const PlanNode& node) const {

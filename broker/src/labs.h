@@ -10,6 +10,7 @@
 
 #include "core.h"
 #include "mvm/broker/planner.h"
+#include "mvm/broker/wiring_plan.h"
 #include "mvm/topologies/profile.h"
 #include "records.h"
 
@@ -61,7 +62,13 @@ class Labs {
   /// A job of it has ended.
   void job_ended(const std::string& lab, const std::string& job);
 
-  [[nodiscard]] host::LinkIdentity identity(const Lab& lab, const std::string& host) const;
+  /// Makes the lab ready for a job's links, as part of a commit: hosts are told with the next ensure_lab.
+  void will_carry(Lab& lab, const WiringLayout& layout);
+  /// The same beside all that it carries now. True where it was not ready for it before.
+  [[nodiscard]] bool will_also_carry(Lab& lab, const WiringLayout& layout);
+  /// What a domain's proxy proves itself with: another one each time; empty where the broker has no
+  /// authority.
+  [[nodiscard]] host::LinkIdentity identity(const Lab& lab, const std::string& domain) const;
   [[nodiscard]] host::LabSpec spec(const Lab& lab, const std::string& host) const;
   [[nodiscard]] host::NodeSpec node_spec(const Lab& lab, const PlanNode& node) const;
   [[nodiscard]] static std::string bridge_address(const std::string& subnet);

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "mvm/broker/wiring_plan.h"
+
 namespace mvm::broker {
 namespace {
 
@@ -118,6 +120,151 @@ std::vector<std::string> explain(const Snapshot& snapshot, const Machines& machi
   return reasons;
 }
 
+/// Fills hosts one after the other.
+class Packer {
+ public:
+  explicit Packer(const PlacementProblem& problem) : hosts_(problem.hosts), rank_(problem.hosts.size()) {
+    // The most used host first, so that empty ones stay empty.
+    std::vector<std::uint32_t> order(hosts_.size());
+    std::iota(order.begin(), order.end(), 0U);
+    const auto used = [&](std::uint32_t h) {
+      return hosts_[h].milli_vcpus_all - std::min(hosts_[h].milli_vcpus, hosts_[h].milli_vcpus_all);
+    };
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return used(a) > used(b); });
+    for (std::uint32_t i = 0; i < order.size(); ++i) rank_[order[i]] = i;
+  }
+
+  [[nodiscard]] std::vector<std::uint32_t> ranked(std::vector<std::uint32_t> hosts) const {
+    std::sort(hosts.begin(), hosts.end(), [&](auto a, auto b) { return rank_[a] < rank_[b]; });
+    return hosts;
+  }
+
+  /// Takes room for all nodes of a set on these hosts, each filled before the next; none, and nothing taken,
+  /// where they do not fit.
+  std::optional<std::vector<std::uint32_t>> place(const PlacementProblem::Set& set,
+                                                  const std::vector<std::uint32_t>& candidates) {
+    const auto before = hosts_;
+    std::vector<std::uint32_t> host_of;
+    std::size_t at = 0;
+    for (std::uint32_t k = 0; k < set.count; ++k) {
+      while (at < candidates.size() && (hosts_[candidates[at]].milli_vcpus < set.milli_vcpus ||
+                                        hosts_[candidates[at]].memory < set.memory))
+        ++at;
+      if (at == candidates.size()) {
+        hosts_ = before;
+        return std::nullopt;
+      }
+      auto& host = hosts_[candidates[at]];
+      host.milli_vcpus -= set.milli_vcpus;
+      host.memory -= set.memory;
+      host_of.push_back(candidates[at]);
+    }
+    return host_of;
+  }
+
+  [[nodiscard]] const std::vector<PlacementProblem::Host>& hosts() const { return hosts_; }
+  void restore(std::vector<PlacementProblem::Host> hosts) { hosts_ = std::move(hosts); }
+
+ private:
+  std::vector<PlacementProblem::Host> hosts_;
+  std::vector<std::uint32_t> rank_;
+};
+
+/// Sets of machines whose processes links join that are forced to shared memory, in groups; each set alone
+/// where there is no such link.
+std::vector<std::vector<std::size_t>> sets_together(const Profile& profile) {
+  const auto& graph = profile.graph;
+  std::vector<std::size_t> group(profile.machines.size());
+  std::iota(group.begin(), group.end(), std::size_t{0});
+  const auto join = [&](std::size_t a, std::size_t b) {
+    const auto from = group[b];
+    for (auto& g : group)
+      if (g == from) g = group[a];
+  };
+  std::map<std::uint32_t, std::vector<std::size_t>> sets_of_role;
+  for (std::size_t s = 0; s < profile.machines.size(); ++s)
+    for (std::uint32_t r = 0; r < graph.roles().size(); ++r) {
+      const auto& names = profile.machines[s].roles;
+      if (std::find(names.begin(), names.end(), graph.roles()[r].name) != names.end())
+        sets_of_role[r].push_back(s);
+    }
+  for (topologies::LinkId id = 0; id < graph.link_count(); ++id) {
+    const auto link = graph.link(id);
+    if (transport_from(link.spec->transport) != Transport::kShm) continue;
+    std::optional<std::size_t> first;
+    for (const auto ends : {link.producers, link.consumers})
+      for (const auto& end : ends)
+        for (const auto s : sets_of_role[graph.role_of(end.process)]) {
+          join(first.value_or(s), s);
+          first = first.value_or(s);
+        }
+  }
+  std::map<std::size_t, std::vector<std::size_t>> groups;
+  for (std::size_t s = 0; s < group.size(); ++s) groups[group[s]].push_back(s);
+  std::vector<std::vector<std::size_t>> result;
+  for (auto& [leader, sets] : groups) result.push_back(std::move(sets));
+  return result;
+}
+
+/// All sets of a group on the first host that has room for them.
+bool place_group(const PlacementProblem& problem, const std::vector<std::size_t>& group, Packer& packer,
+                 std::vector<std::vector<std::uint32_t>>& host_of) {
+  for (const auto h : packer.ranked(problem.sets[group.front()].hosts)) {
+    const auto before = packer.hosts();
+    const bool fits = std::all_of(group.begin(), group.end(), [&](std::size_t s) {
+      const auto& hosts = problem.sets[s].hosts;
+      if (!std::binary_search(hosts.begin(), hosts.end(), h)) return false;
+      auto placed = packer.place(problem.sets[s], {h});
+      if (placed) host_of[s] = std::move(*placed);
+      return placed.has_value();
+    });
+    if (fits) return true;
+    packer.restore(before);
+  }
+  return false;
+}
+
+/// As pack(), with the sets of each group on one host, and groups of several first.
+std::optional<Placement> pack_together(const PlacementProblem& problem,
+                                       const std::vector<std::vector<std::size_t>>& groups) {
+  Packer packer(problem);
+  std::vector<std::vector<std::uint32_t>> host_of(problem.sets.size());
+  for (const auto& group : groups)
+    if (group.size() > 1 && !place_group(problem, group, packer, host_of)) return std::nullopt;
+  for (const auto& group : groups) {
+    if (group.size() > 1 || place_group(problem, group, packer, host_of)) continue;
+    const auto& set = problem.sets[group.front()];
+    auto placed = packer.place(set, packer.ranked(set.hosts));
+    if (!placed) return std::nullopt;
+    host_of[group.front()] = std::move(*placed);
+  }
+  Placement placement;
+  for (const auto& hosts : host_of)
+    placement.host_of.insert(placement.host_of.end(), hosts.begin(), hosts.end());
+  return placement;
+}
+
+bool forces_transports(const topologies::Graph& graph) {
+  for (topologies::LinkId id = 0; id < graph.link_count(); ++id)
+    if (is_forced(graph, id)) return true;
+  return false;
+}
+
+/// Lays the processes over the nodes, otherwise than asked where only that gives links the transports that
+/// are forced. kNoPlacement with the reasons.
+Status lay_for_transports(const Profile& profile, Layout layout, Plan& plan) {
+  MVM_ASSIGN(plan.node_of, lay(profile, plan.nodes, layout));
+  if (!forces_transports(profile.graph)) return ok();
+  const auto wanted = lay_out(profile.graph, plan);
+  if (wanted || wanted.error().code() != ErrorCode::kNoPlacement) return ok();
+  const auto first = plan.node_of;
+  MVM_ASSIGN(plan.node_of,
+             lay(profile, plan.nodes, layout == Layout::kBlock ? Layout::kCyclic : Layout::kBlock));
+  if (lay_out(profile.graph, plan)) return ok();
+  plan.node_of = first;
+  return wanted.error();
+}
+
 }  // namespace
 
 std::uint64_t milli_cost(const std::string& driver, std::uint32_t vcpus, const Overcommit& overcommit) {
@@ -173,32 +320,11 @@ std::vector<std::string> explain_shortage(const Snapshot& snapshot, const Profil
 
 std::optional<Placement> pack(const PlacementProblem& problem) {
   Placement placement;
-  auto hosts = problem.hosts;
-  // The most used host first, so that empty ones stay empty.
-  std::vector<std::uint32_t> order(hosts.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
-    const auto used = [&](const auto& host) {
-      return host.milli_vcpus_all - std::min(host.milli_vcpus, host.milli_vcpus_all);
-    };
-    return used(hosts[a]) > used(hosts[b]);
-  });
-  std::vector<std::uint32_t> rank(hosts.size());
-  for (std::uint32_t i = 0; i < order.size(); ++i) rank[order[i]] = i;
+  Packer packer(problem);
   for (const auto& set : problem.sets) {
-    auto candidates = set.hosts;
-    std::sort(candidates.begin(), candidates.end(), [&](auto a, auto b) { return rank[a] < rank[b]; });
-    std::size_t at = 0;
-    for (std::uint32_t k = 0; k < set.count; ++k) {
-      while (at < candidates.size() && (hosts[candidates[at]].milli_vcpus < set.milli_vcpus ||
-                                        hosts[candidates[at]].memory < set.memory))
-        ++at;
-      if (at == candidates.size()) return std::nullopt;
-      auto& host = hosts[candidates[at]];
-      host.milli_vcpus -= set.milli_vcpus;
-      host.memory -= set.memory;
-      placement.host_of.push_back(candidates[at]);
-    }
+    const auto hosts = packer.place(set, packer.ranked(set.hosts));
+    if (!hosts) return std::nullopt;
+    placement.host_of.insert(placement.host_of.end(), hosts->begin(), hosts->end());
   }
   return placement;
 }
@@ -222,8 +348,10 @@ Status check_placement(const PlacementProblem& problem, const Placement& placeme
   return ok();
 }
 
-Result<Plan> make_plan(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
-  Plan plan;
+namespace {
+
+std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
+  std::vector<PlanNode> nodes;
   std::size_t next = 0;
   for (const auto& machines : profile.machines) {
     for (std::uint32_t k = 0; k < machines.count; ++k, ++next) {
@@ -247,11 +375,43 @@ Result<Plan> make_plan(const Snapshot& snapshot, const Profile& profile, const P
           node.toolchain += (node.toolchain.empty() ? "" : ", ") + toolchain;
         if (!image.architecture.empty()) node.architecture = image.architecture;
       }
-      plan.nodes.push_back(std::move(node));
+      nodes.push_back(std::move(node));
     }
   }
-  MVM_ASSIGN(plan.node_of, lay(profile, plan.nodes, placement.layout));
-  return plan;
+  return nodes;
+}
+
+/// The machines that would have to share a host, for people.
+std::string machines_together(const Profile& profile, const std::vector<std::vector<std::size_t>>& groups) {
+  std::string text;
+  for (const auto& group : groups) {
+    if (group.size() < 2) continue;
+    text += text.empty() ? "" : "; ";
+    for (std::size_t i = 0; i < group.size(); ++i)
+      text += (i == 0 ? "" : ", ") + profile.machines[group[i]].name;
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<Plan> make_plan(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
+  Plan plan{.nodes = nodes_of(snapshot, profile, placement), .node_of = {}, .codecs = {}};
+  auto laid = lay_for_transports(profile, placement.layout, plan);
+  if (laid) return plan;
+  if (laid.error().code() != ErrorCode::kNoPlacement) return laid.error();
+  const auto groups = sets_together(profile);
+  const auto together = pack_together(prepare(snapshot, profile).problem, groups);
+  if (together) {
+    plan.nodes = nodes_of(snapshot, profile, *together);
+    if (lay_for_transports(profile, placement.layout, plan)) return plan;
+  }
+  const auto machines = machines_together(profile, groups);
+  return Error(
+      ErrorCode::kNoPlacement,
+      laid.error().message() + (together || machines.empty()
+                                    ? ""
+                                    : "\nno host has room for these machines together: " + machines));
 }
 
 Result<Plan> plan_in_lab(const Snapshot& snapshot, const Profile& profile) {
@@ -295,7 +455,7 @@ Result<Plan> plan_in_lab(const Snapshot& snapshot, const Profile& profile) {
     }
   }
   if (!reasons.empty()) return Error(ErrorCode::kNoPlacement, reasons);
-  MVM_ASSIGN(plan.node_of, lay(profile, plan.nodes, Layout::kBlock));
+  MVM_TRY(lay_for_transports(profile, Layout::kBlock, plan));
   return plan;
 }
 

@@ -147,6 +147,8 @@ std::string encode(const LabRecord& r) {
                {"codec_seed", r.codec_seed},
                {"subnets", r.subnets},
                {"proxies", r.proxies},
+               {"plain", r.plain},
+               {"secured", r.secured},
                {"created", r.created_ms},
                {"profile", r.profile},
                {"settings", r.settings}});
@@ -165,6 +167,8 @@ Result<LabRecord> decode_lab(std::string_view text) {
     r.codec_seed = v.value("codec_seed", r.secret);
     r.subnets = v.at("subnets").get<std::map<std::string, std::string>>();
     r.proxies = v.at("proxies").get<std::set<std::string>>();
+    r.plain = v.value("plain", std::set<std::string>());
+    r.secured = v.value("secured", std::set<std::string>());
     r.created_ms = v.at("created");
     r.profile = v.at("profile");
     r.settings = v.at("settings").get<std::map<std::string, std::string>>();

@@ -47,6 +47,8 @@ struct LabRecord {
   std::string codec_seed;                      ///< never leaves the broker
   std::map<std::string, std::string> subnets;  ///< host → subnet
   std::set<std::string> proxies;               ///< hosts that carry links to other domains
+  std::set<std::string> plain;                 ///< hosts that carry links between hosts without TLS
+  std::set<std::string> secured;               ///< hosts that carry links to guests by TLS
   std::int64_t created_ms = 0;
   std::string profile;
   std::map<std::string, std::string> settings;

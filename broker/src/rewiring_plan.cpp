@@ -25,6 +25,16 @@ json ends_json(const WiringLayout& layout) {
   return list;
 }
 
+/// What carries it according to the text; in those of brokers that let nobody choose, what was picked then.
+Result<Transport> transport_of(const json& text, const Carry& carry, const WiringLayout& layout) {
+  if (text.size() > 6) {
+    if (const auto said = transport_from(text.at(6).get<std::string>())) return *said;
+    return Error(ErrorCode::kCorrupt, "a wiring in the store has a transport that there is not");
+  }
+  return negotiate(layout.domains[layout.queues[carry.from_queue].domain],
+                   layout.domains[layout.queues[carry.to_queue].domain], std::nullopt);
+}
+
 /// What a text may refer to.
 struct Bounds {
   std::size_t processes = 0, links = 0;
@@ -79,6 +89,9 @@ Result<WiringLayout> read_layout(const json& v, WiringLayout layout, const Bound
       std::is_sorted(layout.ends.begin(), layout.ends.end(),
                      [](const auto& a, const auto& b) { return a.process < b.process; });
   if (!sound) return Error(ErrorCode::kCorrupt, "a wiring in the store does not fit its job");
+  for (std::size_t c = 0; c < layout.carries.size(); ++c) {
+    MVM_ASSIGN(layout.carries[c].transport, transport_of(v.at("carries")[c], layout.carries[c], layout));
+  }
   std::size_t next = 0;
   for (std::size_t process = 0; process <= bounds.processes; ++process) {
     while (next < layout.ends.size() && layout.ends[next].process < process) ++next;
@@ -157,7 +170,8 @@ std::string encode(const WiringLayout& layout) {
     queues.push_back(json::array({q.domain, q.link, q.producers, q.consumers, q.id, q.tree}));
   json carries = json::array();
   for (const auto& c : layout.carries)
-    carries.push_back(json::array({c.from_queue, c.from_slot, c.to_queue, c.to_slot, c.id, c.codecs}));
+    carries.push_back(json::array(
+        {c.from_queue, c.from_slot, c.to_queue, c.to_slot, c.id, c.codecs, to_string(c.transport)}));
   json outside = json::array();
   for (const auto& o : layout.outside)
     outside.push_back(json::array({o.link, o.producer, o.node, o.queue, o.queue_slot}));
@@ -217,7 +231,8 @@ std::vector<std::string> describe_steps(const Wired& before, const topologies::G
   const auto there = ids_of(before.layout.queues);
   const auto carried = [&](const WiringLayout& layout, const Carry& carry, const std::string& link) {
     return link + " from " + layout.domains[layout.queues[carry.from_queue].domain].name + " to " +
-           layout.domains[layout.queues[carry.to_queue].domain].name;
+           layout.domains[layout.queues[carry.to_queue].domain].name + " by " +
+           std::string(to_string(carry.transport));
   };
   for (const auto& queue : next.queues)
     if (!there.contains(queue.id))

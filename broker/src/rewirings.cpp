@@ -29,9 +29,10 @@ std::set<std::uint32_t> open_queues(const WiringLayout& layout) {
   return ids;
 }
 
-/// Steps without what differs each time.
+/// Steps without what differs each time, a guest's certificate too.
 json plain(json steps) {
   steps.erase("generation");
+  steps.erase("identity");
   return steps;
 }
 
@@ -151,7 +152,11 @@ Result<RewirePlan> Rewirings::plan(Job& job, topologies::Graph graph) {
   const Wired wired{before, *job.plan, *job.layout};
   Plan plan = *job.plan;
   plan.codecs.clear();  // by the old links' numbers; what goes on keeps its chain
-  MVM_ASSIGN(auto layout, lay_out_again(graph, plan, wired));
+  auto laid = lay_out_again(graph, plan, wired);
+  if (!laid && laid.error().code() == ErrorCode::kNoPlacement)
+    return Error(ErrorCode::kUnsupported,
+                 laid.error().message() + "\nthe processes of a running job stay where they are");
+  MVM_ASSIGN(auto layout, std::move(laid));
   MVM_TRY(check_policies(job, layout));
   // What clients outside have in hand stands in the kernel that holds the end.
   if (open_queues(layout) != open_queues(*job.layout))
@@ -190,7 +195,7 @@ std::uint64_t Rewirings::begin(Job& job, RewirePlan plan, std::chrono::milliseco
   // In kSteady every domain has the present wiring.
   if (job.lab_infos.size() == job.record.where.size())
     for (const auto& step : make_steps(job.profile->graph, *job.plan, *job.layout,
-                                       core_.jobs->wiring_context(job, mine.record.generation)))
+                                       core_.jobs->wiring_context(job, mine.record.generation, *job.layout)))
       mine.sent[step.wiring.steps.at("domain")] = plain(step.wiring.steps);
   fire(job, RewireEvent::kAsked);
   return number;
@@ -359,19 +364,12 @@ void Rewirings::start_effect(Job& job) {
   send(job, mine);
 }
 
-/// Where the hosts' proxies are; asked for where a host is to have one that had none. False: start_effect()
-/// comes again with the answer.
+/// Where the hosts' proxies are; asked for where a host is to have one that had none, or to carry links in
+/// another way than before. False: start_effect() comes again with the answer.
 bool Rewirings::know_hosts(Job& job, Rewiring& mine) {
   auto* lab = core_.labs->find(job.record.lab);
   MVM_ASSERT(lab != nullptr);
-  const auto needed = hosts_with_proxy(mine.next ? mine.next->layout : *job.layout);
-  const bool more =
-      !std::includes(lab->record.proxies.begin(), lab->record.proxies.end(), needed.begin(), needed.end());
-  if (more) {
-    lab->record.proxies.insert(needed.begin(), needed.end());
-    core_.journal.put("labs/" + lab->record.id, encode(lab->record));
-    job.lab_infos.clear();
-  }
+  if (core_.labs->will_also_carry(*lab, mine.next ? mine.next->layout : *job.layout)) job.lab_infos.clear();
   if (job.lab_infos.size() >= job.record.where.size()) return true;
   if (std::exchange(mine.asking, true)) return false;
   auto left = std::make_shared<std::size_t>(job.record.where.size());
@@ -404,17 +402,18 @@ bool Rewirings::know_hosts(Job& job, Rewiring& mine) {
 }
 
 std::vector<HostWiring> Rewirings::steps_of(Job& job, Rewiring& mine) {
-  const auto context = core_.jobs->wiring_context(job, mine.record.generation);
   const auto& graph = job.profile->graph;
-  if (mine.record.state != RewireState::kPreparing) return make_steps(graph, *job.plan, *job.layout, context);
-  return make_steps(graph, *job.plan, prepared(*job.layout, mine.next->layout), context, &mine.next->graph);
+  const bool preparing = mine.record.state == RewireState::kPreparing;
+  const auto layout = preparing ? prepared(*job.layout, mine.next->layout) : *job.layout;
+  return make_steps(graph, *job.plan, layout, core_.jobs->wiring_context(job, mine.record.generation, layout),
+                    preparing ? &mine.next->graph : nullptr);
 }
 
 /// Who has nothing to prepare but will be switched is asked nevertheless: whether it answers.
 std::set<std::string> Rewirings::concerned_later(Job& job, const Rewiring& mine) const {
   std::set<std::string> domains;
   if (mine.record.state != RewireState::kPreparing) return domains;
-  const auto context = core_.jobs->wiring_context(job, mine.record.generation);
+  const auto context = core_.jobs->wiring_context(job, mine.record.generation, mine.next->layout);
   for (const auto& step : make_steps(mine.next->graph, *job.plan, mine.next->layout, context)) {
     const std::string domain = step.wiring.steps.at("domain");
     const auto known = mine.sent.find(domain);

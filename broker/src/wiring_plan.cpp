@@ -45,6 +45,9 @@ class Layouter {
   void wire(LinkId link, std::span<const End> producers, std::span<const End> consumers);
   void seat(LinkId link, const End& end, bool producer, std::uint32_t queue);
   void wire_afresh(LinkId link, std::span<const End> producers, std::span<const End> consumers);
+  [[nodiscard]] bool keep_apart(const Tree& tree, std::span<const End> producers,
+                                std::span<const End> consumers) const;
+  [[nodiscard]] Status negotiate_new();
   [[nodiscard]] Status check() const;
 
   const Graph& graph_;
@@ -55,6 +58,7 @@ class Layouter {
   std::vector<std::uint32_t> host_domain_;  ///< for each domain its host's own
   std::vector<std::vector<WiredEnd>> ends_;
   std::uint32_t tree_ = 0;  ///< the one being made
+  std::uint32_t first_new_carry_ = 0;
 };
 
 std::uint32_t Layouter::domain(const std::string& name, const std::string& host, const std::string& node) {
@@ -127,7 +131,8 @@ void Layouter::wire_afresh(LinkId link, std::span<const End> producers, std::spa
                           std::all_of(consumers.begin(), consumers.end(), inside);
   Tree tree{.link = link, .home = one_domain ? first : host_domain_[first], .feeders = {}, .drains = {}};
   const auto home = add_queue(tree.home, link);
-  tree.feeders[tree.home] = home;
+  const bool apart = keep_apart(tree, producers, consumers);
+  tree.feeders[tree.home] = apart ? add_queue(tree.home, link) : home;
   tree.drains[tree.home] = home;
   for (const auto& end : producers) add_path(tree, tree.feeders, out_.domain_of[end.process]);
   for (const auto& end : consumers) add_path(tree, tree.drains, out_.domain_of[end.process]);
@@ -135,7 +140,10 @@ void Layouter::wire_afresh(LinkId link, std::span<const End> producers, std::spa
   for (const auto& end : producers) seat(link, end, true, tree.feeders[out_.domain_of[end.process]]);
   for (const auto& end : consumers) seat(link, end, false, tree.drains[out_.domain_of[end.process]]);
   for (const auto& [domain, queue] : tree.feeders)
-    if (domain != tree.home) carry(queue, tree.feeders[parent(domain, tree.home)]);
+    if (domain != tree.home || apart) {
+      const auto next = domain == tree.home ? domain : parent(domain, tree.home);
+      carry(queue, next == tree.home ? home : tree.feeders[next]);
+    }
   for (const auto& [domain, queue] : tree.drains)
     if (domain != tree.home) carry(tree.drains[parent(domain, tree.home)], queue);
 }
@@ -154,6 +162,40 @@ void Layouter::seat(LinkId link, const End& end, bool producer, std::uint32_t qu
         {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = slot, .after = {}});
 }
 
+/// True where a forced transport leads out of the home's memory, but it has both producers and consumers.
+bool Layouter::keep_apart(const Tree& tree, std::span<const End> producers,
+                          std::span<const End> consumers) const {
+  const auto forced = transport_from(graph_.link(tree.link).spec->transport);
+  if (!forced || *forced == Transport::kShm) return false;
+  const auto here = [&](const End& end) { return out_.domain_of[end.process] == tree.home; };
+  return std::any_of(producers.begin(), producers.end(), here) &&
+         std::any_of(consumers.begin(), consumers.end(), here);
+}
+
+/// What goes on, or is only drained, is carried as it was.
+Status Layouter::negotiate_new() {
+  constexpr std::size_t kMostReasons = 20;
+  std::vector<std::string> reasons;
+  for (auto& carry : out_.carries) {
+    if (carry.id < first_new_carry_) continue;
+    const auto link = out_.queues[carry.from_queue].link;
+    const auto agreed = negotiate(out_.domains[out_.queues[carry.from_queue].domain],
+                                  out_.domains[out_.queues[carry.to_queue].domain],
+                                  transport_from(graph_.link(link).spec->transport));
+    if (agreed) {
+      carry.transport = *agreed;
+      continue;
+    }
+    auto reason = "link " + graph_.link_name(link) + ": " + agreed.error().message();
+    if (std::find(reasons.begin(), reasons.end(), reason) == reasons.end())
+      reasons.push_back(std::move(reason));
+    if (reasons.size() == kMostReasons) break;
+  }
+  std::string text;
+  for (const auto& reason : reasons) text += (text.empty() ? "" : "\n") + reason;
+  return reasons.empty() ? ok() : Error(ErrorCode::kNoPlacement, text);
+}
+
 Status Layouter::check() const {
   for (const auto& queue : out_.queues)
     if (queue.link != topologies::kNoLink &&
@@ -168,6 +210,7 @@ Result<WiringLayout> Layouter::run() {
   make_domains();
   ends_.resize(graph_.process_count());
   if (former_ != nullptr) former_->part(graph_, plan_, out_, ends_);
+  first_new_carry_ = out_.next_carry;
   for_each_tree(graph_, [&](LinkId link, std::span<const End> producers, std::span<const End> consumers) {
     wire(link, producers, consumers);
   });
@@ -178,6 +221,7 @@ Result<WiringLayout> Layouter::run() {
   }
   out_.first_end.push_back(static_cast<std::uint32_t>(out_.ends.size()));
   MVM_TRY(check());
+  MVM_TRY(negotiate_new());
   return std::move(out_);
 }
 
@@ -257,16 +301,19 @@ std::string codec_key(const WiringContext& context, std::uint64_t link) {
   return sha256_hex("MVM codec key 2 " + context.codec_seed + " " + inner);
 }
 
-json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, const WiringContext& context) {
+json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, Transport transport,
+                const WiringContext& context) {
   json entry = {{"name", peer.name}, {"address", ""}, {"port", 0}};
+  const bool tls = transport == Transport::kTls;
+  if (tls) entry["tls"] = true;
   if (!peer.node.empty()) return entry;  // a guest dials its host
   const bool guest = !mine.node.empty();
-  if (!guest) entry["tls"] = true;
   if (!guest && mine.name < peer.name) return entry;  // of two hosts the later name dials
   const auto found = context.hosts.find(peer.host);
   if (found == context.hosts.end()) return entry;
   entry["address"] = guest ? found->second.bridge : found->second.proxy_address;
-  entry["port"] = guest ? found->second.bridge_port : found->second.proxy_port;
+  const auto plain = guest ? found->second.bridge_port : found->second.plain_port;
+  entry["port"] = tls ? found->second.proxy_port : plain;
   return entry;
 }
 
@@ -276,7 +323,7 @@ struct DomainSteps {
   json processes = json::array();
   json proxies = json::array();
   json outside = json::array();
-  std::set<std::uint32_t> peers;
+  std::set<std::pair<std::uint32_t, Transport>> peers;
 };
 
 }  // namespace
@@ -296,6 +343,27 @@ std::set<std::string> hosts_with_proxy(const WiringLayout& layout) {
     for (const auto queue : {carry.from_queue, carry.to_queue})
       hosts.insert(layout.domains[layout.queues[queue].domain].host);
   return hosts;
+}
+
+std::set<std::string> hosts_with_plain_links(const WiringLayout& layout) {
+  std::set<std::string> hosts;
+  for (const auto& carry : layout.carries) {
+    const auto& from = layout.domains[layout.queues[carry.from_queue].domain].host;
+    const auto& to = layout.domains[layout.queues[carry.to_queue].domain].host;
+    if (carry.transport == Transport::kTcp && from != to) hosts.insert({from, to});
+  }
+  return hosts;
+}
+
+std::vector<MemoryDomain> guests_with_tls(const WiringLayout& layout) {
+  std::set<std::uint32_t> found;
+  for (const auto& carry : layout.carries)
+    for (const auto queue : {carry.from_queue, carry.to_queue})
+      if (carry.transport == Transport::kTls && !layout.domains[layout.queues[queue].domain].node.empty())
+        found.insert(layout.queues[queue].domain);
+  std::vector<MemoryDomain> guests;
+  for (const auto domain : found) guests.push_back(layout.domains[domain]);
+  return guests;
 }
 
 std::string process_id(const std::string& attempt, const Graph& graph, ProcessId process) {
@@ -333,6 +401,7 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"peer", layout.domains[peer].name},
                  {"queue", queue_id(layout.queues[queue])},
                  {"slot", slot}};
+      if (carry.transport == Transport::kTls) entry["tls"] = true;
       if (!carry.codecs.empty()) entry["codecs"] = carry.codecs;
       if (topologies::needs_key(carry.codecs))
         entry["key"] = codec_key(context, context.link_base + carry.id);
@@ -340,8 +409,9 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     };
     steps[from].proxies.push_back(half("out", to, carry.from_queue, carry.from_slot));
     steps[to].proxies.push_back(half("in", from, carry.to_queue, carry.to_slot));
-    steps[from].peers.insert(to);
-    steps[to].peers.insert(from);
+    if (from == to) continue;  // the host's proxy knows the way back
+    steps[from].peers.emplace(to, carry.transport);
+    steps[to].peers.emplace(from, carry.transport);
   }
   std::vector<HostWiring> result;
   for (std::size_t d = 0; d < steps.size(); ++d) {
@@ -349,7 +419,8 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     if (context.generation == 1 && steps[d].processes.empty() && steps[d].queues.empty()) continue;
     const auto& domain = layout.domains[d];
     json peers = json::array();
-    for (const auto peer : steps[d].peers) peers.push_back(peer_entry(domain, layout.domains[peer], context));
+    for (const auto& [peer, transport] : steps[d].peers)
+      peers.push_back(peer_entry(domain, layout.domains[peer], transport, context));
     json text = {{"attempt", context.attempt},
                  {"generation", context.generation},
                  {"domain", domain.name},
@@ -359,6 +430,10 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"peers", std::move(peers)},
                  {"proxies", std::move(steps[d].proxies)},
                  {"outside", std::move(steps[d].outside)}};
+    if (const auto found = context.guests.find(domain.name); found != context.guests.end())
+      text["identity"] = {{"certificate", found->second.certificate},
+                          {"key", found->second.key},
+                          {"authority", found->second.authority}};
     result.push_back({.host = domain.host, .wiring = {.node = domain.node, .steps = std::move(text)}});
   }
   return result;
@@ -392,25 +467,30 @@ std::vector<CarriedLink> carried_links(const Graph& graph, const WiringLayout& l
 
 std::vector<std::string> link_details(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
   auto details = transports(graph, layout);
-  for (LinkId id = 0; id < graph.link_count(); ++id)
-    if (const auto& codecs = codecs_of(graph, plan, id); details[id] != "shm" && !codecs.empty())
-      details[id] += ", " + topologies::codecs_text(codecs);
+  for (LinkId id = 0; id < graph.link_count(); ++id) {
+    const auto& codecs = codecs_of(graph, plan, id);
+    const bool encoded = details[id] != "shm" && !codecs.empty();
+    if (is_forced(graph, id)) details[id] += " forced";
+    if (encoded) details[id] += ", " + topologies::codecs_text(codecs);
+  }
   return details;
 }
 
 std::vector<std::string> transports(const Graph& graph, const WiringLayout& layout) {
-  std::vector<std::string> result(graph.link_count(), "shm");
+  std::vector<Transport> dearest(graph.link_count(), Transport::kShm);
   for (const auto& carry : layout.carries) {
     if (layout.queues[carry.from_queue].link == topologies::kNoLink) continue;
-    const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
-    const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
-    auto& how = result[layout.queues[carry.from_queue].link];
-    if (from.host != to.host)
-      how = "tcp+tls";
-    else if (how == "shm")
-      how = "tcp";
+    auto& how = dearest[layout.queues[carry.from_queue].link];
+    how = std::max(how, carry.transport);
   }
+  std::vector<std::string> result;
+  result.reserve(dearest.size());
+  for (const auto transport : dearest) result.emplace_back(to_string(transport));
   return result;
+}
+
+bool is_forced(const Graph& graph, LinkId link) {
+  return transport_from(graph.link(link).spec->transport).has_value();
 }
 
 }  // namespace mvm::broker

@@ -7,6 +7,7 @@
 #include "mvm/topologies/drawing.h"
 #include "offline_plan.h"
 #include "profile_file.h"
+#include "vm_listing.h"
 
 namespace mvm::cli {
 namespace {
@@ -182,6 +183,7 @@ Json plan_json(const soap::PlanView& view, bool offline) {
                              {"from", link.from},
                              {"to", link.to},
                              {"transport", link.transport},
+                             {"forced", !link.forced.empty()},
                              {"codec", link.codec},
                              {"where", link.where}});
   }
@@ -202,7 +204,8 @@ void print_plan(Session& session, const soap::PlanView& view, bool offline, bool
         "plan-link",
         {{"LINK", ""}, {"FROM", ""}, {"TO", ""}, {"TRANSPORT", ""}, {"CODEC", ""}, {"WHERE", ""}});
     for (const soap::PlannedLink& link : view.links) {
-      listing.row({link.link, link.from, link.to, link.transport, link.codec, link.where});
+      listing.row({link.link, link.from, link.to, transport_text(link.transport, link.forced), link.codec,
+                   link.where});
     }
     out << '\n';
     listing.print(out, Format::kTable, session.colours());

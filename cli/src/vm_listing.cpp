@@ -59,8 +59,13 @@ Json link_json(const soap::LinkView& link) {
   json["when_full"] = link.when_full;
   json["capacity"] = link.capacity;
   json["transport"] = link.transport;
+  json["forced"] = !link.forced.empty();
   json["codec"] = link.codec;
   return json;
+}
+
+std::string transport_text(const std::string& transport, const std::string& forced) {
+  return forced.empty() ? transport : transport + " forced";
 }
 
 Listing link_listing(const std::vector<soap::LinkView>& links) {
@@ -73,10 +78,20 @@ Listing link_listing(const std::vector<soap::LinkView>& links) {
                            {"WHEN-FULL", "when_full"},
                            {"CAPACITY", "capacity", true},
                            {"TRANSPORT", "transport"},
-                           {"CODEC", "codec"}});
+                           {"CODEC", "codec"},
+                           {"", "forced"}});
   for (const soap::LinkView& link : links) {
-    listing.row({link.lab, link.link, link.from, link.to, link.type, link.deliver, link.when_full,
-                 link.capacity, link.transport, link.codec});
+    listing.row({link.lab,
+                 link.link,
+                 link.from,
+                 link.to,
+                 link.type,
+                 link.deliver,
+                 link.when_full,
+                 link.capacity,
+                 {transport_text(link.transport, link.forced), link.transport},
+                 link.codec,
+                 Cell("", !link.forced.empty())});
   }
   return listing;
 }

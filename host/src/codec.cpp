@@ -69,13 +69,19 @@ json to_json(const LinkIdentity& identity) {
 }
 
 json to_json(const LabSpec& spec) {
-  return {{"lab", spec.lab},       {"owner", spec.owner}, {"secret", spec.secret},
-          {"subnet", spec.subnet}, {"proxy", spec.proxy}, {"identity", to_json(spec.identity)}};
+  return {{"lab", spec.lab},
+          {"owner", spec.owner},
+          {"secret", spec.secret},
+          {"subnet", spec.subnet},
+          {"proxy", spec.proxy},
+          {"plain_links", spec.plain_links},
+          {"identity", to_json(spec.identity)}};
 }
 
 json to_json(const LabInfo& info) {
   return {{"proxy_address", info.proxy_address},
           {"proxy_port", info.proxy_port},
+          {"plain_port", info.plain_port},
           {"bridge_port", info.bridge_port}};
 }
 
@@ -145,6 +151,7 @@ Result<LabSpec> lab_spec_from(const json& j) {
                    .secret = j.at("secret"),
                    .subnet = j.at("subnet"),
                    .proxy = j.at("proxy"),
+                   .plain_links = j.value("plain_links", false),
                    .identity = read_link_identity(j.at("identity"))};
   });
 }
@@ -153,6 +160,7 @@ Result<LabInfo> lab_info_from(const json& j) {
   return guarded("lab on a host", [&] {
     return LabInfo{.proxy_address = j.at("proxy_address"),
                    .proxy_port = j.at("proxy_port"),
+                   .plain_port = j.value("plain_port", std::uint16_t{0}),
                    .bridge_port = j.at("bridge_port")};
   });
 }

@@ -41,6 +41,7 @@ Status write_record(const Lab& lab) {
   MVM_TRY(write_file_durably(lab.folder / "secret", lab.spec.secret, 0600));
   LabSpec spec = lab.spec;
   spec.proxy = lab.proxy;
+  spec.plain_links = lab.plain_links;
   return write_file_durably(lab.folder / "lab.json", to_json(spec).dump(), 0600);
 }
 

@@ -44,15 +44,18 @@ struct Node {
 /// One lab on this host.
 struct Lab {
   Lab(LabSpec lab_spec, std::filesystem::path lab_folder)
-      : spec(std::move(lab_spec)), folder(std::move(lab_folder)), proxy(spec.proxy) {}
+      : spec(std::move(lab_spec)), folder(std::move(lab_folder)) {}
   const LabSpec spec;
   const std::filesystem::path folder;
 
-  std::mutex work;     ///< held while the lab as a whole is made or destroyed
-  bool proxy = false;  ///< guarded by `work`: as spec says, or as was asked for since
+  std::mutex work;  ///< held while the lab as a whole is made or destroyed
   std::map<std::string, std::uint64_t>
       wired;              ///< guarded by `work`: attempt → the latest generation of its wiring
   LinkIdentity identity;  ///< guarded by `work`; never on disk: the broker gives another with each ensure_lab
+  /// Guarded by `work`: as spec says, or as was asked for since; jobs and rewirings may need what earlier
+  /// ones did not.
+  bool proxy = spec.proxy;
+  bool plain_links = spec.plain_links;
 
   std::mutex mutex;
   bool closing = false;

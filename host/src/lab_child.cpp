@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <list>
 #include <map>
 #include <mutex>
@@ -49,15 +50,9 @@ class LabChild {
   static Result<std::unique_ptr<LabChild>> open(const LabChildOptions& options) {
     auto child = std::unique_ptr<LabChild>(new LabChild(options));
     child->folder_.reset(::open(options.folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    MVM_ASSIGN(std::string secret, read_file(options.folder / "secret", 256));
-    queuevm::Proxy::Options proxy;
-    proxy.domain = options.domain;
-    proxy.secret = std::move(secret);
-    proxy.codecs = queuevm::codecs::builtin();
-    proxy.on_failure = [self = child.get()](const queuevm::LinkFailure& failure) { self->failed(failure); };
-    MVM_ASSIGN(child->proxy_, queuevm::Proxy::start(std::move(proxy)));
-    const std::string address = options.bridge_address.empty() ? "127.0.0.1" : options.bridge_address;
-    MVM_ASSIGN(child->port_, child->proxy_->listen(address, 0));  // for this host's guests
+    MVM_ASSIGN(child->secret_, read_file(options.folder / "secret", 256));
+    MVM_ASSIGN(child->proxy_, child->start_proxy(options.domain));
+    MVM_ASSIGN(child->port_, child->proxy_->listen(child->own_address(), 0));  // for this host's guests
     MVM_ASSIGN(child->listener_, listen_unix(options.folder / "child.sock"));
     return child;
   }
@@ -122,7 +117,9 @@ class LabChild {
     }
     for (const queuevm::LinkFailure& failure : untold) {
       const auto owner = std::find_if(carried_.begin(), carried_.end(), [&](const auto& item) {
-        return std::get<1>(item.first) == failure.link && std::get<3>(item.first) == failure.peer;
+        const std::string& peer = std::get<3>(item.first);
+        return std::get<1>(item.first) == failure.link &&
+               (failure.peer == peer || failure.peer == loop_name(peer));
       });
       const json event = {{"event", "link.failed"},
                           {"args",
@@ -172,10 +169,14 @@ class LabChild {
       const std::string op = request.head.at("op");
       const json& args = request.head.at("args");
       if (op == "hello")
-        return json{
-            {"pid", ::getpid()}, {"port", port_}, {"secure_port", secure_port_}, {"lab", options_.lab}};
+        return json{{"pid", ::getpid()},
+                    {"port", port_},
+                    {"secure_port", secure_port_},
+                    {"plain_port", plain_port_},
+                    {"lab", options_.lab}};
       if (op == "events") return json::object();
       if (op == "identity") return identify(args);
+      if (op == "plain") return listen_plainly();
       if (op == "proxy.carry") return carry(args, request.descriptors);
       if (op == "proxy.drop") return drop(args.at("attempt"), args.value("keep", json::array()));
       if (op == "stats") return stats();
@@ -189,27 +190,79 @@ class LabChild {
     }
   }
 
-  /// From here on other hosts' proxies are reached, and reach us, by TLS.
+  Result<std::unique_ptr<queuevm::Proxy>> start_proxy(const std::string& domain) {
+    queuevm::Proxy::Options proxy;
+    proxy.domain = domain;
+    proxy.secret = secret_;
+    proxy.codecs = queuevm::codecs::builtin();
+    proxy.on_failure = [this](const queuevm::LinkFailure& failure) { failed(failure); };
+    return queuevm::Proxy::start(std::move(proxy));
+  }
+
+  /// Where this host's own guests reach the proxy, and it itself.
+  [[nodiscard]] std::string own_address() const {
+    return options_.bridge_address.empty() ? "127.0.0.1" : options_.bridge_address;
+  }
+
+  /// From here on other hosts' proxies are reached, and reach us, by TLS; guests too where a link says so.
   Result<json> identify(const json& args) {
     MVM_ASSIGN(const LinkIdentity identity, link_identity_from(args));
     MVM_ASSIGN(auto streams, queuevm::tls::make_streams({.certificate = identity.certificate,
                                                          .key = identity.key,
                                                          .authority = identity.authority}));
     proxy_->set_secure(std::move(streams));
-    if (secure_port_ == 0 && !options_.advertise.empty()) {
+    if (secure_port_ == 0) {
       const bool v6 = options_.advertise.find(':') != std::string::npos;
-      MVM_ASSIGN(secure_port_, proxy_->listen(v6 ? "::" : "0.0.0.0", 0, Carrier::kSecure));
+      const std::string everywhere = v6 ? "::" : "0.0.0.0";
+      MVM_ASSIGN(secure_port_, proxy_->listen(options_.advertise.empty() ? own_address() : everywhere, 0,
+                                              Carrier::kSecure));
     }
     identified_ = true;
     return json{{"secure_port", secure_port_}};
   }
 
-  using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string>;
+  /// From here on other hosts' proxies may reach us without TLS, for links that say so, at one address only.
+  Result<json> listen_plainly() {
+    if (options_.advertise.empty())
+      return Error(ErrorCode::kUnavailable, "this host has no address for other hosts (--advertise)");
+    if (plain_port_ == 0) {
+      MVM_ASSIGN(plain_port_, proxy_->listen(options_.advertise, 0));
+    }
+    return json{{"plain_port", plain_port_}};
+  }
+
+  static std::string loop_name(const std::string& domain) { return domain + "/loop"; }
+
+  /// A second proxy in this process, through which links pass that must not stay in shared memory.
+  Result<queuevm::Proxy*> loop() {
+    if (!loop_) {
+      const std::string name = loop_name(options_.domain);
+      MVM_ASSIGN(auto proxy, start_proxy(name));
+      MVM_TRY(proxy->add_peer(options_.domain, own_address(), port_));
+      MVM_TRY(proxy_->add_peer(name));
+      loop_ = std::move(proxy);
+    }
+    return loop_.get();
+  }
+
+  /// Who holds one half of a link, and towards whom: a link to our own domain leaves by the loop.
+  struct Holder {
+    queuevm::Proxy* proxy = nullptr;
+    std::string peer;
+  };
+  Result<Holder> holder(LinkHalf::Flow flow, const std::string& peer) {
+    if (peer != options_.domain) return Holder{proxy_.get(), peer};
+    MVM_ASSIGN(queuevm::Proxy* const other, loop());
+    if (flow == LinkHalf::Flow::kOutgoing) return Holder{other, peer};
+    return Holder{proxy_.get(), loop_name(peer)};
+  }
+
+  using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string, Carrier>;
 
   static Carried key_of(const std::string& attempt, const json& link) {
     return {attempt, link.at("link"),
-            link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming,
-            link.at("peer")};
+            link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming, link.at("peer"),
+            link.value("tls", false) ? Carrier::kSecure : Carrier::kPlain};
   }
 
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
@@ -217,7 +270,7 @@ class LabChild {
     for (const json& peer : args.at("peers")) {
       const bool secure = peer.value("tls", false);
       if (secure && !identified_)
-        return Error(ErrorCode::kUnavailable, "this lab has no certificate for links between hosts");
+        return Error(ErrorCode::kUnavailable, "this lab has no certificate for links by TLS");
       MVM_TRY(proxy_->add_peer(peer.at("name"), peer.value("address", ""),
                                peer.value("port", std::uint16_t{0}),
                                secure ? Carrier::kSecure : Carrier::kPlain));
@@ -229,15 +282,17 @@ class LabChild {
       const json& link = links[i];
       const Carried key = key_of(attempt, link);
       if (carried_.contains(key)) continue;
+      MVM_ASSIGN(const Holder place, holder(std::get<2>(key), std::get<3>(key)));
       LinkHalf half;
       half.link = std::get<1>(key);
       half.flow = std::get<2>(key);
-      half.peer = std::get<3>(key);
+      half.peer = place.peer;
+      half.carrier = std::get<4>(key);
       half.descriptor = std::move(descriptors[i]);
       half.slot = link.at("slot");
       half.codecs = link.value("codecs", std::vector<std::string>());
       MVM_ASSIGN(half.key, queuevm::codec_key_from(link.value("key", "")));
-      MVM_TRY(proxy_->add_link(std::move(half)));
+      MVM_TRY(place.proxy->add_link(std::move(half)));
       carried_[key] = true;
     }
     return json::object();
@@ -248,12 +303,13 @@ class LabChild {
     std::set<Carried> kept;
     for (const json& link : keep) kept.insert(key_of(attempt, link));
     for (auto item = carried_.begin(); item != carried_.end();) {
-      const auto& [owner, link, flow, peer] = item->first;
+      const auto& [owner, link, flow, peer, carrier] = item->first;
       if (owner != attempt || kept.contains(item->first)) {
         ++item;
         continue;
       }
-      if (auto removed = proxy_->remove_link(link, flow, peer); !removed)
+      MVM_ASSIGN(const Holder place, holder(flow, peer));
+      if (auto removed = place.proxy->remove_link(link, flow, place.peer, carrier); !removed)
         log::warning("proxy.remove", {{"link", link}, {"why", removed.error().describe()}});
       item = carried_.erase(item);
     }
@@ -262,7 +318,9 @@ class LabChild {
 
   json stats() const {
     json links = json::array();
-    for (const queuevm::LinkStats& link : proxy_->links())
+    auto all = proxy_->links();
+    if (loop_) std::ranges::move(loop_->links(), std::back_inserter(all));
+    for (const queuevm::LinkStats& link : all)
       links.push_back({{"link", link.link},
                        {"flow", link.flow == LinkHalf::Flow::kOutgoing ? "out" : "in"},
                        {"peer", link.peer},
@@ -279,8 +337,10 @@ class LabChild {
   LabChildOptions options_;
   UniqueFd folder_;
   UniqueFd listener_;
+  std::string secret_;
   std::uint16_t port_ = 0;
   std::uint16_t secure_port_ = 0;
+  std::uint16_t plain_port_ = 0;
   bool identified_ = false;
   std::list<Client> clients_;
   std::map<Carried, bool> carried_;
@@ -288,7 +348,8 @@ class LabChild {
   std::mutex failures_mutex_;
   std::vector<queuevm::LinkFailure> failures_;
   bool stopping_ = false;
-  std::unique_ptr<queuevm::Proxy> proxy_;  // last: its thread uses the others
+  std::unique_ptr<queuevm::Proxy> proxy_;  // these last: their threads use the others
+  std::unique_ptr<queuevm::Proxy> loop_;
 };
 
 /// Everything that needs privilege is open; from here on the process can do nothing but move messages.

@@ -61,6 +61,7 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::adopt(const std::filesys
   MVM_ASSIGN(const nlohmann::json hello, client->call("hello", nlohmann::json::object()));
   client->port_ = hello.value("port", std::uint16_t{0});
   client->secure_port_ = hello.value("secure_port", std::uint16_t{0});
+  client->plain_port_ = hello.value("plain_port", std::uint16_t{0});
   client->hear_events(folder);
   return client;
 }
@@ -126,6 +127,12 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesys
 Status LabChildClient::identify(const LinkIdentity& identity) {
   MVM_ASSIGN(const nlohmann::json answer, call("identity", to_json(identity)));
   secure_port_ = answer.value("secure_port", std::uint16_t{0});
+  return ok();
+}
+
+Status LabChildClient::listen_plainly() {
+  MVM_ASSIGN(const nlohmann::json answer, call("plain", nlohmann::json::object()));
+  plain_port_ = answer.value("plain_port", std::uint16_t{0});
   return ok();
 }
 

@@ -35,6 +35,10 @@ class LabChildClient {
   [[nodiscard]] std::uint16_t secure_port() const { return secure_port_; }
   /// Gives it what it proves itself with towards other hosts, in place of what it had.
   [[nodiscard]] Status identify(const LinkIdentity& identity);
+  /// Where they reach it without TLS; 0 before listen_plainly().
+  [[nodiscard]] std::uint16_t plain_port() const { return plain_port_; }
+  /// Has it listen there: for links between hosts that are to do without.
+  [[nodiscard]] Status listen_plainly();
   /// Polls readable when the child tells something; -1 where it is too old to tell anything.
   [[nodiscard]] int events_fd() const { return events_.get(); }
   /// What it told: the host's event without the lab. Called by one thread, when events_fd() is readable.
@@ -63,6 +67,7 @@ class LabChildClient {
   std::optional<FrameReader> events_reader_;
   std::uint16_t port_ = 0;
   std::atomic<std::uint16_t> secure_port_ = 0;
+  std::atomic<std::uint16_t> plain_port_ = 0;
 };
 
 }  // namespace mvm::host

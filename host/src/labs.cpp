@@ -20,9 +20,10 @@ namespace {
 constexpr unsigned kChildUser = 65534;
 constexpr std::chrono::seconds kHypervisorPatience{5};
 
-/// What a lab child proves itself with towards other hosts; nothing where the lab has none.
-Status identify(LabChildClient& child, const LinkIdentity& identity) {
-  return identity.certificate.empty() ? ok() : child.identify(identity);
+/// Opens a lab child to others, as its links need it: by TLS, with what it proves itself with, or without.
+Status open_to_others(LabChildClient& child, const Lab& lab) {
+  if (!lab.identity.certificate.empty()) MVM_TRY(child.identify(lab.identity));
+  return lab.plain_links ? child.listen_plainly() : ok();
 }
 
 }  // namespace
@@ -59,7 +60,7 @@ Status LocalHostAgent::State::open_child(Lab& lab) {
     const std::lock_guard lock(lab.mutex);
     present = lab.child;
   }
-  if (present && present->alive()) return identify(*present, lab.identity);
+  if (present && present->alive()) return open_to_others(*present, lab);
   auto child = LabChildClient::adopt(lab.folder);
   if (!child)
     child = LabChildClient::start(config.program, {.lab = lab.spec.lab,
@@ -69,7 +70,7 @@ Status LocalHostAgent::State::open_child(Lab& lab) {
                                                    .advertise = config.advertise,
                                                    .user = ::geteuid() == 0 ? kChildUser : 0});
   if (!child) return std::move(child).error();
-  MVM_TRY(identify(**child, lab.identity));
+  MVM_TRY(open_to_others(**child, lab));
   {
     const std::lock_guard lock(lab.mutex);
     lab.child = std::move(*child);
@@ -98,6 +99,7 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
                                            " with another secret or subnet");
   if (!spec.identity.certificate.empty()) lab->identity = spec.identity;
   lab->proxy = lab->proxy || spec.proxy;  // links that leave the domain may come later
+  lab->plain_links = lab->plain_links || spec.plain_links;
   MVM_TRY(write_record(*lab));
   MVM_TRY(state_->open_network(*lab));
   MVM_TRY(state_->open_child(*lab));
@@ -105,6 +107,7 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
   LabInfo info;
   info.proxy_address = state_->config.advertise;
   info.proxy_port = lab->child ? lab->child->secure_port() : std::uint16_t{0};
+  info.plain_port = lab->child ? lab->child->plain_port() : std::uint16_t{0};
   info.bridge_port = lab->child ? lab->child->port() : std::uint16_t{0};
   return info;
 }

@@ -28,9 +28,10 @@ using link::InHalf;
 using link::Moment;
 using link::OutHalf;
 
-constexpr std::size_t kOutLimit = 512 << 10;                 // bytes a connection may have waiting
-constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves
-constexpr auto kStayAwake = std::chrono::microseconds(200);  // after the last progress, before sleeping
+constexpr std::size_t kOutLimit = 512 << 10;  // bytes a connection may have waiting
+constexpr std::size_t kMaxListeners = 8;
+constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
+constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
 
 struct Peer {
@@ -44,14 +45,19 @@ struct Peer {
   Moment dial_at{};
   std::chrono::milliseconds pause{0};
   PeerStats stats;
+  [[nodiscard]] bool secure() const { return carrier == Carrier::kSecure; }
   [[nodiscard]] bool up() const {
     return connection != nullptr && connection->stage() == Connection::Stage::kReady;
   }
-  /// True for a connection over its own carrier: a secure stream proves who is there.
-  [[nodiscard]] bool takes(const Connection& offered) const {
-    return (carrier == Carrier::kPlain) == offered.stream().peer().empty();
-  }
 };
+
+/// A domain over one carrier: the same domain over another one is another peer.
+using PeerKey = std::pair<std::string, Carrier>;
+
+/// Who a connection claims to be. A secure stream proves who is there, a plain one nobody.
+PeerKey key_of(const Connection& offered) {
+  return {offered.peer(), offered.stream().peer().empty() ? Carrier::kPlain : Carrier::kSecure};
+}
 
 /// Attaches to a slot of the half's queue.
 Result<ring::End> attach(LinkHalf& half) {
@@ -101,10 +107,9 @@ struct Proxy::State {
   mutable std::atomic<int> callers{0};  // public calls that want the mutex: the thread makes way
   bool quit = false;
   StreamFactory secure;
-  UniqueFd listener;                                 // plain
-  UniqueFd secure_listener;                          // for other hosts
+  std::vector<std::pair<UniqueFd, Carrier>> listeners;
   std::list<std::unique_ptr<Connection>> strangers;  // accepted, not proved yet
-  std::map<std::string, Peer> peers;
+  std::map<PeerKey, Peer> peers;
   std::uint64_t refused_strangers = 0;
   std::vector<std::unique_ptr<Watcher>> watchers;
   std::vector<WatchedWord> watched;  // what the watchers watch, unless they rang
@@ -128,7 +133,11 @@ struct Proxy::State {
   void stop_watching();
 
   void accept_all(const UniqueFd& socket, const StreamFactory& streams, Moment now);
+  [[nodiscard]] const StreamFactory& streams_of(Carrier carrier) const {
+    return carrier == Carrier::kSecure ? secure : options.stream;
+  }
   bool greet_strangers(Moment now);
+  void count_refused(const Connection& stranger);
   void dial(Peer& peer, Moment now);
   void drop(Peer& peer, Moment now, const Error& why);
   void came_up(Peer& peer, Moment now);
@@ -143,8 +152,7 @@ struct Proxy::State {
 
 std::vector<pollfd> Proxy::State::poll_set() const {
   std::vector<pollfd> fds{{bell.get(), POLLIN, 0}};
-  if (listener) fds.push_back({listener.get(), POLLIN, 0});
-  if (secure_listener) fds.push_back({secure_listener.get(), POLLIN, 0});
+  for (const auto& [listener, carrier] : listeners) fds.push_back({listener.get(), POLLIN, 0});
   const auto add = [&](Connection& connection) {
     const bool writes = connection.stage() == Connection::Stage::kConnecting ||
                         (connection.pending() > 0 && connection.stream().ready()) ||
@@ -152,7 +160,7 @@ std::vector<pollfd> Proxy::State::poll_set() const {
     fds.push_back({connection.stream().fd(), static_cast<short>(POLLIN | (writes ? POLLOUT : 0)), 0});
   };
   for (const auto& stranger : strangers) add(*stranger);
-  for (const auto& [name, peer] : peers) {
+  for (const auto& [key, peer] : peers) {
     if (peer.connection) add(*peer.connection);
   }
   return fds;
@@ -182,10 +190,9 @@ bool Proxy::State::greet_strangers(Moment now) {
       keep = false;
       ++refused_strangers;
     }
-    const auto peer = peers.find(stranger.peer());
+    const auto peer = peers.find(key_of(stranger));
     if (keep && stranger.stage() != Connection::Stage::kHello && peer == peers.end())
       keep = false;  // not yet known
-    if (keep && peer != peers.end() && !peer->second.takes(stranger)) keep = false;
     if (keep && !stranger.write()) keep = false;
     if (keep && stranger.stage() == Connection::Stage::kReady) {
       // A peer that dials again has lost its old connection, whatever we still think of it.
@@ -197,16 +204,26 @@ bool Proxy::State::greet_strangers(Moment now) {
       progress = true;
       continue;
     }
-    if (!keep && peer != peers.end()) ++peer->second.stats.refused;
+    if (!keep) count_refused(stranger);
     at = keep ? std::next(at) : strangers.erase(at);
   }
   return progress;
 }
 
+/// With the peer that it claims to be, over whichever carrier that one is known.
+void Proxy::State::count_refused(const Connection& stranger) {
+  for (const Carrier carrier : {Carrier::kPlain, Carrier::kSecure}) {
+    const auto peer = peers.find({stranger.peer(), carrier});
+    if (peer == peers.end()) continue;
+    ++peer->second.stats.refused;
+    return;
+  }
+}
+
 void Proxy::State::dial(Peer& peer, Moment now) {
   peer.pause = peer.pause.count() == 0 ? options.redial : std::min(peer.pause * 2, options.redial * 40);
   peer.dial_at = now + peer.pause;
-  const StreamFactory& streams = peer.carrier == Carrier::kSecure ? secure : options.stream;
+  const StreamFactory& streams = streams_of(peer.carrier);
   if (!streams) return;
   auto socket = tcp::connect(peer.address, peer.port);
   if (!socket) return;
@@ -219,14 +236,16 @@ void Proxy::State::came_up(Peer& peer, Moment now) {
   peer.pause = std::chrono::milliseconds(0);
   peer.connection->last_ping = now;
   for (auto& [number, half] : peer.outs) half->connected();
-  log::info("link.peer.up", {{"domain", options.domain}, {"peer", peer.name}});
+  log::info("link.peer.up", {{"domain", options.domain}, {"peer", peer.name}, {"tls", peer.secure()}});
 }
 
 void Proxy::State::drop(Peer& peer, Moment now, const Error& why) {
   if (peer.up()) {
     for (auto& [number, half] : peer.outs) half->disconnected();
     for (auto& [number, half] : peer.ins) half->disconnected();
-    log::info("link.peer.down", {{"domain", options.domain}, {"peer", peer.name}, {"why", why.message()}});
+    log::info(
+        "link.peer.down",
+        {{"domain", options.domain}, {"peer", peer.name}, {"tls", peer.secure()}, {"why", why.message()}});
   }
   if (why.code() == ErrorCode::kCorrupt || why.code() == ErrorCode::kRefused) ++peer.stats.refused;
   peer.connection.reset();
@@ -366,7 +385,7 @@ bool Proxy::State::serve(Peer& peer, Moment now) {
 
 // Processes that died, on either side of our queues.
 void Proxy::State::look_around() {
-  for (auto& [name, peer] : peers) {
+  for (auto& [key, peer] : peers) {
     for (auto& [number, half] : peer.outs) half->end().check_peers();
     for (auto& [number, half] : peer.ins) {
       half->end().check_peers();
@@ -386,14 +405,13 @@ bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
       ::eventfd_read(bell.get(), &ignored);
       watched.clear();
       progress = true;
-    } else if (listener && item.fd == listener.get()) {
-      accept_all(listener, options.stream, now);
-    } else if (secure_listener && item.fd == secure_listener.get()) {
-      accept_all(secure_listener, secure, now);
+      continue;
     }
+    for (const auto& [listener, carrier] : listeners)
+      if (item.fd == listener.get()) accept_all(listener, streams_of(carrier), now);
   }
   if (!strangers.empty()) progress = greet_strangers(now) || progress;
-  for (auto& [name, peer] : peers) progress = serve(peer, now) || progress;
+  for (auto& [key, peer] : peers) progress = serve(peer, now) || progress;
   if (now >= look_at) {
     look_around();
     look_at = now + kLookAround;
@@ -404,7 +422,7 @@ bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
 // Has the watchers ring when a queue we wait for changes. False where one has changed already.
 bool Proxy::State::arm() {
   std::vector<ring::End*> ends;
-  for (auto& [name, peer] : peers) {
+  for (auto& [key, peer] : peers) {
     if (!peer.up()) continue;
     for (auto& [number, half] : peer.outs) {
       if (half->wants_more()) ends.push_back(&half->end());
@@ -444,7 +462,7 @@ void Proxy::State::stop_watching() {
 std::chrono::nanoseconds Proxy::State::sleep_time(Moment now) const {
   Moment until = now + std::chrono::seconds(5);
   bool links = false;
-  for (const auto& [name, peer] : peers) {
+  for (const auto& [key, peer] : peers) {
     links = links || !peer.outs.empty() || !peer.ins.empty();
     if (!peer.connection && !peer.address.empty()) until = std::min(until, peer.dial_at);
     if (peer.connection) until = std::min(until, now + options.keepalive / 2);
@@ -522,9 +540,9 @@ Result<std::uint16_t> Proxy::listen(const std::string& address, std::uint16_t po
   auto lock = state_->enter();
   if (carrier == Carrier::kSecure && !state_->secure)
     return Error(ErrorCode::kConflict, "this proxy has no secure streams yet");
-  UniqueFd& listener = carrier == Carrier::kSecure ? state_->secure_listener : state_->listener;
-  if (listener) return Error(ErrorCode::kConflict, "this proxy listens already");
-  listener = std::move(socket.first);
+  if (state_->listeners.size() >= kMaxListeners)
+    return Error(ErrorCode::kExhausted, "this proxy listens at too many places");
+  state_->listeners.emplace_back(std::move(socket.first), carrier);
   state_->ring_bell();
   return socket.second;
 }
@@ -536,16 +554,13 @@ Status Proxy::add_peer(const std::string& name, const std::string& address, std:
   }
   if (!address.empty()) MVM_TRY(tcp::check_address(address));
   auto lock = state_->enter();
-  if (!state_->peers.contains(name) && state_->peers.size() >= state_->options.max_peers) {
+  if (!state_->peers.contains({name, carrier}) && state_->peers.size() >= state_->options.max_peers) {
     return Error(ErrorCode::kExhausted, "too many peers");
   }
-  Peer& peer = state_->peers[name];
+  Peer& peer = state_->peers[{name, carrier}];
   peer.name = name;
   peer.address = address;
   peer.port = port;
-  if (peer.carrier != carrier && peer.connection)
-    state_->drop(peer, std::chrono::steady_clock::now(),
-                 Error(ErrorCode::kUnavailable, "another carrier was chosen"));
   peer.carrier = carrier;
   peer.dial_at = {};
   peer.pause = std::chrono::milliseconds(0);
@@ -553,9 +568,9 @@ Status Proxy::add_peer(const std::string& name, const std::string& address, std:
   return ok();
 }
 
-Status Proxy::remove_peer(const std::string& name) {
+Status Proxy::remove_peer(const std::string& name, Carrier carrier) {
   auto lock = state_->enter();
-  const auto peer = state_->peers.find(name);
+  const auto peer = state_->peers.find({name, carrier});
   if (peer == state_->peers.end()) return ok();
   if (!peer->second.outs.empty() || !peer->second.ins.empty()) {
     return Error(ErrorCode::kConflict, "links to " + name + " are still carried");
@@ -567,7 +582,7 @@ Status Proxy::remove_peer(const std::string& name) {
 
 Status Proxy::add_link(LinkHalf half) {
   auto lock = state_->enter();
-  const auto found = state_->peers.find(half.peer);
+  const auto found = state_->peers.find({half.peer, half.carrier});
   if (found == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + half.peer);
   Peer& peer = found->second;
   const bool out = half.flow == LinkHalf::Flow::kOutgoing;
@@ -589,9 +604,9 @@ Status Proxy::add_link(LinkHalf half) {
   return ok();
 }
 
-Status Proxy::remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& name) {
+Status Proxy::remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& name, Carrier carrier) {
   auto lock = state_->enter();
-  const auto peer = state_->peers.find(name);
+  const auto peer = state_->peers.find({name, carrier});
   if (peer == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + name);
   state_->stop_watching();
   const std::size_t removed =
@@ -601,9 +616,9 @@ Status Proxy::remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::st
                       : Error(ErrorCode::kNotFound, "link " + std::to_string(link) + " is not carried");
 }
 
-Status Proxy::disconnect(const std::string& name) {
+Status Proxy::disconnect(const std::string& name, Carrier carrier) {
   auto lock = state_->enter();
-  const auto peer = state_->peers.find(name);
+  const auto peer = state_->peers.find({name, carrier});
   if (peer == state_->peers.end()) return Error(ErrorCode::kNotFound, "no such peer: " + name);
   state_->drop(peer->second, std::chrono::steady_clock::now(),
                Error(ErrorCode::kUnavailable, "cut on demand"));
@@ -614,12 +629,12 @@ Status Proxy::disconnect(const std::string& name) {
 std::vector<LinkStats> Proxy::links() const {
   auto lock = state_->enter();
   std::vector<LinkStats> all;
-  for (const auto& [name, peer] : state_->peers) {
+  for (const auto& [key, peer] : state_->peers) {
     for (const auto& [number, half] : peer.outs) all.push_back(half->stats());
     for (const auto& [number, half] : peer.ins) all.push_back(half->stats());
     for (LinkStats& stats : all) {
       if (!stats.peer.empty()) continue;
-      stats.peer = name;
+      stats.peer = peer.name;
       stats.carrier = peer.carrier;
       stats.connected = peer.up();
     }
@@ -630,9 +645,10 @@ std::vector<LinkStats> Proxy::links() const {
 std::vector<PeerStats> Proxy::peers() const {
   auto lock = state_->enter();
   std::vector<PeerStats> all;
-  for (const auto& [name, peer] : state_->peers) {
+  for (const auto& [key, peer] : state_->peers) {
     all.push_back(peer.stats);
-    all.back().name = name;
+    all.back().name = peer.name;
+    all.back().carrier = peer.carrier;
     all.back().connected = peer.up();
   }
   return all;

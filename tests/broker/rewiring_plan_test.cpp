@@ -15,6 +15,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 using topologies::Graph;
 using topologies::kNoLink;
@@ -101,8 +102,83 @@ TEST(RewiringPlan, AnEveryOneLinkThatGrowsKeepsItsOtherConsumers) {
   EXPECT_THAT(
       describe_steps({before, plan, layout}, after, next),
       ElementsAre("make a queue for s.out->t.in+ in host:b", "make a queue for s.out->t.in+ in host:a",
-                  "carry s.out->t.in+ from host:a to host:b", "join s[0].out to s.out->t.in+",
+                  "carry s.out->t.in+ from host:a to host:b by tcp+tls", "join s[0].out to s.out->t.in+",
                   "join t[2].in to s.out->t.in+"));
+}
+
+/// "tcp", "shm tcp": what the carries of each tree in the layout are, by the tree's number.
+std::map<std::uint32_t, std::string> carriers(const WiringLayout& layout) {
+  std::map<std::uint32_t, std::string> found;
+  for (const auto& queue : layout.queues) found[queue.tree];
+  for (const auto& carry : layout.carries) {
+    auto& text = found[layout.queues[carry.from_queue].tree];
+    text += (text.empty() ? "" : " ") + std::string(to_string(carry.transport));
+  }
+  return found;
+}
+
+TEST(RewiringPlan, ALinkChangesItsTransport) {
+  struct Row {
+    std::vector<std::string> nodes;
+    std::string before, after, old_carriers, new_carriers;
+  };
+  const Row rows[] = {
+      {{"c0@a", "c1@b"}, "", "tcp", "tcp+tls", "tcp"}, {{"c0@a", "c1@b"}, "tcp", "tls", "tcp", "tcp+tls"},
+      {{"c0@a", "c1@a"}, "", "tcp", "", "tcp"},        {{"c0@a", "c1@a"}, "tcp", "shm", "tcp", ""},
+      {{"v0@a", "c1@a"}, "", "tls", "tcp", "tcp+tls"},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.before + " to " + row.after);
+    const auto plan = place(row.nodes, {0, 1});
+    const auto with_transport = [&](const Graph& graph, const std::string& name) {
+      return name.empty() ? with(graph, "s.out", "t.in")
+                          : with(graph, "s.out", "t.in", {{"transport", name}});
+    };
+    const auto before = with_transport(ports(1, 1), row.before);
+    const auto layout = *lay_out(before, plan);
+    EXPECT_THAT(carriers(layout), ElementsAre(Pair(0, row.old_carriers)));
+    const auto after = with_transport(*topologies::disconnect(before, before.link_name(0)), row.after);
+    EXPECT_EQ(topologies::difference(before, after).links.at(0).change, topologies::LinkChange::kChanged);
+    const auto next = *lay_out_again(after, plan, {before, plan, layout});
+    EXPECT_THAT(carriers(next),
+                ElementsAre(Pair(0, row.old_carriers), Pair(layout.next_queue, row.new_carriers)))
+        << "what is left is carried as it was";
+    for (const auto& end : next.ends) {
+      if (end.process == 1 && next.queues[end.queue].link != kNoLink) {
+        EXPECT_THAT(end.after, ElementsAre(0)) << "what was sent before is read before";
+      }
+    }
+    EXPECT_EQ(*decode_layout(encode(next), after, plan), next);
+  }
+}
+
+TEST(RewiringPlan, ATransportThatCannotBeHadIsRefused) {
+  const auto before = with(ports(1, 1), "s.out", "t.in");
+  const auto free = *topologies::disconnect(before, before.link_name(0));
+  const auto refused = [&](const std::vector<std::string>& nodes, const std::string& transport) {
+    const auto plan = place(nodes, {0, 1});
+    const auto layout = *lay_out(before, plan);
+    return lay_out_again(with(free, "s.out", "t.in", {{"transport", transport}}), plan,
+                         {before, plan, layout})
+        .error();
+  };
+  EXPECT_EQ(refused({"c0@a", "c1@b"}, "shm").code(), ErrorCode::kNoPlacement);
+  EXPECT_EQ(refused({"c0@a", "c1@a"}, "tls").code(), ErrorCode::kNoPlacement);
+}
+
+TEST(RewiringPlan, AWiringWrittenBeforeTransportsCouldBeChosenIsRead) {
+  const auto plan = place({"c0@a", "v0@a", "c1@b"}, {0, 1, 2});
+  const auto graph = with(ports(1, 2), "s.out", "t[0].in t[1].in", {{"deliver", "every-one"}});
+  const auto layout = *lay_out(graph, plan);
+  auto text = encode(layout);
+  for (const std::string name : {",\"tcp\"", ",\"tcp+tls\""}) {
+    ASSERT_NE(text.find(name), std::string::npos) << text;
+    text.erase(text.find(name), name.size());
+  }
+  EXPECT_EQ(*decode_layout(text, graph, plan), layout);
+  auto foreign = encode(layout);
+  foreign.replace(foreign.find("\"tcp+tls\""), 9, "\"pigeons\"");
+  EXPECT_EQ(decode_layout(foreign, graph, plan).error().code(), ErrorCode::kCorrupt);
 }
 
 /// A random set of links: every out port to some in ports.

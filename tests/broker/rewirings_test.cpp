@@ -245,6 +245,72 @@ TEST_F(Rewire, WhatARunningJobCannotChangeIsRefused) {
   EXPECT_EQ(code(cut(id, "ring[0]")), ErrorCode::kConflict);
 }
 
+/// A source on one host and a sink on another.
+std::string pair_of(const std::string& transport) {
+  return R"(<topology xmlns="urn:mvm:topology:1" name="pair">
+  <role name="s"><port name="out" direction="out"/></role><role name="t"><port name="in" direction="in"/></role>
+  <link from="s.out" to="t.in" name="flow")" +
+         (transport.empty() ? "" : " transport=\"" + transport + "\"") + "/></topology>";
+}
+
+std::string across() {
+  return R"(<job xmlns="urn:mvm:job:1" name="across">)" + pair_of("") + R"(
+  <program role="s"><run>/bin/true</run></program><program role="t"><run>/bin/true</run></program>
+  <machines role="s" driver="lxc" image="host" host="alpha" count="1" vcpus="1" memory="256MiB"/>
+  <machines role="t" driver="lxc" image="host" host="beta" count="1" vcpus="1" memory="256MiB"/></job>)";
+}
+
+/// "tls:5000 plain:6000": how a host's proxy reaches others.
+std::string peers_of(const nlohmann::json& steps) {
+  std::string text;
+  for (const auto& peer : steps.at("peers"))
+    text += (text.empty() ? "" : " ") + std::string(peer.value("tls", false) ? "tls:" : "plain:") +
+            peer.at("port").dump();
+  return text;
+}
+
+TEST(RewireTransport, ALinkBetweenHostsIsSwappedForOneInTheClear) {
+  World world({"alpha", "beta"});
+  for (const auto& host : world.hosts) {
+    host->auto_exit = false;
+    host->never_drained = true;
+  }
+  world.start();
+  const auto id = world.submit(across());
+  world.pump();
+  ASSERT_EQ(world.state_of(id), "RUNNING");
+  const auto wiring = [&] { return world.host(1).wiring("1.1", ""); };
+  const auto shown = [&] { return (*world.labs().links(world.user, world.job(id).job.lab)).at(0); };
+  EXPECT_EQ(peers_of(wiring()), "tls:5000") << "of two hosts the later name dials";
+  EXPECT_EQ(shown().transport, "tcp+tls");
+
+  ASSERT_TRUE(world.labs().rewire(world.user, {.target = id, .profile = pair_of("tcp")}));
+  world.pump();
+  EXPECT_EQ(world.labs().rewiring(world.user, id, 1, {})->state, "switched");
+  EXPECT_EQ(peers_of(wiring()), "plain:6000 tls:5000") << "the host opened what it had not needed before";
+  ASSERT_THAT(wiring().at("proxies"), SizeIs(2));
+  EXPECT_TRUE(wiring().at("proxies")[0].value("tls", false)) << "what was sent by TLS arrives by TLS";
+  EXPECT_FALSE(wiring().at("proxies")[1].value("tls", false));
+  EXPECT_EQ(shown().transport, "tcp");
+  EXPECT_EQ(shown().forced, "tcp");
+
+  // A broker that starts anew goes on with both, and lets go of the old one when it is empty.
+  world.restart();
+  world.pump();
+  for (const auto& host : world.hosts) host->never_drained = false;
+  world.advance(std::chrono::seconds(5));
+  EXPECT_THAT(world.labs().rewiring(world.user, id, 1, {})->draining, IsEmpty());
+  EXPECT_EQ(peers_of(wiring()), "plain:6000");
+  ASSERT_THAT(wiring().at("proxies"), SizeIs(1));
+  EXPECT_FALSE(wiring().at("proxies")[0].value("tls", false));
+
+  const auto refused = world.labs().rewire(world.user, {.target = id, .profile = pair_of("shm")}).error();
+  EXPECT_EQ(refused.code(), ErrorCode::kUnsupported);
+  EXPECT_THAT(refused.message(), HasSubstr("transport shm is forced, but from host:alpha to host:beta"));
+  EXPECT_THAT(refused.message(), HasSubstr("stay where they are"));
+  EXPECT_THAT(world.state.violations, IsEmpty());
+}
+
 // A job may end at any instant of a rewiring and of what comes after it; the broker goes on.
 TEST_F(Rewire, AJobEndsAtAnyInstantOfIt) {
   world.start();

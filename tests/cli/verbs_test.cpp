@@ -38,6 +38,7 @@ class Verbs : public CliTest {
                          .when_full = "block",
                          .transport = "tcp",
                          .codec = "zstd:3 encrypt",
+                         .forced = "tcp",
                          .capacity = 256}};
     broker.queue_list = {{.lab = "lab-1",
                           .job = "1",
@@ -427,11 +428,13 @@ TEST_F(Verbs, LinkListAndQueueTop) {
   add_lab();
   EXPECT_EQ(run({"link", "list", "lab-1"}).out,
             "LAB    LINK     FROM              TO                 TYPE  DELIVER  WHEN-FULL  CAPACITY  "
-            "TRANSPORT  CODEC\n"
-            "lab-1  ring[0]  cell[0].to-right  cell[1].from-left  fifo  one-of   block           256  tcp    "
-            "    zstd:3 encrypt\n");
-  EXPECT_EQ(nlohmann::json::parse(run({"link", "list", "lab-1", "-o", "json"}).out)["items"][0]["codec"],
-            "zstd:3 encrypt");
+            "TRANSPORT   CODEC\n"
+            "lab-1  ring[0]  cell[0].to-right  cell[1].from-left  fifo  one-of   block           256  tcp "
+            "forced  zstd:3 encrypt\n");
+  const Json link = run({"link", "list", "lab-1", "-o", "json"}).json()["items"][0];
+  EXPECT_EQ(link["codec"], "zstd:3 encrypt");
+  EXPECT_EQ(link["transport"], "tcp");
+  EXPECT_EQ(link["forced"], true);
   EXPECT_EQ(run({"queue", "top"}).out,
             "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED  WAITING\n"
             "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  cell[1] waits to put\n"

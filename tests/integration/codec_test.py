@@ -28,7 +28,7 @@ PROFILE = """<?xml version="1.0"?>
     <link name="hidden" from="source.hidden" to="sink.hidden" codec="zstd:3"/>
     <link name="raw" from="source.raw" to="sink.raw" codec="neutral"/>
     <link name="echo" from="sink.echo" to="source.echo" codec="neutral"/>
-    <link name="back" from="sink.back" to="source.back" codec="neutral"/>
+    <link name="back" from="sink.back" to="source.back" codec="neutral" transport="tls"/>
   </topology>
   <program role="source">
     <source name="source.c"><![CDATA[
@@ -170,7 +170,8 @@ class Codecs(unittest.TestCase):
             wait_until(lambda: place.json("job", "status", job)["state"] in ("DONE", "FAILED"), 120, "it does not end")
         shown = {link["link"]: (link["transport"], link["codec"]) for link in links}
         self.assertEqual(shown, {"plain": ("tcp", ""), "hidden": ("tcp", "zstd:3 checksum encrypt"),
-                                 "raw": ("tcp", "neutral"), "echo": ("tcp", "neutral"), "back": ("tcp", "neutral encrypt:chacha20-poly1305")})
+                                 "raw": ("tcp", "neutral"), "echo": ("tcp", "neutral"), "back": ("tcp+tls", "neutral encrypt:chacha20-poly1305")})
+        self.assertEqual([link["link"] for link in links if link["forced"]], ["back"])
         logs = place.mvm("job", "logs", job).stdout
         self.assertIn(f"200 plain, 200 hidden, raw ended with {PEERDEAD}, unpacking 0", logs,
                       place.json("job", "status", job))

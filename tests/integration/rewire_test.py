@@ -32,7 +32,11 @@ LINKS = {
     "parted": '<link from="source[0].out" to="sink[1].in"/>',
     "small": '<link from="source[0].out" to="sink[0].in"><queue capacity="4"/></link>'
              '<link from="source[1].out" to="sink[1].in"><queue capacity="3"/></link>',
+    "clear": '<link from="source[0].out" to="sink[0].in" transport="tcp"/>'
+             '<link from="source[1].out" to="sink[1].in" transport="tcp"/>',
 }
+ORDER = ["crossed", "shared", "straight", "clear", "straight", "both", "parted", "small", "clear", "shared", "crossed",
+         "both", "straight"]
 
 COMMON = r"""
 #include <mvm.h>
@@ -179,6 +183,9 @@ class Running:
         return self.place.mvm("lab", "apply", self.id, self.place.folder / f"{name}.xml", "-o", "json", check=check,
                               **more)
 
+    def transports(self):
+        return {one["from"]: one["transport"] for one in self.place.json("link", "list")["items"]}
+
     def links(self):
         return {(one["from"], one["to"]) for one in self.place.json("link", "list")["items"]}
 
@@ -200,9 +207,8 @@ class Running:
         return sent, float(re.search(r"gap ([0-9.]+)", log).group(1))
 
 
-def rewire_for(test, running, seconds, most=10**9):
+def rewire_for(test, running, seconds, most=10**9, order=ORDER):
     """Applies one topology after the other; how many."""
-    order = ["crossed", "shared", "straight", "both", "parted", "small", "shared", "crossed", "both", "straight"]
     end = time.monotonic() + seconds
     done = 0
     while time.monotonic() < end and done < most:

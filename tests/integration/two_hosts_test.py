@@ -7,6 +7,7 @@ import time
 import unittest
 import uuid
 
+import rewire_test
 from world import Cable, MVMD, World, ip, wait_until
 
 MARKER = "a marker that nobody on the cable may read"
@@ -160,6 +161,73 @@ class TwoHosts(unittest.TestCase):
         before = self.messages()
         wait_until(lambda: self.messages() > before + 50, 30, "the links do not resume")
 
+    def run_forced(self, name, transport, hosts=("h1", "h2"), rounds=100):
+        """A job whose first link is forced to a transport: its links while it runs, and how often the cable saw the marker."""
+        text = RING.replace('<link from="left.out" to="right.in"/>',
+                            f'<link from="left.out" to="right.in" transport="{transport}"/>')
+        for old, new in zip(('host="h1"', 'host="h2"'), hosts):
+            text = text.replace(f'driver="lxc" {old}', f'driver="lxc" host="{new}"')
+        profile = self.first.folder / f"{name}.xml"
+        profile.write_text(text)
+        with Listener(self.cable) as listener:
+            job = self.first.mvm("submit", profile, "--set", f"rounds={rounds}", "--detach", "--parsable").stdout.strip()
+            wait_until(lambda: self.first.json("queue", "top")["items"], 30, "the job does not run")
+            links = self.first.json("link", "list")["items"]
+            wait_until(lambda: self.first.json("job", "status", job)["state"] in ("DONE", "FAILED"), 60, "it does not end")
+            _, found = listener.end()
+        self.assertEqual(self.first.json("job", "status", job)["state"], "DONE", self.first.mvm("job", "logs", job).stdout)
+        self.assertIn(f"counted to {rounds}", self.first.mvm("job", "logs", job).stdout)
+        shown = [(link["transport"], link["forced"]) for link in sorted(links, key=lambda link: link["from"])]
+        return shown, found
+
+    def check_forced_transports(self):
+        # One link in the clear beside one with TLS, between the same two proxies: the cable sees the first one only.
+        shown, found = self.run_forced("clear", "tcp")
+        self.assertEqual(shown, [("tcp", True), ("tcp+tls", False)])
+        self.assertGreaterEqual(found, 100)
+        self.assertLess(found, 120)
+        # Out of shared memory and back, inside one host.
+        shown, found = self.run_forced("loop", "tcp", hosts=("h2", "h2"))
+        self.assertEqual((shown, found), ([("tcp", True), ("shm", False)], 0))
+        # What cannot be had makes the plan impossible, and says why.
+        profile = self.first.folder / "impossible.xml"
+        profile.write_text(RING.replace('to="right.in"/>', 'to="right.in" transport="shm"/>'))
+        plan = self.first.mvm("plan", profile, check=False)
+        self.assertEqual(plan.returncode, 3)
+        self.assertIn("transport shm is forced, but from host:h1 to host:h2 there is tcp+tls, or tcp where forced",
+                      plan.stdout + plan.stderr)
+        # Where it is left to the planner, it keeps both ends in one memory.
+        profile.write_text(profile.read_text().replace(' host="h1"', "").replace(' host="h2"', ""))
+        view = self.first.json("plan", profile)
+        self.assertEqual(len({node["host"] for node in view["nodes"]}), 1)
+        self.assertEqual([(link["transport"], link["forced"]) for link in view["links"]], [("shm", True), ("shm", False)])
+        profile.write_text(profile.read_text().replace('"shm"', '"smh"'))
+        wrong = self.first.mvm("validate", profile, check=False)
+        self.assertEqual(wrong.returncode, 2, wrong.stderr)
+        self.assertIn("found transport 'smh', expected shm, tcp, tcp+tls or tls; did you mean shm?",
+                      wrong.stdout + wrong.stderr)
+
+    def check_swapped_transports(self):
+        # Under a checked stream links change between TLS and none; the host opens its other port in mid-job.
+        machines = "".join(f'<machines name="{name}" role="{roles}" driver="DRIVER" host="{host}" count="1" memory="128MiB"/>'
+                           for name, roles, host in (("a", "source tick", "h1"), ("b", "sink tock", "h2")))
+        running = rewire_test.Running(self.first, 8, "lxc", machines)
+        self.assertEqual(set(running.transports().values()), {"tcp+tls"})
+        running.apply("clear")
+        self.assertEqual(running.transports(), {"source[0].out": "tcp", "source[1].out": "tcp", "tick[0].out": "tcp+tls"})
+        done = rewire_test.rewire_for(self, running, 3, order=["straight", "clear", "crossed", "clear"])
+        self.assertGreater(done, 2)
+        link = next(one["link"] for one in self.first.json("link", "list")["items"] if one["from"] == "source[1].out")
+        self.first.mvm("link", "set", running.id, link, "transport=tls")
+        self.assertEqual(running.transports(), {"source[0].out": "tcp", "source[1].out": "tcp+tls", "tick[0].out": "tcp+tls"})
+        (self.first.folder / "shared-memory.xml").write_text(
+            rewire_test.topology("clear").replace('transport="tcp"', 'transport="shm"'))
+        refused = running.apply("shared-memory", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("the processes of a running job stay where they are", refused.stdout + refused.stderr)
+        sent, _ = running.check(self)
+        print(f"{done + 2} rewirings across hosts, {sum(sent)} messages")
+
     def test_a_lab_across_both(self):
         first, second, cable = self.first, self.second, self.cable
         first.start()
@@ -216,6 +284,11 @@ class TwoHosts(unittest.TestCase):
         self.assertEqual((status["state"], status["attempt"]), ("DONE", 1))
         self.assertGreater(size, ROUNDS * 2 * len(MARKER))
         self.assertEqual(found, 0)
+        first.expect_nothing_left()
+        second.expect_nothing_left()
+
+        self.check_forced_transports()
+        self.check_swapped_transports()
         first.expect_nothing_left()
         second.expect_nothing_left()
 

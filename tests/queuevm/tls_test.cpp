@@ -134,14 +134,16 @@ class TlsTest : public ::testing::Test {
     port_ = b_->listen("127.0.0.1", 0, Carrier::kSecure).value();
     ASSERT_TRUE(b_->add_peer("host:a", "", 0, Carrier::kSecure));
   }
-  void join(Queue& from, Queue& to) {
-    LinkHalf out{.link = 1,
+  void join(Queue& from, Queue& to, Carrier carrier = Carrier::kSecure, std::uint64_t link = 1) {
+    LinkHalf out{.link = link,
                  .flow = LinkHalf::Flow::kOutgoing,
                  .peer = "host:b",
+                 .carrier = carrier,
                  .descriptor = from.open_descriptor().value()};
-    LinkHalf in{.link = 1,
+    LinkHalf in{.link = link,
                 .flow = LinkHalf::Flow::kIncoming,
                 .peer = "host:a",
+                .carrier = carrier,
                 .descriptor = to.open_descriptor().value()};
     ASSERT_TRUE(a_->add_link(std::move(out)));
     ASSERT_TRUE(b_->add_link(std::move(in)));
@@ -186,7 +188,7 @@ TEST_F(TlsTest, ManyCutsLoseAndDoubleNothing) {
       EXPECT_TRUE(eventually([&] { return a_->peers()[0].connections > i && a_->peers()[0].connected; }));
       const std::uint64_t before = to.stats().enqueued;
       EXPECT_TRUE(eventually([&] { return to.stats().enqueued > before + 100; }));
-      EXPECT_TRUE((i % 2 == 0 ? *a_ : *b_).disconnect(i % 2 == 0 ? "host:b" : "host:a"));
+      EXPECT_TRUE((i % 2 == 0 ? *a_ : *b_).disconnect(i % 2 == 0 ? "host:b" : "host:a", Carrier::kSecure));
     }
     cut_enough = true;
   });
@@ -217,7 +219,7 @@ TEST_F(TlsTest, TheNetworkSeesNothingOfTheMessages) {
     ASSERT_TRUE(a_->add_peer("host:b", "127.0.0.1", tap.port(), carrier));
     Queue from = Queue::create_in_memory({}, "tls-test").value();
     Queue to = Queue::create_in_memory({}, "tls-test").value();
-    join(from, to);
+    join(from, to, carrier);
     Producer producer = from.producer(0).value();
     Consumer consumer = to.consumer(0).value();
     ASSERT_EQ(producer.put(std::as_bytes(std::span(kMarker)), 20s).value(), Outcome::kDone);
@@ -232,6 +234,60 @@ TEST_F(TlsTest, TheNetworkSeesNothingOfTheMessages) {
     a_.reset();
     b_.reset();
   }
+}
+
+/// Sends one message over a link and awaits it at the other end.
+void pass_one(Producer& producer, Consumer& consumer, const std::string& words) {
+  ASSERT_EQ(producer.put(std::as_bytes(std::span(words)), 20s).value(), Outcome::kDone);
+  MessageView view;
+  ASSERT_EQ(consumer.take(view, 20s).value(), Outcome::kDone);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(view.data.data()), view.data.size()), words);
+  ASSERT_TRUE(consumer.release(view));
+}
+
+TEST_F(TlsTest, TwoDomainsHaveLinksInTheClearBesideOthersWithTls) {
+  make_pair(streams(*authority_, "lab-1", "host:a"), streams(*authority_, "lab-1", "host:b"));
+  const std::uint16_t plain = b_->listen("127.0.0.1", 0).value();
+  ASSERT_TRUE(b_->add_peer("host:a"));
+  const Wiretap plain_tap(plain);
+  const Wiretap secure_tap(port_);
+  ASSERT_TRUE(a_->add_peer("host:b", "127.0.0.1", plain_tap.port()));
+  ASSERT_TRUE(a_->add_peer("host:b", "127.0.0.1", secure_tap.port(), Carrier::kSecure));
+  std::vector<Queue> queues;
+  for (int i = 0; i < 4; ++i) queues.push_back(Queue::create_in_memory({}, "tls-test").value());
+  // The same number over both: they are links of two peers.
+  join(queues[0], queues[1], Carrier::kPlain);
+  join(queues[2], queues[3], Carrier::kSecure);
+  Producer open = queues[0].producer(0).value();
+  Consumer open_end = queues[1].consumer(0).value();
+  Producer hidden = queues[2].producer(0).value();
+  Consumer hidden_end = queues[3].consumer(0).value();
+  pass_one(open, open_end, "for all to read");
+  pass_one(hidden, hidden_end, kMarker);
+  EXPECT_NE(plain_tap.seen().find("for all to read"), std::string::npos);
+  EXPECT_EQ(plain_tap.seen().find(kMarker), std::string::npos);
+  EXPECT_EQ(secure_tap.seen().find(kMarker), std::string::npos);
+  ASSERT_EQ(a_->peers().size(), 2U);
+  EXPECT_TRUE(eventually([&] {
+    return std::ranges::all_of(a_->links(), [](const LinkStats& link) { return link.messages == 1; });
+  }));
+
+  // A cut of one does not touch the other.
+  const auto connections = [&](Carrier carrier) {
+    for (const PeerStats& peer : a_->peers())
+      if (peer.carrier == carrier) return peer.connections;
+    return std::uint64_t{0};
+  };
+  const std::uint64_t secure_before = connections(Carrier::kSecure);
+  ASSERT_TRUE(a_->disconnect("host:b", Carrier::kPlain));
+  EXPECT_TRUE(eventually([&] { return connections(Carrier::kPlain) >= 2; }));
+  EXPECT_EQ(connections(Carrier::kSecure), secure_before);
+  pass_one(open, open_end, "again");
+  pass_one(hidden, hidden_end, "again");
+  ASSERT_TRUE(a_->remove_link(1, LinkHalf::Flow::kOutgoing, "host:b", Carrier::kPlain));
+  ASSERT_TRUE(a_->remove_peer("host:b", Carrier::kPlain));
+  EXPECT_EQ(a_->remove_peer("host:b", Carrier::kSecure).error().code(), ErrorCode::kConflict);
+  pass_one(hidden, hidden_end, "still");
 }
 
 TEST_F(TlsTest, AnotherAuthorityIsRefused) {

@@ -198,6 +198,20 @@ TEST(Faults, Codecs) {
                           "separated by blanks"));
 }
 
+TEST(Faults, Transports) {
+  const auto with = [](const std::string& transport) {
+    return faults(
+        topology("<link from=\"cell[0].to-right\" to=\"end.in\" transport=\"" + transport + "\"/>"));
+  };
+  for (const char* known : {"shm", "tcp", "tcp+tls", "tls"}) EXPECT_TRUE(with(known).empty()) << known;
+  EXPECT_THAT(with("smh"),
+              ElementsAre("f.xml:5:54: error: found transport 'smh', expected shm, tcp, tcp+tls or tls; did "
+                          "you mean shm?"));
+  EXPECT_THAT(
+      with("posix-mq"),
+      ElementsAre("f.xml:5:54: error: found transport 'posix-mq', expected shm, tcp, tcp+tls or tls"));
+}
+
 TEST(Faults, PortWithoutLink) {
   EXPECT_THAT(
       faults("<topology xmlns=\"urn:mvm:topology:1\" name=\"t\"><role name=\"a\">\n<port name=\"o\" "

@@ -202,7 +202,7 @@ constexpr std::string_view kLinks = R"(<topology xmlns="urn:mvm:topology:1" name
   <role name="cell" count="${n}"><port name="in" direction="in"/><port name="next" direction="out"/>
     <port name="report" direction="out"/></role>
   <role name="sink"><port name="in" direction="in"/></role>
-  <link from="source.out" to="cell[*].in" deliver="every-one" codec="neutral zstd:3" transport="tcp">
+  <link from="source.out" to="cell[*].in" deliver="every-one" codec="neutral zstd:3" transport="tls">
     <queue type="priority" capacity="${2*n}" bytes="${n}KiB" when-full="drop-oldest" timeout="5s" ttl="250ms"/></link>
   <link for="i in 0..n-2" from="cell[i].next" to="cell[i+1].in"/>
   <link name="last" from="cell[n-1].next" to="sink.in"/>
@@ -239,7 +239,7 @@ TEST(Links, CarryTheirQueue) {
   EXPECT_EQ(spec.queue.ttl_ms, 250);
   EXPECT_EQ(spec.deliver, Deliver::kEveryOne);
   EXPECT_EQ(spec.codecs, (std::vector<std::string>{"neutral", "zstd:3"}));
-  EXPECT_EQ(spec.transport, "tcp");
+  EXPECT_EQ(spec.transport, "tcp+tls") << "its long name";
   EXPECT_EQ(*graph.link(1).spec, LinkSpec{});
 }
 

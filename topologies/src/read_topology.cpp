@@ -18,6 +18,9 @@ constexpr std::pair<std::string_view, Open> kOpen[] = {
     {"true", Open::kEach}, {"false", Open::kNo}, {"shared", Open::kShared}};
 constexpr std::pair<std::string_view, Deliver> kDeliver[] = {
     {"one-of", Deliver::kOneOf}, {"every-one", Deliver::kEveryOne}, {"by-key", Deliver::kByKey}};
+/// Each with the name that a link has it under.
+constexpr std::pair<std::string_view, std::string_view> kTransports[] = {
+    {"shm", "shm"}, {"tcp", "tcp"}, {"tcp+tls", "tcp+tls"}, {"tls", "tcp+tls"}};
 
 class TopologyReader {
  public:
@@ -115,7 +118,7 @@ class TopologyReader {
     join.name = element.get("name");
     join.spec.deliver = read_word(element, "deliver", kDeliver, Deliver::kOneOf, faults_);
     read_codecs(element, join);
-    join.spec.transport = element.get("transport").value;
+    join.spec.transport = read_word(element, "transport", kTransports, std::string_view(), faults_);
     read_queue(element, join);
   }
 

@@ -94,6 +94,7 @@ class t__PlannedLink {
   xsd__string transport 1;
   xsd__string where 1;
   xsd__string *codec 0;
+  xsd__string *forced 0;
 };
 
 class t__Plan {
@@ -220,6 +221,7 @@ class t__Link {
   xsd__string transport 1;
   xsd__unsignedInt capacity 1;
   xsd__string *codec 0;
+  xsd__string *forced 0;
 };
 
 // One change of a running job's links.

@@ -86,7 +86,7 @@ void fields(Direction& d, Wire& w, Ours& o) {
     d(w.process, o.processes), d(w.state, o.state);
   } else if constexpr (kPair<t__PlannedLink, PlannedLink, Wire, Ours>) {
     d(w.link, o.link), d(w.from, o.from), d(w.to, o.to), d(w.transport, o.transport), d(w.where, o.where);
-    d(w.codec, o.codec);
+    d(w.codec, o.codec), d(w.forced, o.forced);
   } else if constexpr (kPair<t__Plan, PlanView, Wire, Ours>) {
     d(w.name, o.name), d(w.node, o.nodes), d(w.link, o.links), d(w.processCount, o.process_count);
     d(w.linkCount, o.link_count), d(w.build, o.builds), d(w.reason, o.reasons);
@@ -121,7 +121,7 @@ void fields(Direction& d, Wire& w, Ours& o) {
   } else if constexpr (kPair<t__Link, LinkView, Wire, Ours>) {
     d(w.lab, o.lab), d(w.link, o.link), d(w.from, o.from), d(w.to, o.to), d(w.type, o.type);
     d(w.deliver, o.deliver), d(w.whenFull, o.when_full), d(w.transport, o.transport);
-    d(w.capacity, o.capacity), d(w.codec, o.codec);
+    d(w.capacity, o.capacity), d(w.codec, o.codec), d(w.forced, o.forced);
   } else if constexpr (kPair<t__Rewiring, RewireView, Wire, Ours>) {
     d(w.job, o.job), d(w.lab, o.lab), d(w.number, o.number), d(w.state, o.state), d(w.reason, o.reason);
     d(w.added, o.added), d(w.removed, o.removed), d(w.redirected, o.redirected), d(w.changed, o.changed);

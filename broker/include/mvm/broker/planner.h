@@ -118,7 +118,9 @@ struct Preparation {
                                                         const topologies::Profile& profile,
                                                         const PlacementProblem& problem);
 
-/// The plan for a placement that was checked. kInvalid where a role has no machines.
+/// The plan for a placement that was checked. kInvalid where a role has no machines. Where the topology
+/// forces transports that this placement does not allow, another one is looked for that does: machines whose
+/// processes are to share memory go on one host. kNoPlacement, a reason a line, where there is none.
 [[nodiscard]] Result<Plan> make_plan(const Snapshot& snapshot, const topologies::Profile& profile,
                                      const Placement& placement);
 /// The plan of a job that runs on the nodes of an existing lab; kNoPlacement with the reasons in the message.

@@ -11,6 +11,7 @@
 
 #include "mvm/base/result.h"
 #include "mvm/broker/planner.h"
+#include "mvm/broker/transports.h"
 #include "mvm/host/host_agent.h"
 #include "mvm/topologies/graph.h"
 #include "mvm/topologies/params.h"
@@ -18,14 +19,6 @@
 namespace mvm::broker {
 
 inline constexpr std::uint32_t kMaxQueueEnds = 4096;  ///< slots of one side of a queue
-
-/// Processes that share memory: a host with all its containers, or one guest.
-struct MemoryDomain {
-  std::string name;  ///< "host:alpha", "node:cell-3"
-  std::string host;
-  std::string node;  ///< of a guest; empty: the host's own domain
-  bool operator==(const MemoryDomain&) const = default;
-};
 
 /// A queue in a domain. A link's queues, or those of one consumer of it (every-one, by-key), are a tree,
 /// named by the id of its home's queue.
@@ -60,12 +53,14 @@ struct OutsideEnd {
   bool operator==(const OutsideEnd&) const = default;
 };
 
-/// From a consumer slot of one domain's queue to a producer slot of another's.
+/// From a consumer slot of one domain's queue to a producer slot of another's, or of its own where the
+/// topology keeps a link out of shared memory.
 struct Carry {
   std::uint32_t from_queue = 0, from_slot = 0;
   std::uint32_t to_queue = 0, to_slot = 0;
   std::uint32_t id = 0;  ///< unlike in every wiring of the attempt
   std::vector<std::string> codecs;
+  Transport transport = Transport::kTcp;
   bool operator==(const Carry&) const = default;
 };
 
@@ -91,7 +86,8 @@ struct WiringLayout {
   bool operator==(const WiringLayout&) const = default;
 };
 
-/// Splits the links. kInvalid where a queue would have more than kMaxQueueEnds ends on a side.
+/// Splits the links. kInvalid where a queue would have more than kMaxQueueEnds ends on a side; kNoPlacement,
+/// a reason a line, where a transport that the topology forces is not to be had.
 [[nodiscard]] Result<WiringLayout> lay_out(const topologies::Graph& graph, const Plan& plan);
 
 /// What one wiring was made of.
@@ -133,19 +129,27 @@ struct Wired {
 /// Hosts whose domain something is carried to or from: they need a proxy.
 [[nodiscard]] std::set<std::string> hosts_with_proxy(const WiringLayout& layout);
 
+/// Hosts that other hosts' proxies reach without TLS, for links that are forced to tcp.
+[[nodiscard]] std::set<std::string> hosts_with_plain_links(const WiringLayout& layout);
+
+/// Guests that carry links by TLS.
+[[nodiscard]] std::vector<MemoryDomain> guests_with_tls(const WiringLayout& layout);
+
 /// What the steps need beside the layout.
 struct WiringContext {
   struct HostAddress {
     std::string bridge;  ///< its address on the lab's network there: what its guests dial
     std::uint16_t bridge_port = 0;
-    std::string proxy_address;  ///< what other hosts dial, by TLS
-    std::uint16_t proxy_port = 0;
+    std::string proxy_address;     ///< what other hosts dial
+    std::uint16_t proxy_port = 0;  ///< by TLS
+    std::uint16_t plain_port = 0;  ///< without
   };
   std::string job, attempt, secret;
   std::string codec_seed;  ///< secret of the broker alone: the keys of links that encrypt are made of it
   std::uint64_t generation = 1;
   std::uint64_t link_base = 0;  ///< numbers of carried links start here, so that a lab's jobs do not collide
   std::map<std::string, HostAddress> hosts;
+  std::map<std::string, host::LinkIdentity> guests;  ///< by domain, for those that carry links by TLS
   std::vector<topologies::Param> params;
 };
 
@@ -161,9 +165,11 @@ struct HostWiring {
                                                  const WiringLayout& layout, const WiringContext& context,
                                                  const topologies::Graph* next = nullptr);
 
-/// "shm" within a domain, "tcp" where the link is carried between a host and its guests, "tcp+tls" where it
-/// leaves a host: for people, by link.
+/// What each link is carried by, for people; of several the dearest.
 [[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
+
+/// True where the topology says which transport the link has.
+[[nodiscard]] bool is_forced(const topologies::Graph& graph, topologies::LinkId link);
 
 /// A link that leaves a memory domain, as a policy sees it.
 struct CarriedLink {
@@ -180,7 +186,7 @@ struct CarriedLink {
 [[nodiscard]] const std::vector<std::string>& codecs_of(const topologies::Graph& graph, const Plan& plan,
                                                         topologies::LinkId link);
 
-/// What a picture says of each link: "shm", "tcp+tls, zstd:3 encrypt".
+/// What a picture says of each link: "shm", "tcp forced", "tcp+tls, zstd:3 encrypt".
 [[nodiscard]] std::vector<std::string> link_details(const topologies::Graph& graph, const Plan& plan,
                                                     const WiringLayout& layout);
 

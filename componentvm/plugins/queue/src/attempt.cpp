@@ -134,7 +134,12 @@ Status Attempt::start_proxy(const Steps& steps) {
     options.on_failure = failed_;
     MVM_ASSIGN(proxy_, queuevm::Proxy::start(std::move(options)));
   }
-  for (const PeerStep& peer : steps.peers) MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port));
+  if (!steps.identity.certificate.empty()) {
+    MVM_ASSIGN(auto streams, queuevm::tls::make_streams(steps.identity));
+    proxy_->set_secure(std::move(streams));
+  }
+  for (const PeerStep& peer : steps.peers)
+    MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port, peer.carrier));
   for (const CarriedStep& carried : steps.carried) {
     const auto queue = queues_.find(carried.queue);
     if (queue == queues_.end())
@@ -144,6 +149,7 @@ Status Attempt::start_proxy(const Steps& steps) {
     half.link = carried.link;
     half.flow = carried.flow;
     half.peer = carried.peer;
+    half.carrier = carried.carrier;
     half.slot = carried.slot;
     half.codecs = carried.codecs;
     half.key = carried.key;
@@ -159,9 +165,10 @@ Status Attempt::stop_carrying(const Steps& steps) {
   if (!proxy_) return ok();
   for (const queuevm::LinkStats& link : proxy_->links()) {
     const bool stays = std::any_of(steps.carried.begin(), steps.carried.end(), [&](const CarriedStep& one) {
-      return one.link == link.link && one.flow == link.flow && one.peer == link.peer;
+      return one.link == link.link && one.flow == link.flow && one.peer == link.peer &&
+             one.carrier == link.carrier;
     });
-    if (!stays) MVM_TRY(proxy_->remove_link(link.link, link.flow, link.peer));
+    if (!stays) MVM_TRY(proxy_->remove_link(link.link, link.flow, link.peer, link.carrier));
   }
   return ok();
 }

@@ -128,12 +128,17 @@ Result<ProcessStep> process_step(const json& item) {
   return step;
 }
 
+queuevm::Carrier carrier_of(const json& item) {
+  return flag_or(item, "tls") ? queuevm::Carrier::kSecure : queuevm::Carrier::kPlain;
+}
+
 Result<PeerStep> peer_step(const json& item) {
   PeerStep step;
   MVM_ASSIGN(step.name, need_text(item, "name", 255));
   step.address = text_or(item, "address");
   MVM_ASSIGN(const std::uint64_t port, need_number(item, "port", 65535));
   step.port = static_cast<std::uint16_t>(port);
+  step.carrier = carrier_of(item);
   return step;
 }
 
@@ -144,6 +149,7 @@ Result<CarriedStep> carried_step(const json& item) {
   if (flow != "in" && flow != "out") return unknown("flow", flow);
   step.flow = flow == "out" ? queuevm::LinkHalf::Flow::kOutgoing : queuevm::LinkHalf::Flow::kIncoming;
   MVM_ASSIGN(step.peer, need_text(item, "peer", 255));
+  step.carrier = carrier_of(item);
   MVM_ASSIGN(step.queue, need_text(item, "queue", kMaxName));
   MVM_ASSIGN(const std::uint64_t slot, need_number(item, "slot", 4095));
   step.slot = static_cast<std::uint32_t>(slot);
@@ -183,6 +189,10 @@ Result<Steps> steps_from(const json& args) {
   MVM_ASSIGN(steps.generation, need_number(args, "generation"));
   steps.domain = text_or(args, "domain");
   steps.secret = text_or(args, "secret");
+  if (const auto identity = args.find("identity"); identity != args.end())
+    steps.identity = {.certificate = text_or(*identity, "certificate"),
+                      .key = text_or(*identity, "key"),
+                      .authority = text_or(*identity, "authority")};
   MVM_TRY(parse_all(args, "queues", kMaxQueues, steps.queues, queue_step));
   MVM_TRY(parse_all(args, "processes", kMaxProcesses, steps.processes, process_step));
   MVM_TRY(parse_all(args, "peers", 1024, steps.peers, peer_step));

@@ -10,6 +10,7 @@
 #include "mvm/base/result.h"
 #include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/queue.h"
+#include "mvm/queuevm/tls/tls_stream.h"
 #include "mvm/queuevm/wiring.h"
 
 namespace mvm::plugins::queue {
@@ -42,6 +43,7 @@ struct PeerStep {
   std::string name;
   std::string address;  ///< empty: it dials us
   std::uint16_t port = 0;
+  queuevm::Carrier carrier = queuevm::Carrier::kPlain;
 };
 
 /// One carried link's half.
@@ -49,6 +51,7 @@ struct CarriedStep {
   std::uint64_t link = 0;
   queuevm::LinkHalf::Flow flow = queuevm::LinkHalf::Flow::kOutgoing;
   std::string peer;
+  queuevm::Carrier carrier = queuevm::Carrier::kPlain;
   std::string queue;
   std::uint32_t slot = 0;
   std::vector<std::string> codecs;
@@ -66,6 +69,7 @@ struct Steps {
   std::uint64_t generation = 0;
   std::string domain;
   std::string secret;
+  queuevm::tls::Identity identity;  ///< empty: no link is carried by TLS
   std::vector<QueueStep> queues;
   std::vector<ProcessStep> processes;
   std::vector<PeerStep> peers;

@@ -41,7 +41,7 @@ class ByteStream {
 using StreamFactory = std::function<std::unique_ptr<ByteStream>(UniqueFd socket, bool dialled)>;
 [[nodiscard]] std::unique_ptr<ByteStream> make_tcp_stream(UniqueFd socket, bool dialled);
 
-/// What connections run on: within a host and with its guests plain TCP, between hosts TLS.
+/// What a connection runs on: plain TCP or TLS. Two domains have at most one connection of each.
 enum class Carrier { kPlain, kSecure };
 
 /// One end of a carried link.
@@ -49,6 +49,7 @@ struct LinkHalf {
   std::uint64_t link = 0;  ///< the same number in both domains, unique per pair of domains and direction
   enum class Flow { kOutgoing, kIncoming } flow = Flow::kOutgoing;  ///< seen from here
   std::string peer;                                                 ///< the other domain's name
+  Carrier carrier = Carrier::kPlain;                                ///< the peer over this one
   std::filesystem::path queue;  ///< the queue's file here; or, where empty, `descriptor`
   UniqueFd descriptor;          ///< an own open description of a queue without a name
   std::uint32_t slot = 0;       ///< outgoing: a consumer slot; incoming: a producer slot
@@ -77,6 +78,7 @@ struct LinkStats {
 
 struct PeerStats {
   std::string name;
+  Carrier carrier = Carrier::kPlain;
   bool connected = false;
   std::uint64_t connections = 0;  ///< how often a connection came up
   std::uint64_t bytes_in = 0;
@@ -116,23 +118,26 @@ class Proxy {
 
   /// Streams of Carrier::kSecure, for connections made from now on. Without them no secure peer is reached.
   void set_secure(StreamFactory streams);
-  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. Once per carrier.
+  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. May be called again
+  /// for another place, 8 in all.
   [[nodiscard]] Result<std::uint16_t> listen(const std::string& address, std::uint16_t port,
                                              Carrier carrier = Carrier::kPlain);
   /// Makes a domain known. With an address, we dial it (and again whenever the connection breaks); without,
-  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address. Over
-  /// another carrier than its own a peer is not taken.
+  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address. A domain
+  /// that is reached over both carriers is two peers, each with links of its own; over a carrier for which it
+  /// was not added it is not taken.
   Status add_peer(const std::string& name, const std::string& address = "", std::uint16_t port = 0,
                   Carrier carrier = Carrier::kPlain);
-  /// Forgets a domain; its links must be gone (kConflict).
-  Status remove_peer(const std::string& name);
+  /// Forgets a domain over one carrier; its links there must be gone (kConflict).
+  Status remove_peer(const std::string& name, Carrier carrier = Carrier::kPlain);
   /// Begins to carry a link; attaches to the slot. The peer's half may come later or have come before.
   /// kNotFound where it names a codec that is not registered here.
   Status add_link(LinkHalf half);
   /// Stops carrying it. The slot stays attached-but-vacant: close it with Queue::close_end, or add it again.
-  Status remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& peer);
+  Status remove_link(std::uint64_t link, LinkHalf::Flow flow, const std::string& peer,
+                     Carrier carrier = Carrier::kPlain);
   /// Cuts the connection to a peer now; it is made again (for tests and for moving a peer).
-  Status disconnect(const std::string& peer);
+  Status disconnect(const std::string& peer, Carrier carrier = Carrier::kPlain);
 
   [[nodiscard]] std::vector<LinkStats> links() const;
   [[nodiscard]] std::vector<PeerStats> peers() const;

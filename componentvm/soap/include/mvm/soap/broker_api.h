@@ -47,6 +47,7 @@ struct PlannedNode {
 
 struct PlannedLink {
   std::string link, from, to, transport, where, codec;
+  std::string forced;  ///< the transport that the topology says; empty: it was picked
 };
 
 /// What would be made and where; or, where `reasons` is not empty, why it cannot be placed now.
@@ -165,7 +166,8 @@ struct VmView {
 
 struct LinkView {
   std::string lab, link, from, to, type, deliver, when_full, transport;
-  std::string codec;  ///< "zstd:3 encrypt": applied where the link is carried between memory domains
+  std::string codec;   ///< "zstd:3 encrypt": applied where the link is carried between memory domains
+  std::string forced;  ///< the transport that the topology says; empty: it was picked
   std::uint32_t capacity = 0;
 };
 

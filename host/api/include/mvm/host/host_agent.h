@@ -53,18 +53,20 @@ struct LinkIdentity {
 
 /// What a lab needs on one host.
 struct LabSpec {
-  std::string lab;        ///< id, [a-z0-9-]{1,32}
-  std::string owner;      ///< user
-  std::string secret;     ///< 64 hexadecimal digits; authenticates the lab's proxies
-  std::string subnet;     ///< "10.181.7.0/24": the lab's network on this host
-  bool proxy = true;      ///< links will leave the host's memory domain: load the lab child with its proxy
-  LinkIdentity identity;  ///< empty: the lab is on this host alone
+  std::string lab;           ///< id, [a-z0-9-]{1,32}
+  std::string owner;         ///< user
+  std::string secret;        ///< 64 hexadecimal digits; authenticates the lab's proxies
+  std::string subnet;        ///< "10.181.7.0/24": the lab's network on this host
+  bool proxy = true;         ///< links will leave the host's memory domain: load the lab child with its proxy
+  bool plain_links = false;  ///< some link to another host is to do without TLS
+  LinkIdentity identity;     ///< empty: no link of the lab is carried by TLS here
 };
 
 /// What a host made of it.
 struct LabInfo {
   std::string proxy_address;  ///< where other hosts reach this lab's proxy, by TLS
   std::uint16_t proxy_port = 0;
+  std::uint16_t plain_port = 0;   ///< there, without TLS; 0 where no link is to do without
   std::uint16_t bridge_port = 0;  ///< where its guests do, at the host's address on the lab's network
 };
 

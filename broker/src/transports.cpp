@@ -1,0 +1,62 @@
+#include "mvm/broker/transports.h"
+
+#include <algorithm>
+#include <array>
+
+namespace mvm::broker {
+namespace {
+
+constexpr std::array<std::string_view, 3> kNames = {"shm", "tcp", "tcp+tls"};
+
+/// "shm, or tcp where forced"
+std::string text_of(const std::vector<Offer>& both) {
+  std::string text;
+  for (const bool forced : {false, true})
+    for (const auto& offer : both)
+      if (offer.when_forced == forced)
+        text += (text.empty() ? "" : ", or ") + std::string(to_string(offer.transport)) +
+                (forced ? " where forced" : "");
+  return text.empty() ? "nothing" : text;
+}
+
+}  // namespace
+
+std::string_view to_string(Transport transport) { return kNames.at(static_cast<std::size_t>(transport)); }
+
+std::optional<Transport> transport_from(std::string_view name) {
+  const auto* const found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<Transport>(found - kNames.begin());
+}
+
+std::vector<Offer> offers(const MemoryDomain& own, const MemoryDomain& other) {
+  const bool guest = !own.node.empty();
+  // A host's proxy can carry a link out of the domain and back; a guest's dials its host and nobody else.
+  if (own.name == other.name)
+    return guest ? std::vector<Offer>{{Transport::kShm, false}}
+                 : std::vector<Offer>{{Transport::kShm, false}, {Transport::kTcp, true}};
+  // On the lab's bridge nobody listens but the lab's own machine; between machines anybody may.
+  if (own.host == other.host)
+    return guest && !other.node.empty()
+               ? std::vector<Offer>{}
+               : std::vector<Offer>{{Transport::kTcp, false}, {Transport::kTls, true}};
+  if (guest || !other.node.empty()) return {};
+  return {{Transport::kTcp, true}, {Transport::kTls, false}};
+}
+
+Result<Transport> negotiate(const MemoryDomain& from, const MemoryDomain& to,
+                            std::optional<Transport> forced) {
+  const auto theirs = offers(to, from);
+  std::vector<Offer> both;
+  for (const auto& offer : offers(from, to))
+    if (std::find(theirs.begin(), theirs.end(), offer) != theirs.end()) both.push_back(offer);
+  for (const auto& offer : both)
+    if (forced ? offer.transport == *forced : !offer.when_forced) return offer.transport;
+  const auto where = from.name == to.name ? "within " + from.name : "from " + from.name + " to " + to.name;
+  return Error(
+      ErrorCode::kNoPlacement,
+      (forced ? "transport " + std::string(to_string(*forced)) + " is forced, but " : std::string()) + where +
+          " there is " + text_of(both));
+}
+
+}  // namespace mvm::broker
