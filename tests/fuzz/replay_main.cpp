@@ -127,7 +127,8 @@ int main(int argc, char** argv) {
     return 0;
   }
   for (const Bytes& seed : seeds) feed(seed);
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(argv[1]));
+  const auto end = std::chrono::steady_clock::now() +
+                   std::chrono::seconds(static_cast<int>(std::strtol(argv[1], nullptr, 10)));
   std::uint64_t number = 0;
   while (std::chrono::steady_clock::now() < end) {
     current = ++number;
