@@ -36,10 +36,10 @@ Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Broker::~Broker() { stop(); }
 
 Result<std::unique_ptr<Broker>> Broker::create(BrokerConfig config, Store& store,
-                                               std::vector<host::HostAgent*> hosts, const BlobStore& blobs,
-                                               Clock& clock, Loop& loop, Executor& executor) {
-  auto core =
-      std::make_shared<Core>(std::move(config), store, blobs, clock, loop, executor, std::move(hosts));
+                                               const std::vector<host::HostAgent*>& hosts,
+                                               const BlobStore& blobs, Clock& clock, Loop& loop,
+                                               Executor& executor) {
+  auto core = std::make_shared<Core>(std::move(config), store, blobs, clock, loop, executor, hosts);
   MVM_TRY(core->load());
   return std::unique_ptr<Broker>(new Broker(std::make_unique<Impl>(std::move(core))));
 }

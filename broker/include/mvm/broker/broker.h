@@ -81,7 +81,7 @@ struct BrokerConfig {
 class Broker {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Broker>> create(BrokerConfig config, Store& store,
-                                                              std::vector<host::HostAgent*> hosts,
+                                                              const std::vector<host::HostAgent*>& hosts,
                                                               const BlobStore& blobs, Clock& clock,
                                                               Loop& loop, Executor& executor);
   ~Broker();
