@@ -24,7 +24,7 @@ Core::Core(BrokerConfig configuration, Store& a_store, const BlobStore& a_blobs,
       executor(an_executor),
       journal(
           a_store, a_clock, [this] { flush_soon(); }, [this](Task task) { post(std::move(task)); }),
-      hosts(std::make_unique<Hosts>(*this, std::move(agents))),
+      hosts(std::make_unique<Hosts>(*this, agents)),
       labs(std::make_unique<Labs>(*this)),
       jobs(std::make_unique<Jobs>(*this)),
       builds(std::make_unique<Builds>(*this)),

@@ -12,7 +12,6 @@
 namespace mvm::broker {
 namespace {
 
-using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
@@ -33,7 +32,8 @@ Graph ports(int sources, int sinks) {
 
 Graph with(const Graph& graph, const std::string& from, const std::string& to,
            std::map<std::string, std::string> attributes = {}) {
-  auto result = topologies::connect(graph, {.from = from, .to = to, .name = {}, .attributes = attributes});
+  auto result =
+      topologies::connect(graph, {.from = from, .to = to, .name = {}, .attributes = std::move(attributes)});
   EXPECT_TRUE(result) << result.error().describe();
   return *result;
 }

@@ -53,7 +53,7 @@ class Rewire : public ::testing::Test {
   void TearDown() override { EXPECT_THAT(world.state.violations, IsEmpty()); }
   std::string run() {
     world.start();
-    const auto id = world.submit(plain_job());
+    auto id = world.submit(plain_job());
     world.pump();
     EXPECT_EQ(world.state_of(id), "RUNNING");
     return id;

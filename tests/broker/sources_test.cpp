@@ -44,7 +44,7 @@ class Sources : public ::testing::Test {
     return source;
   }
   fs::path unpack(const std::string& digest) {
-    const auto target = folder_ / ("out" + std::to_string(++count_));
+    auto target = folder_ / ("out" + std::to_string(++count_));
     EXPECT_TRUE(build::unpack(blobs_.read(digest)->get(), target));
     return target;
   }

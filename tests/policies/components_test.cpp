@@ -43,7 +43,7 @@ class Component {
   const mvm_policy_descriptor* descriptor_ = nullptr;
 };
 
-PlacementProblem problem(std::vector<std::uint64_t> free, std::vector<std::uint32_t> counts) {
+PlacementProblem problem(const std::vector<std::uint64_t>& free, const std::vector<std::uint32_t>& counts) {
   PlacementProblem p;
   std::vector<std::uint32_t> all;
   for (const auto milli : free) {

@@ -12,7 +12,6 @@ namespace mvm::queuevm {
 namespace {
 
 using ring::kAgain;
-using ring::PlaceWord;
 using Engine = ring::End;
 
 Queue make(std::uint32_t producers, std::uint32_t consumers, std::uint64_t capacity = 16) {

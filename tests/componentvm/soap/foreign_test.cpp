@@ -47,9 +47,9 @@ TEST_F(ForeignTest, ZeepSubmitsFollowsAndFetches) {
     fake_.set_state("1", "DONE");
   });
   const auto done =
-      run({"/usr/bin/python3", MVM_SOURCE_DIR "/tests/integration/zeep_client.py", server_->url(),
-           user_.secret, (folder_ / "job.xml").string(), (folder_ / "src.tar").string(), "--set", "n=8",
-           "--result", "out.bin", "--expect", "the end"},
+      run({"/usr/bin/python3", std::string(MVM_SOURCE_DIR) + "/tests/integration/zeep_client.py",
+           server_->url(), user_.secret, (folder_ / "job.xml").string(), (folder_ / "src.tar").string(),
+           "--set", "n=8", "--result", "out.bin", "--expect", "the end"},
           "zeep");
   machines.join();
   EXPECT_EQ(done.status.code, 0) << done.errors;
@@ -80,9 +80,10 @@ broker.rewire(request={"target": "12", "edit": [edit], "deadlineMs": 5000, "dryR
 assert store.getBlob(digest=sys.argv[4]) == b"attached \r\n--mvm bytes"
 print("seen")
 )");
-  const auto done = run({"/usr/bin/python3", (folder_ / "more.py").string(), server_->url(), user_.secret,
-                         MVM_SOURCE_DIR "/tests/integration", sha256_hex("attached \r\n--mvm bytes")},
-                        "zeep");
+  const auto done =
+      run({"/usr/bin/python3", (folder_ / "more.py").string(), server_->url(), user_.secret,
+           std::string(MVM_SOURCE_DIR) + "/tests/integration", sha256_hex("attached \r\n--mvm bytes")},
+          "zeep");
   EXPECT_THAT(done.output, HasSubstr("seen")) << done.errors;
   EXPECT_THAT(fake_.last_request().profile, HasSubstr("xmlns=\"urn:mvm:job:1\""));
   ASSERT_EQ(fake_.last_rewire().edits.size(), 1U);

@@ -144,7 +144,7 @@ TEST_F(HostileTest, HeadersWithoutEnd) {
   EXPECT_THAT(exchange("GET / HTTP/9.9\r\n\r\n"), StartsWith("HTTP/1.1 5"));
   EXPECT_THAT(exchange("GET /../../etc/passwd HTTP/1.1\r\nConnection: close\r\n\r\n"),
               StartsWith("HTTP/1.1 404"));
-  EXPECT_THAT(exchange("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), StartsWith("HTTP/1.1 4"))
+  EXPECT_THAT(exchange(std::string("\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 11)), StartsWith("HTTP/1.1 4"))
       << "TLS greeting";
   EXPECT_THAT(exchange("GET / HTTP/1.1\r\n Folded: x\r\n\r\n"), StartsWith("HTTP/1.1 4"));
   expect_alive();

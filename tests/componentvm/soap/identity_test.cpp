@@ -39,8 +39,8 @@ TEST_F(IdentityTest, ATokenFileTellsWhoItsHolderIs) {
 TEST_F(IdentityTest, WrongSecretsAreRefused) {
   Identity identity;
   const Token token = identity.issue({.user = "ada", .role = "admin"});
-  for (std::string wrong : {std::string(), std::string("x"), token.secret.substr(1), token.secret + "0",
-                            std::string(10'000, 'a')})
+  for (const std::string& wrong : {std::string(), std::string("x"), token.secret.substr(1),
+                                   token.secret + "0", std::string(10'000, 'a')})
     EXPECT_EQ(identity.authenticate(wrong).error().code(), ErrorCode::kRefused);
   std::string close = token.secret;
   close.back() = close.back() == '0' ? '1' : '0';

@@ -38,12 +38,12 @@ class KernelNode {
     EXPECT_TRUE(end) << end.error().describe();
     host_ = std::move(*end);
     log_.reset(::open((folder_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-    auto child =
-        Subprocess::spawn({.argv = {MVM_BINARY_DIR "/bin/mvm-kernel", "--node", "lab/" + name, "--work",
-                                    (folder_ / "work").string(), "--run", (folder_ / "run").string(),
-                                    "--channel", "unix:" + (folder_ / "s").string()},
-                           .standard_output = log_.get(),
-                           .standard_error = log_.get()});
+    auto child = Subprocess::spawn(
+        {.argv = {std::string(MVM_BINARY_DIR) + "/bin/mvm-kernel", "--node", "lab/" + name, "--work",
+                  (folder_ / "work").string(), "--run", (folder_ / "run").string(), "--channel",
+                  "unix:" + (folder_ / "s").string()},
+         .standard_output = log_.get(),
+         .standard_error = log_.get()});
     EXPECT_TRUE(child) << child.error().describe();
     launcher_.emplace(std::move(*child));
   }

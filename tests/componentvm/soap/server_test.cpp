@@ -199,18 +199,18 @@ TEST_F(ServerTest, LogsCarryAnyBytes) {
 
 TEST_F(ServerTest, ResultsAreFetchedByDigest) {
   const auto id = *client_->submit({}, kRequest);
-  fake_.add_result(id, "out.bin", std::string("a\0b\r\n--mvm", 11));
+  fake_.add_result(id, "out.bin", std::string("a\0b\r\n--mvm", 10));
   const auto results = client_->results({}, id);
   ASSERT_TRUE(results);
   ASSERT_THAT(*results, SizeIs(1));
-  EXPECT_EQ((*results)[0].size, 11U);
+  EXPECT_EQ((*results)[0].size, 10U);
   std::string content;
   const auto got = client_->get_blob({}, (*results)[0].digest, [&](std::string_view piece) {
     content += piece;
     return ok();
   });
   ASSERT_TRUE(got) << got.error().describe();
-  EXPECT_EQ(content, std::string("a\0b\r\n--mvm", 11));
+  EXPECT_EQ(content, std::string("a\0b\r\n--mvm", 10));
 }
 
 TEST_F(ServerTest, Labs) {
@@ -274,7 +274,7 @@ TEST_F(ServerTest, ListsOfALab) {
 }
 
 TEST_F(ServerTest, ConsoleAndExec) {
-  fake_.console_text = "boot\x1b[0m\x00ok\xff";
+  fake_.console_text = std::string("boot\x1b[0m\0ok\xff", 12);
   EXPECT_EQ(*client_->console({}, "a", "n0", 0, milliseconds(0)), fake_.console_text);
   EXPECT_EQ(*client_->console({}, "a", "n0", 1, milliseconds(100)), fake_.console_text.substr(1));
   const auto id = client_->exec({}, {.lab = "a",

@@ -29,12 +29,12 @@ class ZeepBrokerTest : public testing::Test {
     const std::string tree = std::filesystem::exists(MVM_BINARY_DIR "/stage/opt/mvm") ? MVM_BINARY_DIR
                                  "/stage/opt/mvm"
                                                                                       : MVM_BINARY_DIR;
-    auto daemon =
-        Subprocess::spawn({.argv = {MVM_BINARY_DIR "/bin/mvmd", "--state", (folder_ / "state").string(),
-                                    "--shared-memory", (folder_ / "shm").string(), "--node-tree", tree,
-                                    "--listen", "127.0.0.1:0", "--drivers", "process"},
-                           .standard_output = log_.get(),
-                           .standard_error = log_.get()});
+    auto daemon = Subprocess::spawn(
+        {.argv = {std::string(MVM_BINARY_DIR) + "/bin/mvmd", "--state", (folder_ / "state").string(),
+                  "--shared-memory", (folder_ / "shm").string(), "--node-tree", tree, "--listen",
+                  "127.0.0.1:0", "--drivers", "process"},
+         .standard_output = log_.get(),
+         .standard_error = log_.get()});
     ASSERT_TRUE(daemon) << daemon.error().describe();
     daemon_.emplace(std::move(*daemon));
     const auto end = std::chrono::steady_clock::now() + 60s;
@@ -94,7 +94,7 @@ TEST_F(ZeepBrokerTest, FromSourceToResult) {
   const std::string archive = (folder_ / "src.tar").string();
   ASSERT_EQ(run({"tar", "-C", folder_.string(), "-cf", archive, "hello.c"}, 20s).status.code, 0);
   const auto done = run(
-      {"/usr/bin/python3", MVM_SOURCE_DIR "/tests/integration/zeep_client.py", url_, token_,
+      {"/usr/bin/python3", std::string(MVM_SOURCE_DIR) + "/tests/integration/zeep_client.py", url_, token_,
        (folder_ / "lab.xml").string(), archive, "--result", "out.txt", "--expect", "compiled where it runs"},
       200s);
   EXPECT_EQ(done.status.code, 0) << done.output << done.errors << log();
