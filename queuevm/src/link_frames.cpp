@@ -107,7 +107,8 @@ Result<Open> decode_open(std::span<const std::byte> body) {
 }
 
 void append_data(std::string& out, std::uint64_t link, const Data& data) {
-  unsigned char* at = append(out, Type::kData, link, kDataHead + data.piece.size());
+  unsigned char* at = append(out, Type::kData, link, kDataHead);
+  wire::store32(at - kHeaderSize, static_cast<std::uint32_t>(kDataHead + data.piece.size()));
   store_place(at, data.place);
   wire::store32(at + 12, data.flags | static_cast<std::uint32_t>(data.priority) << 8 |
                              static_cast<std::uint32_t>(data.codecs) << 16);
@@ -115,7 +116,7 @@ void append_data(std::string& out, std::uint64_t link, const Data& data) {
   wire::store32(at + 24, data.size);
   wire::store32(at + 28, data.offset);
   wire::store64(at + 32, data.total);
-  if (!data.piece.empty()) std::memcpy(at + kDataHead, data.piece.data(), data.piece.size());
+  if (!data.piece.empty()) out.append(reinterpret_cast<const char*>(data.piece.data()), data.piece.size());
 }
 
 Result<Data> decode_data(std::span<const std::byte> body) {

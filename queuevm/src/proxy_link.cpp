@@ -281,6 +281,12 @@ Status InHalf::on_data(const Data& data) {
   if (backlog_bytes_ > window_ + end_.largest()) {
     return Error(ErrorCode::kCorrupt, "a peer sends more than its window");
   }
+  // What came in one piece goes straight on, unless something waits before it.
+  if (!arriving_open_ && data.offset == 0 && data.piece.size() == data.size && codecs_.empty() &&
+      backlog_.empty() && deliver(data, data.piece)) {
+    if (!finished_) next_ = acked_;
+    return ok();
+  }
   if (data.offset == 0 && !arriving_open_) {
     arriving_.head = data;
     arriving_.bytes.clear();
@@ -326,44 +332,51 @@ Status InHalf::on_end(bool dead) {
   return ok();
 }
 
-int InHalf::put_item(const Item& item) {
-  const auto flags = item.head.flags;
-  if ((flags & kAborted) != 0) {
+int InHalf::put_item(const Data& head, std::span<const std::byte> bytes) {
+  if ((head.flags & kAborted) != 0) {
     if (!end_.may_fragment()) return MVM_OK;
     end_.put_abort();
     return MVM_OK;
   }
-  if ((flags & (kMore | kContinuation)) != 0) {
-    if (!end_.may_fragment() || item.bytes.empty()) return MVM_TOOBIG;
-    return end_.put_fragment(item.bytes.data(), item.bytes.size(), item.head.total,
-                             (flags & kContinuation) != 0, (flags & kMore) != 0);
+  if ((head.flags & (kMore | kContinuation)) != 0) {
+    if (!end_.may_fragment() || bytes.empty()) return MVM_TOOBIG;
+    return end_.put_fragment(bytes.data(), bytes.size(), head.total, (head.flags & kContinuation) != 0,
+                             (head.flags & kMore) != 0);
   }
   // A queue that fails when full is no reason to lose what was accepted in the other domain: it waits.
   if (end_.region().spec().when_full == ring::kFail && !end_.ready()) return ring::kAgain;
-  return end_.put(item.bytes.data(), item.bytes.size(), item.head.priority, item.head.key);
+  return end_.put(bytes.data(), bytes.size(), head.priority, head.key);
+}
+
+/// Into the queue, if it has room. False: it must wait.
+bool InHalf::deliver(const Data& head, std::span<const std::byte> bytes) {
+  const int result = put_item(head, bytes);
+  if (result == ring::kAgain || result == MVM_FULL) return false;
+  if (result == MVM_EOS || result == MVM_PEERDEAD) {
+    finish(false, result == MVM_PEERDEAD);
+    return true;
+  }
+  if (result != MVM_OK && result != MVM_DROPPED) {
+    ++stats_.undeliverable;
+    finish(true, true);
+    return true;
+  }
+  acked_ = after(head.place, completes(head.flags));
+  if (acked_.part == 0) ++stats_.messages;
+  stats_.bytes += bytes.size();
+  ack_due_ = true;
+  return true;
 }
 
 bool InHalf::put() {
   bool any = false;
   while (!finished_ && !backlog_.empty()) {
     const Item& item = backlog_.front();
-    const int result = put_item(item);
-    if (result == ring::kAgain || result == MVM_FULL) break;
-    if (result == MVM_EOS || result == MVM_PEERDEAD) {
-      finish(false, result == MVM_PEERDEAD);
-      return true;
-    }
-    if (result != MVM_OK && result != MVM_DROPPED) {
-      ++stats_.undeliverable;
-      finish(true, true);
-      return true;
-    }
-    acked_ = after(item.head.place, completes(item.head.flags));
-    if (acked_.part == 0) ++stats_.messages;
-    stats_.bytes += item.bytes.size();
+    if (!deliver(item.head, item.bytes)) break;
+    any = true;
+    if (finished_) return true;
     backlog_bytes_ -= item.bytes.size();
     backlog_.pop_front();
-    ack_due_ = any = true;
   }
   if (end_seen_ && !finished_ && backlog_.empty() && !arriving_open_) {
     finish(end_dead_, false);

@@ -113,7 +113,8 @@ class InHalf {
     Data head;  // without its piece
     std::vector<std::byte> bytes;
   };
-  int put_item(const Item& item);
+  int put_item(const Data& head, std::span<const std::byte> bytes);
+  bool deliver(const Data& head, std::span<const std::byte> bytes);
   Status accept();
   void fail(const Error& why);
   void finish(bool queue_dead, bool tell_dead);
