@@ -211,12 +211,13 @@ class TwoHosts(unittest.TestCase):
         # Under a checked stream links change between TLS and none; the host opens its other port in mid-job.
         machines = "".join(f'<machines name="{name}" role="{roles}" driver="DRIVER" host="{host}" count="1" memory="128MiB"/>'
                            for name, roles, host in (("a", "source tick", "h1"), ("b", "sink tock", "h2")))
-        running = rewire_test.Running(self.first, 8, "lxc", machines)
+        running = rewire_test.Running(self.first, 12, "lxc", machines)
         self.assertEqual(set(running.transports().values()), {"tcp+tls"})
         running.apply("clear")
         self.assertEqual(running.transports(), {"source[0].out": "tcp", "source[1].out": "tcp", "tick[0].out": "tcp+tls"})
         done = rewire_test.rewire_for(self, running, 3, order=["straight", "clear", "crossed", "clear"])
         self.assertGreater(done, 2)
+        running.apply("clear")
         link = next(one["link"] for one in self.first.json("link", "list")["items"] if one["from"] == "source[1].out")
         self.first.mvm("link", "set", running.id, link, "transport=tls")
         self.assertEqual(running.transports(), {"source[0].out": "tcp", "source[1].out": "tcp+tls", "tick[0].out": "tcp+tls"})
