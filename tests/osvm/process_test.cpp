@@ -27,9 +27,11 @@ pid_t supervisor_of(const VmInfo& vm) {
   return status ? std::stoi(status->substr(status->find("PPid:") + 5)) : -1;
 }
 
-/// Ended, whether somebody has reaped it or not: what ended has no command line.
+/// Ended, whether somebody has reaped it or not.
 bool ended(pid_t pid) {
-  return read_file("/proc/" + std::to_string(pid) + "/cmdline", 1 << 16).value_or("").empty();
+  const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat", 1 << 16).value_or("");
+  const auto name_ends = stat.rfind(") ");
+  return name_ends == std::string::npos || stat[name_ends + 2] == 'Z' || stat[name_ends + 2] == 'X';
 }
 
 class ProcessWorld final : public World {
