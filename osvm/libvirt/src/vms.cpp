@@ -407,7 +407,7 @@ Status LibvirtVms::boot_probe(const std::string& id_prefix, std::chrono::millise
   VmSpec spec;
   spec.id = id_prefix + random_hex(6);
   spec.labels = {"probe", "", "probe", 1};
-  // It lives until it is destroyed: one that is over before libvirt has looked after it counts as failed there.
+  // It lives until it is destroyed: libvirt takes one that is over at once for one that failed to start.
   spec.argv = {"/bin/sh", "-c", "echo " + std::string(kWord) + "; exec sleep 3600"};
   spec.folder = folder / "node";
   spec.tools = "/usr/share/doc";  // any folder: the probe runs nothing from it

@@ -14,8 +14,8 @@ enum class PolicyLevel { kInterDomain, kDomain, kNode };
 struct Policy {
   std::string name;
   PolicyLevel level = PolicyLevel::kDomain;
-  std::string kind;  ///< "placement", "order", "reservation", "monitoring", "checkpoint", "recovery",
-                     ///< "access", "links"
+  std::string kind;       ///< "placement", "order", "reservation", "monitoring", "checkpoint", "recovery",
+                          ///< "access", "links"
   std::string component;  ///< e.g. "placement-pack"
   std::map<std::string, std::string> options;
   bool operator==(const Policy&) const = default;
