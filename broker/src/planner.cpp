@@ -190,7 +190,8 @@ std::vector<std::vector<std::size_t>> sets_together(const Profile& profile) {
     }
   for (topologies::LinkId id = 0; id < graph.link_count(); ++id) {
     const auto link = graph.link(id);
-    if (transport_from(link.spec->transport) != Transport::kShm) continue;
+    const auto forced = transport_from(link.spec->transport);
+    if (!forced || !stays_inside(*forced)) continue;
     std::optional<std::size_t> first;
     for (const auto ends : {link.producers, link.consumers})
       for (const auto& end : ends)

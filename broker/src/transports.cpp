@@ -6,17 +6,23 @@
 namespace mvm::broker {
 namespace {
 
-constexpr std::array<std::string_view, 3> kNames = {"shm", "tcp", "tcp+tls"};
+constexpr std::array<std::string_view, 5> kNames = {"shm", "tcp", "tcp+tls", "posix-mq", "boost-mq"};
+
+/// "tcp, posix-mq or boost-mq"
+std::string listed(const std::vector<std::string_view>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    text += (i == 0 ? "" : i + 1 < names.size() ? ", " : " or ") + std::string(names[i]);
+  return text;
+}
 
 /// "shm, or tcp where forced"
 std::string text_of(const std::vector<Offer>& both) {
-  std::string text;
-  for (const bool forced : {false, true})
-    for (const auto& offer : both)
-      if (offer.when_forced == forced)
-        text += (text.empty() ? "" : ", or ") + std::string(to_string(offer.transport)) +
-                (forced ? " where forced" : "");
-  return text.empty() ? "nothing" : text;
+  std::vector<std::string_view> usual, forced;
+  for (const auto& offer : both) (offer.when_forced ? forced : usual).push_back(to_string(offer.transport));
+  if (both.empty()) return "nothing";
+  if (forced.empty()) return listed(usual);
+  return listed(usual) + (usual.empty() ? "" : ", or ") + listed(forced) + " where forced";
 }
 
 }  // namespace
@@ -29,12 +35,19 @@ std::optional<Transport> transport_from(std::string_view name) {
   return static_cast<Transport>(found - kNames.begin());
 }
 
+bool stays_inside(Transport transport) {
+  return transport != Transport::kTcp && transport != Transport::kTls;
+}
+
 std::vector<Offer> offers(const MemoryDomain& own, const MemoryDomain& other) {
   const bool guest = !own.node.empty();
   // A host's proxy can carry a link out of the domain and back; a guest's dials its host and nobody else.
   if (own.name == other.name)
     return guest ? std::vector<Offer>{{Transport::kShm, false}}
-                 : std::vector<Offer>{{Transport::kShm, false}, {Transport::kTcp, true}};
+                 : std::vector<Offer>{{Transport::kShm, false},
+                                      {Transport::kTcp, true},
+                                      {Transport::kPosixMq, true},
+                                      {Transport::kBoostMq, true}};
   // On the lab's bridge nobody listens but the lab's own machine; between machines anybody may.
   if (own.host == other.host)
     return guest && !other.node.empty()

@@ -402,6 +402,7 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"queue", queue_id(layout.queues[queue])},
                  {"slot", slot}};
       if (carry.transport == Transport::kTls) entry["tls"] = true;
+      if (stays_inside(carry.transport)) entry["carrier"] = to_string(carry.transport);
       if (!carry.codecs.empty()) entry["codecs"] = carry.codecs;
       if (topologies::needs_key(carry.codecs))
         entry["key"] = codec_key(context, context.link_base + carry.id);

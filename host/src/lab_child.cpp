@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,11 +24,13 @@
 #include <tuple>
 
 #include "codec.h"
+#include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
 #include "mvm/base/log.h"
 #include "mvm/base/unique_fd.h"
 #include "mvm/queuevm/codecs/builtin.h"
+#include "mvm/queuevm/mq/mq_streams.h"
 #include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "unix_socket.h"
@@ -210,7 +213,7 @@ class LabChild {
     MVM_ASSIGN(auto streams, queuevm::tls::make_streams({.certificate = identity.certificate,
                                                          .key = identity.key,
                                                          .authority = identity.authority}));
-    proxy_->set_secure(std::move(streams));
+    proxy_->set_streams(Carrier::kSecure, std::move(streams));
     if (secure_port_ == 0) {
       const bool v6 = options_.advertise.find(':') != std::string::npos;
       const std::string everywhere = v6 ? "::" : "0.0.0.0";
@@ -234,15 +237,33 @@ class LabChild {
   static std::string loop_name(const std::string& domain) { return domain + "/loop"; }
 
   /// A second proxy in this process, through which links pass that must not stay in shared memory.
-  Result<queuevm::Proxy*> loop() {
+  Result<queuevm::Proxy*> loop(Carrier carrier) {
+    const std::string name = loop_name(options_.domain);
     if (!loop_) {
-      const std::string name = loop_name(options_.domain);
-      MVM_ASSIGN(auto proxy, start_proxy(name));
-      MVM_TRY(proxy->add_peer(options_.domain, own_address(), port_));
-      MVM_TRY(proxy_->add_peer(name));
-      loop_ = std::move(proxy);
+      MVM_ASSIGN(loop_, start_proxy(name));
     }
+    if (looped_.contains(carrier)) return loop_.get();
+    std::string address = own_address();
+    if (carrier != Carrier::kPlain) {
+      MVM_ASSIGN(address, open_message_queues(carrier));
+    }
+    MVM_TRY(loop_->add_peer(options_.domain, address, port_, carrier));
+    MVM_TRY(proxy_->add_peer(name, "", 0, carrier));
+    looped_.insert(carrier);
     return loop_.get();
+  }
+
+  /// From here on both proxies can join over message queues; where the first one listens for that.
+  Result<std::string> open_message_queues(Carrier carrier) {
+    MVM_ASSIGN(const queuevm::StreamFactory streams, carrier == Carrier::kPosixMq
+                                                         ? queuevm::mq::make_posix_streams(secret_)
+                                                         : queuevm::mq::make_boost_streams(secret_));
+    proxy_->set_streams(carrier, streams);
+    loop_->set_streams(carrier, streams);
+    const std::string address = "@mvm-" + random_hex(16);
+    MVM_ASSIGN(const std::uint16_t none, proxy_->listen(address, 0, carrier));
+    static_cast<void>(none);
+    return address;
   }
 
   /// Who holds one half of a link, and towards whom: a link to our own domain leaves by the loop.
@@ -250,19 +271,26 @@ class LabChild {
     queuevm::Proxy* proxy = nullptr;
     std::string peer;
   };
-  Result<Holder> holder(LinkHalf::Flow flow, const std::string& peer) {
+  Result<Holder> holder(LinkHalf::Flow flow, const std::string& peer, Carrier carrier) {
     if (peer != options_.domain) return Holder{proxy_.get(), peer};
-    MVM_ASSIGN(queuevm::Proxy* const other, loop());
+    MVM_ASSIGN(queuevm::Proxy* const other, loop(carrier));
     if (flow == LinkHalf::Flow::kOutgoing) return Holder{other, peer};
     return Holder{proxy_.get(), loop_name(peer)};
   }
 
   using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string, Carrier>;
 
+  static Carrier carrier_of(const json& link) {
+    const std::string queues = link.value("carrier", "");
+    if (queues == "posix-mq") return Carrier::kPosixMq;
+    if (queues == "boost-mq") return Carrier::kBoostMq;
+    return link.value("tls", false) ? Carrier::kSecure : Carrier::kPlain;
+  }
+
   static Carried key_of(const std::string& attempt, const json& link) {
     return {attempt, link.at("link"),
             link.at("flow") == "out" ? LinkHalf::Flow::kOutgoing : LinkHalf::Flow::kIncoming, link.at("peer"),
-            link.value("tls", false) ? Carrier::kSecure : Carrier::kPlain};
+            carrier_of(link)};
   }
 
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
@@ -282,7 +310,7 @@ class LabChild {
       const json& link = links[i];
       const Carried key = key_of(attempt, link);
       if (carried_.contains(key)) continue;
-      MVM_ASSIGN(const Holder place, holder(std::get<2>(key), std::get<3>(key)));
+      MVM_ASSIGN(const Holder place, holder(std::get<2>(key), std::get<3>(key), std::get<4>(key)));
       LinkHalf half;
       half.link = std::get<1>(key);
       half.flow = std::get<2>(key);
@@ -308,7 +336,7 @@ class LabChild {
         ++item;
         continue;
       }
-      MVM_ASSIGN(const Holder place, holder(flow, peer));
+      MVM_ASSIGN(const Holder place, holder(flow, peer, carrier));
       if (auto removed = place.proxy->remove_link(link, flow, place.peer, carrier); !removed)
         log::warning("proxy.remove", {{"link", link}, {"why", removed.error().describe()}});
       item = carried_.erase(item);
@@ -348,6 +376,7 @@ class LabChild {
   std::mutex failures_mutex_;
   std::vector<queuevm::LinkFailure> failures_;
   bool stopping_ = false;
+  std::set<Carrier> looped_;               // over which the two proxies can join
   std::unique_ptr<queuevm::Proxy> proxy_;  // these last: their threads use the others
   std::unique_ptr<queuevm::Proxy> loop_;
 };
@@ -355,6 +384,9 @@ class LabChild {
 /// Everything that needs privilege is open; from here on the process can do nothing but move messages.
 Status drop_privileges(unsigned user) {
   if (user != 0) {
+    // All labs' children are one user, whose message queues the system counts together.
+    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    ::setrlimit(RLIMIT_MSGQUEUE, &unlimited);
     if (::setgroups(0, nullptr) != 0 || ::setresgid(user, user, user) != 0 ||
         ::setresuid(user, user, user) != 0)
       return Error::from_errno(errno, "become user " + std::to_string(user));

@@ -11,6 +11,7 @@
 #include "agent_state.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
+#include "mvm/queuevm/mq/mq_streams.h"
 #include "names.h"
 
 namespace mvm::host {
@@ -140,6 +141,7 @@ Status LocalHostAgent::State::close_lab(const std::shared_ptr<Lab>& lab) {
     if (auto left = LabChildClient::adopt(lab->folder)) child = std::move(*left);
   }
   if (child) child->stop();
+  queuevm::mq::sweep(lab->spec.secret);  // it may have been killed
   if (osvm::NetworkProvider* provider = networks(); provider != nullptr && !lab->spec.subnet.empty())
     MVM_TRY(provider->remove_network(network_name(lab->spec.lab)));
   MVM_TRY(remove_tree(ring_folder(*lab)));

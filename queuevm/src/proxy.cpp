@@ -54,10 +54,11 @@ struct Peer {
 /// A domain over one carrier: the same domain over another one is another peer.
 using PeerKey = std::pair<std::string, Carrier>;
 
-/// Who a connection claims to be. A secure stream proves who is there, a plain one nobody.
-PeerKey key_of(const Connection& offered) {
-  return {offered.peer(), offered.stream().peer().empty() ? Carrier::kPlain : Carrier::kSecure};
-}
+/// Accepted, not proved yet.
+struct Stranger {
+  std::unique_ptr<Connection> connection;
+  Carrier carrier = Carrier::kPlain;  // of the place where it was accepted
+};
 
 /// Attaches to a slot of the half's queue.
 Result<ring::End> attach(LinkHalf& half) {
@@ -99,16 +100,18 @@ Result<CodecChain> codecs_of(const LinkHalf& half, const CodecRegistry* registry
 
 /// All state is under `mutex`; the thread holds it while it works and lets go while it sleeps.
 struct Proxy::State {
-  explicit State(Options given) : options(std::move(given)), bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  explicit State(Options given) : options(std::move(given)), bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    streams[Carrier::kPlain] = options.stream;
+  }
 
   const Options options;
   const UniqueFd bell;
   mutable std::mutex mutex;
   mutable std::atomic<int> callers{0};  // public calls that want the mutex: the thread makes way
   bool quit = false;
-  StreamFactory secure;
+  std::map<Carrier, StreamFactory> streams;
   std::vector<std::pair<UniqueFd, Carrier>> listeners;
-  std::list<std::unique_ptr<Connection>> strangers;  // accepted, not proved yet
+  std::list<Stranger> strangers;
   std::map<PeerKey, Peer> peers;
   std::uint64_t refused_strangers = 0;
   std::vector<std::unique_ptr<Watcher>> watchers;
@@ -132,10 +135,7 @@ struct Proxy::State {
   bool arm();
   void stop_watching();
 
-  void accept_all(const UniqueFd& socket, const StreamFactory& streams, Moment now);
-  [[nodiscard]] const StreamFactory& streams_of(Carrier carrier) const {
-    return carrier == Carrier::kSecure ? secure : options.stream;
-  }
+  void accept_all(const UniqueFd& socket, Carrier carrier, Moment now);
   bool greet_strangers(Moment now);
   void count_refused(const Connection& stranger);
   void dial(Peer& peer, Moment now);
@@ -159,7 +159,7 @@ std::vector<pollfd> Proxy::State::poll_set() const {
                         connection.stream().wants_write();
     fds.push_back({connection.stream().fd(), static_cast<short>(POLLIN | (writes ? POLLOUT : 0)), 0});
   };
-  for (const auto& stranger : strangers) add(*stranger);
+  for (const auto& stranger : strangers) add(*stranger.connection);
   for (const auto& [key, peer] : peers) {
     if (peer.connection) add(*peer.connection);
   }
@@ -168,18 +168,19 @@ std::vector<pollfd> Proxy::State::poll_set() const {
 
 // ---- connections ----
 
-void Proxy::State::accept_all(const UniqueFd& at, const StreamFactory& streams, Moment now) {
+void Proxy::State::accept_all(const UniqueFd& at, Carrier carrier, Moment now) {
   while (UniqueFd socket = tcp::accept(at.get())) {
     if (strangers.size() >= kMaxStrangers) strangers.pop_front();  // the oldest has had its time
-    strangers.push_back(std::make_unique<Connection>(streams(std::move(socket), false), options.domain,
-                                                     options.secret, "", now));
+    strangers.push_back({std::make_unique<Connection>(streams.at(carrier)(std::move(socket), false),
+                                                      options.domain, options.secret, "", now),
+                         carrier});
   }
 }
 
 bool Proxy::State::greet_strangers(Moment now) {
   bool progress = false;
   for (auto at = strangers.begin(); at != strangers.end();) {
-    Connection& stranger = **at;
+    Connection& stranger = *at->connection;
     bool keep = now - stranger.started() < options.handshake_timeout;
     if (auto got = stranger.read(now); !got) {
       keep = false;
@@ -190,7 +191,7 @@ bool Proxy::State::greet_strangers(Moment now) {
       keep = false;
       ++refused_strangers;
     }
-    const auto peer = peers.find(key_of(stranger));
+    const auto peer = peers.find({stranger.peer(), at->carrier});
     if (keep && stranger.stage() != Connection::Stage::kHello && peer == peers.end())
       keep = false;  // not yet known
     if (keep && !stranger.write()) keep = false;
@@ -198,7 +199,7 @@ bool Proxy::State::greet_strangers(Moment now) {
       // A peer that dials again has lost its old connection, whatever we still think of it.
       if (peer->second.connection)
         drop(peer->second, now, Error(ErrorCode::kUnavailable, "the peer dialled again"));
-      peer->second.connection = std::move(*at);
+      peer->second.connection = std::move(at->connection);
       at = strangers.erase(at);
       came_up(peer->second, now);
       progress = true;
@@ -212,22 +213,18 @@ bool Proxy::State::greet_strangers(Moment now) {
 
 /// With the peer that it claims to be, over whichever carrier that one is known.
 void Proxy::State::count_refused(const Connection& stranger) {
-  for (const Carrier carrier : {Carrier::kPlain, Carrier::kSecure}) {
-    const auto peer = peers.find({stranger.peer(), carrier});
-    if (peer == peers.end()) continue;
-    ++peer->second.stats.refused;
-    return;
-  }
+  const auto peer = peers.lower_bound({stranger.peer(), Carrier::kPlain});
+  if (peer != peers.end() && peer->first.first == stranger.peer()) ++peer->second.stats.refused;
 }
 
 void Proxy::State::dial(Peer& peer, Moment now) {
   peer.pause = peer.pause.count() == 0 ? options.redial : std::min(peer.pause * 2, options.redial * 40);
   peer.dial_at = now + peer.pause;
-  const StreamFactory& streams = streams_of(peer.carrier);
-  if (!streams) return;
+  const auto made = streams.find(peer.carrier);
+  if (made == streams.end()) return;
   auto socket = tcp::connect(peer.address, peer.port);
   if (!socket) return;
-  peer.connection = std::make_unique<Connection>(streams(std::move(*socket), true), options.domain,
+  peer.connection = std::make_unique<Connection>(made->second(std::move(*socket), true), options.domain,
                                                  options.secret, peer.name, now);
 }
 
@@ -408,7 +405,7 @@ bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
       continue;
     }
     for (const auto& [listener, carrier] : listeners)
-      if (item.fd == listener.get()) accept_all(listener, streams_of(carrier), now);
+      if (item.fd == listener.get()) accept_all(listener, carrier, now);
   }
   if (!strangers.empty()) progress = greet_strangers(now) || progress;
   for (auto& [key, peer] : peers) progress = serve(peer, now) || progress;
@@ -530,16 +527,16 @@ Proxy::~Proxy() {
   state_->watchers.clear();
 }
 
-void Proxy::set_secure(StreamFactory streams) {
+void Proxy::set_streams(Carrier carrier, StreamFactory streams) {
   auto lock = state_->enter();
-  state_->secure = std::move(streams);
+  state_->streams[carrier] = std::move(streams);
 }
 
 Result<std::uint16_t> Proxy::listen(const std::string& address, std::uint16_t port, Carrier carrier) {
   MVM_ASSIGN(auto socket, tcp::listen(address, port));
   auto lock = state_->enter();
-  if (carrier == Carrier::kSecure && !state_->secure)
-    return Error(ErrorCode::kConflict, "this proxy has no secure streams yet");
+  if (!state_->streams.contains(carrier))
+    return Error(ErrorCode::kConflict, "this proxy has no streams for that yet");
   if (state_->listeners.size() >= kMaxListeners)
     return Error(ErrorCode::kExhausted, "this proxy listens at too many places");
   state_->listeners.emplace_back(std::move(socket.first), carrier);

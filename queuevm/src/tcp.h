@@ -1,5 +1,5 @@
 #pragma once
-// TCP sockets by numeric address, non-blocking.
+// TCP sockets by numeric address, and abstract UNIX sockets by "@NAME", non-blocking.
 
 #include <cstdint>
 #include <string>
@@ -10,7 +10,7 @@
 namespace mvm::queuevm::tcp {
 
 [[nodiscard]] Status check_address(const std::string& address);
-/// The socket and the port it got.
+/// The socket and the port it got; 0 for a UNIX socket.
 [[nodiscard]] Result<std::pair<UniqueFd, std::uint16_t>> listen(const std::string& address,
                                                                 std::uint16_t port);
 /// Empty where nobody is waiting.

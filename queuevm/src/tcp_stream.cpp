@@ -3,9 +3,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <system_error>
 
 #include "tcp.h"
@@ -51,8 +54,21 @@ struct Address {
   socklen_t size = 0;
 };
 
+/// "@NAME", whose first byte stands for the zero of an abstract name.
+Result<Address> parse_abstract(const std::string& text) {
+  Address address;
+  auto& local = reinterpret_cast<sockaddr_un&>(address.storage);
+  if (text.size() < 2 || text.size() > sizeof local.sun_path)
+    return Error(ErrorCode::kInvalid, "a local address has 1 to 107 bytes after the @");
+  local.sun_family = AF_UNIX;
+  std::memcpy(local.sun_path + 1, text.data() + 1, text.size() - 1);
+  address.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size());
+  return address;
+}
+
 Result<Address> parse(const std::string& text, std::uint16_t port) {
   Address address;
+  if (text.starts_with('@')) return parse_abstract(text);
   auto& v4 = reinterpret_cast<sockaddr_in&>(address.storage);
   auto& v6 = reinterpret_cast<sockaddr_in6&>(address.storage);
   if (::inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1) {
@@ -98,6 +114,7 @@ Result<std::pair<UniqueFd, std::uint16_t>> listen(const std::string& text, std::
   if (::bind(socket.get(), at, address.size) != 0 || ::listen(socket.get(), 128) != 0) {
     return Error::from_errno(errno, "listening at " + text + ":" + std::to_string(port));
   }
+  if (at->sa_family == AF_UNIX) return std::pair{std::move(socket), std::uint16_t{0}};
   if (::getsockname(socket.get(), at, &address.size) != 0) return Error::from_errno(errno, "getsockname");
   const std::uint16_t bound =
       ntohs(at->sa_family == AF_INET ? reinterpret_cast<sockaddr_in&>(address.storage).sin_port

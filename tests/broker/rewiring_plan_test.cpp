@@ -123,8 +123,13 @@ TEST(RewiringPlan, ALinkChangesItsTransport) {
     std::string before, after, old_carriers, new_carriers;
   };
   const Row rows[] = {
-      {{"c0@a", "c1@b"}, "", "tcp", "tcp+tls", "tcp"}, {{"c0@a", "c1@b"}, "tcp", "tls", "tcp", "tcp+tls"},
-      {{"c0@a", "c1@a"}, "", "tcp", "", "tcp"},        {{"c0@a", "c1@a"}, "tcp", "shm", "tcp", ""},
+      {{"c0@a", "c1@b"}, "", "tcp", "tcp+tls", "tcp"},
+      {{"c0@a", "c1@b"}, "tcp", "tls", "tcp", "tcp+tls"},
+      {{"c0@a", "c1@a"}, "", "tcp", "", "tcp"},
+      {{"c0@a", "c1@a"}, "tcp", "shm", "tcp", ""},
+      {{"c0@a", "c1@a"}, "", "posix-mq", "", "posix-mq"},
+      {{"c0@a", "c1@a"}, "posix-mq", "boost-mq", "posix-mq", "boost-mq"},
+      {{"c0@a", "c1@a"}, "boost-mq", "tcp", "boost-mq", "tcp"},
       {{"v0@a", "c1@a"}, "", "tls", "tcp", "tcp+tls"},
   };
   for (const auto& row : rows) {
@@ -164,6 +169,8 @@ TEST(RewiringPlan, ATransportThatCannotBeHadIsRefused) {
   };
   EXPECT_EQ(refused({"c0@a", "c1@b"}, "shm").code(), ErrorCode::kNoPlacement);
   EXPECT_EQ(refused({"c0@a", "c1@a"}, "tls").code(), ErrorCode::kNoPlacement);
+  EXPECT_EQ(refused({"c0@a", "c1@b"}, "posix-mq").code(), ErrorCode::kNoPlacement);
+  EXPECT_EQ(refused({"v0@a", "c1@a"}, "boost-mq").code(), ErrorCode::kNoPlacement);
 }
 
 TEST(RewiringPlan, AWiringWrittenBeforeTransportsCouldBeChosenIsRead) {

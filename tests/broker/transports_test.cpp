@@ -57,8 +57,24 @@ TEST(Transports, ForcedOnesAndWhatThereIsInstead) {
   EXPECT_EQ(agreed(kGuest, kAlpha, "shm"),
             "transport shm is forced, but from node:v-0 to host:alpha there is tcp, or tcp+tls where forced");
   EXPECT_EQ(agreed(kGuest, kGuest, "tcp"), "transport tcp is forced, but within node:v-0 there is shm");
-  EXPECT_EQ(agreed(kAlpha, kAlpha, "tcp+tls"),
-            "transport tcp+tls is forced, but within host:alpha there is shm, or tcp where forced");
+  EXPECT_EQ(
+      agreed(kAlpha, kAlpha, "tcp+tls"),
+      "transport tcp+tls is forced, but within host:alpha there is shm, or tcp, posix-mq or boost-mq where "
+      "forced");
+}
+
+TEST(Transports, MessageQueuesJoinProcessesOfOneHost) {
+  for (const std::string queues : {"posix-mq", "boost-mq"}) {
+    EXPECT_EQ(agreed(kAlpha, kAlpha, queues), queues);
+    EXPECT_EQ(agreed(kAlpha, kBeta, queues), "transport " + queues +
+                                                 " is forced, but from host:alpha to host:beta there is "
+                                                 "tcp+tls, or tcp where forced");
+    EXPECT_EQ(agreed(kAlpha, kGuest, queues), "transport " + queues +
+                                                  " is forced, but from host:alpha to node:v-0 there is tcp, "
+                                                  "or tcp+tls where forced");
+    EXPECT_EQ(agreed(kGuest, kGuest, queues),
+              "transport " + queues + " is forced, but within node:v-0 there is shm");
+  }
 }
 
 // ---- where the links of a plan go
@@ -117,6 +133,9 @@ TEST(Transports, MachinesOfOneMemoryGoOnOneHost) {
   ASSERT_TRUE(together.plan) << together.reasons.front();
   EXPECT_THAT(hosts_of(*together.plan), ElementsAre("b"));
   EXPECT_EQ(together.plan, plan(snapshot, pair("shm", 2)).plan) << "the same whenever it is asked";
+  const auto queues = plan(snapshot, pair("posix-mq", 2));
+  ASSERT_TRUE(queues.plan) << queues.reasons.front();
+  EXPECT_THAT(hosts_of(*queues.plan), ElementsAre("b"));
 }
 
 TEST(Transports, WhereNoHostHasRoomThePlanSaysWhy) {
@@ -209,6 +228,26 @@ TEST(Transports, TcpInsideAHostLeavesItsMemoryAndComesBack) {
   EXPECT_EQ(steps.at("proxies")[1].at("flow"), "in");
   EXPECT_NE(steps.at("proxies")[0].at("queue"), steps.at("proxies")[1].at("queue"));
   EXPECT_THAT(link_details(wired.profile.graph, wired.plan, wired.layout), ElementsAre("tcp forced"));
+}
+
+TEST(Transports, MessageQueuesAreTheCarrierOfBothHalves) {
+  for (const std::string queues : {"posix-mq", "boost-mq"}) {
+    const auto wired = wire(queues, {node("c", "a"), node("d", "a")});
+    EXPECT_THAT(transports(wired.profile.graph, wired.layout), ElementsAre(queues));
+    EXPECT_THAT(hosts_with_proxy(wired.layout), ElementsAre("a"));
+    EXPECT_THAT(hosts_with_plain_links(wired.layout), IsEmpty());
+    ASSERT_THAT(wired.steps, SizeIs(1));
+    const auto& steps = wired.steps[0].wiring.steps;
+    EXPECT_THAT(steps.at("peers"), IsEmpty());
+    ASSERT_THAT(steps.at("proxies"), SizeIs(2));
+    for (const auto& half : steps.at("proxies")) {
+      EXPECT_EQ(half.at("carrier"), queues);
+      EXPECT_EQ(half.at("peer"), "host:a");
+    }
+    EXPECT_THAT(link_details(wired.profile.graph, wired.plan, wired.layout), ElementsAre(queues + " forced"));
+    EXPECT_EQ(*decode_layout(encode(wired.layout), wired.profile.graph, wired.plan), wired.layout);
+  }
+  EXPECT_FALSE(wire("tcp", {node("c", "a")}).steps[0].wiring.steps.at("proxies")[0].contains("carrier"));
 }
 
 TEST(Transports, BetweenHostsWithoutTlsOnlyWhereForced) {

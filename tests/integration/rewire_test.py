@@ -35,6 +35,7 @@ LINKS = {
     "clear": '<link from="source[0].out" to="sink[0].in" transport="tcp"/>'
              '<link from="source[1].out" to="sink[1].in" transport="tcp"/>',
 }
+LINKS |= {name: LINKS["clear"].replace("tcp", f"{name}-mq") for name in ("posix", "boost")}
 ORDER = ["crossed", "shared", "straight", "clear", "straight", "both", "parted", "small", "clear", "shared", "crossed",
          "both", "straight"]
 

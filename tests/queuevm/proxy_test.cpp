@@ -1,10 +1,11 @@
-// Two domains in one process, joined over loopback TCP.
+// Two domains in one process, joined over loopback TCP, a local socket, and message queues.
 #include "mvm/queuevm/proxy.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,7 +13,9 @@
 #include <set>
 #include <thread>
 
+#include "mvm/base/digest.h"
 #include "mvm/base/log.h"
+#include "mvm/queuevm/mq/mq_streams.h"
 #include "queuevm/content.h"
 #include "queuevm/node.h"
 
@@ -38,34 +41,46 @@ bool eventually(Condition condition, std::chrono::seconds patience = 20s) {
   return true;
 }
 
-std::unique_ptr<Proxy> start(const std::string& domain, const std::string& secret = kSecret) {
-  Proxy::Options options;
-  options.domain = domain;
-  options.secret = secret;
-  options.redial = 2ms;
-  return Proxy::start(std::move(options)).value();
-}
+/// One way to join two proxies.
+struct Way {
+  const char* name;
+  Carrier carrier;
+  bool local;  ///< over a UNIX socket
+};
+void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
 
-LinkHalf half(LinkHalf::Flow flow, std::uint64_t link, const std::string& peer, const Queue& queue,
-              std::uint32_t slot = 0) {
-  LinkHalf made;
-  made.link = link;
-  made.flow = flow;
-  made.peer = peer;
-  made.descriptor = queue.open_descriptor().value();
-  made.slot = slot;
-  return made;
-}
-
-class ProxyTest : public ::testing::Test {
+class ProxyTest : public ::testing::TestWithParam<Way> {
  protected:
   static void SetUpTestSuite() { log::start("proxy-test", log::Level::kError, ""); }
   void SetUp() override {
+    if (carrier_ == Carrier::kPosixMq) streams_ = mq::make_posix_streams(random_hex(16)).value();
+    if (carrier_ == Carrier::kBoostMq) streams_ = mq::make_boost_streams(random_hex(16)).value();
     a_ = start("a");
     b_ = start("b");
-    port_ = b_->listen("127.0.0.1", 0).value();
-    ASSERT_TRUE(a_->add_peer("b", "127.0.0.1", port_));
-    ASSERT_TRUE(b_->add_peer("a"));
+    port_ = b_->listen(address_, 0, carrier_).value();
+    ASSERT_TRUE(a_->add_peer("b", address_, port_, carrier_));
+    ASSERT_TRUE(b_->add_peer("a", "", 0, carrier_));
+  }
+  [[nodiscard]] std::unique_ptr<Proxy> start(const std::string& domain,
+                                             const std::string& secret = kSecret) const {
+    Proxy::Options options;
+    options.domain = domain;
+    options.secret = secret;
+    options.redial = 2ms;
+    auto proxy = Proxy::start(std::move(options)).value();
+    if (streams_) proxy->set_streams(carrier_, streams_);
+    return proxy;
+  }
+  [[nodiscard]] LinkHalf half(LinkHalf::Flow flow, std::uint64_t link, const std::string& peer,
+                              const Queue& queue, std::uint32_t slot = 0) const {
+    LinkHalf made;
+    made.link = link;
+    made.flow = flow;
+    made.peer = peer;
+    made.carrier = carrier_;
+    made.descriptor = queue.open_descriptor().value();
+    made.slot = slot;
+    return made;
   }
   /// Joins two queues: what enters `from` in domain a leaves `to` in domain b.
   void join(const Queue& from, const Queue& to, std::uint64_t link = 1) {
@@ -89,10 +104,39 @@ class ProxyTest : public ::testing::Test {
     EXPECT_TRUE(consumer.release(view));
     return text;
   }
+  /// Somebody who connects to where `b` listens.
+  [[nodiscard]] UniqueFd connect_stranger() const {
+    UniqueFd socket(::socket(GetParam().local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in inet{};
+    inet.sin_family = AF_INET;
+    inet.sin_port = htons(port_);
+    inet.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    address_.copy(local.sun_path + 1, sizeof local.sun_path - 1, 1);
+    const int done =
+        GetParam().local
+            ? ::connect(socket.get(), reinterpret_cast<sockaddr*>(&local),
+                        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address_.size()))
+            : ::connect(socket.get(), reinterpret_cast<sockaddr*>(&inet), sizeof inet);
+    EXPECT_EQ(done, 0);
+    return socket;
+  }
+
+  const Carrier carrier_ = GetParam().carrier;
+  const std::string address_ = GetParam().local ? "@mvm-proxy-test-" + random_hex(8) : "127.0.0.1";
+  StreamFactory streams_;
   std::unique_ptr<Proxy> a_;
   std::unique_ptr<Proxy> b_;
   std::uint16_t port_ = 0;
 };
+
+INSTANTIATE_TEST_SUITE_P(Ways, ProxyTest,
+                         ::testing::Values(Way{"tcp", Carrier::kPlain, false},
+                                           Way{"local", Carrier::kPlain, true},
+                                           Way{"posix_mq", Carrier::kPosixMq, true},
+                                           Way{"boost_mq", Carrier::kBoostMq, true}),
+                         [](const auto& one) { return one.param.name; });
 
 /// Puts `count` stamped messages of mixed sizes.
 void produce(Producer& producer, std::uint64_t count, std::size_t most) {
@@ -120,7 +164,7 @@ std::uint64_t consume(Consumer& consumer) {
   }
 }
 
-TEST_F(ProxyTest, CarriesMessagesAndTheEnd) {
+TEST_P(ProxyTest, CarriesMessagesAndTheEnd) {
   Queue from = make();
   Queue to = make();
   join(from, to);
@@ -136,7 +180,7 @@ TEST_F(ProxyTest, CarriesMessagesAndTheEnd) {
   EXPECT_EQ(to.stats().enqueued, 20000U);
 }
 
-TEST_F(ProxyTest, ALoneMessageArrivesAtOnceAndBothWays) {
+TEST_P(ProxyTest, ALoneMessageArrivesAtOnceAndBothWays) {
   Queue there_a = make();
   Queue there_b = make();
   Queue back_b = make();
@@ -158,7 +202,7 @@ TEST_F(ProxyTest, ALoneMessageArrivesAtOnceAndBothWays) {
   }
 }
 
-TEST_F(ProxyTest, ACutConnectionIsResumedExactlyOnce) {
+TEST_P(ProxyTest, ACutConnectionIsResumedExactlyOnce) {
   Queue from = make({.bytes = 262144});
   Queue to = make({.bytes = 65536});
   join(from, to);
@@ -181,7 +225,7 @@ TEST_F(ProxyTest, ACutConnectionIsResumedExactlyOnce) {
       EXPECT_TRUE(eventually([&] { return a_->peers()[0].connections > i && a_->peers()[0].connected; }));
       const std::uint64_t before = to.stats().enqueued;
       EXPECT_TRUE(eventually([&] { return to.stats().enqueued > before + 100; }));
-      EXPECT_TRUE((i % 2 == 0 ? *a_ : *b_).disconnect(i % 2 == 0 ? "b" : "a"));
+      EXPECT_TRUE((i % 2 == 0 ? *a_ : *b_).disconnect(i % 2 == 0 ? "b" : "a", carrier_));
     }
     cut_enough = true;
   });
@@ -199,7 +243,7 @@ TEST_F(ProxyTest, ACutConnectionIsResumedExactlyOnce) {
               static_cast<unsigned long long>(b_->links()[0].duplicates));
 }
 
-TEST_F(ProxyTest, AProxyThatIsReplacedGoesOnWhereTheOldOneWas) {
+TEST_P(ProxyTest, AProxyThatIsReplacedGoesOnWhereTheOldOneWas) {
   Queue from = make();
   Queue to = make();
   join(from, to);
@@ -221,13 +265,13 @@ TEST_F(ProxyTest, AProxyThatIsReplacedGoesOnWhereTheOldOneWas) {
       EXPECT_TRUE(eventually([&] { return to.stats().enqueued > before + 500; }));
       if (i % 2 == 0) {
         a_ = start("a");
-        EXPECT_TRUE(a_->add_peer("b", "127.0.0.1", port_));
+        EXPECT_TRUE(a_->add_peer("b", address_, port_, carrier_));
         EXPECT_TRUE(a_->add_link(half(LinkHalf::Flow::kOutgoing, 1, "b", from)));
       } else {
         b_.reset();
         b_ = start("b");
-        EXPECT_EQ(b_->listen("127.0.0.1", port_).value(), port_);
-        EXPECT_TRUE(b_->add_peer("a"));
+        EXPECT_EQ(b_->listen(address_, port_, carrier_).value(), port_);
+        EXPECT_TRUE(b_->add_peer("a", "", 0, carrier_));
         EXPECT_TRUE(b_->add_link(half(LinkHalf::Flow::kIncoming, 1, "a", to)));
       }
     }
@@ -240,7 +284,7 @@ TEST_F(ProxyTest, AProxyThatIsReplacedGoesOnWhereTheOldOneWas) {
   EXPECT_EQ(to.stats().enqueued, sent);
 }
 
-TEST_F(ProxyTest, AFullQueueThereHoldsTheProducerHere) {
+TEST_P(ProxyTest, AFullQueueThereHoldsTheProducerHere) {
   Queue from = make({.capacity = 8, .bytes = 4096});
   Queue to = make({.capacity = 4, .bytes = 4096});
   join(from, to);
@@ -255,7 +299,7 @@ TEST_F(ProxyTest, AFullQueueThereHoldsTheProducerHere) {
   EXPECT_EQ(producer.put(bytes_of(kilobyte), 20s).value(), Outcome::kDone) << "room there makes room here";
 }
 
-TEST_F(ProxyTest, ADeathHereIsLearntThere) {
+TEST_P(ProxyTest, ADeathHereIsLearntThere) {
   Queue from = make();
   Queue to = make();
   join(from, to);
@@ -267,7 +311,7 @@ TEST_F(ProxyTest, ADeathHereIsLearntThere) {
   EXPECT_EQ(get(consumer), "<dead>");
 }
 
-TEST_F(ProxyTest, WhoStopsReadingThereIsLearntHere) {
+TEST_P(ProxyTest, WhoStopsReadingThereIsLearntHere) {
   for (const EndState how : {EndState::kDone, EndState::kDead}) {
     Queue from = make();
     Queue to = make();
@@ -281,7 +325,7 @@ TEST_F(ProxyTest, WhoStopsReadingThereIsLearntHere) {
   }
 }
 
-TEST_F(ProxyTest, PrioritiesArriveAndKeysToo) {
+TEST_P(ProxyTest, PrioritiesArriveAndKeysToo) {
   QueueSpec spec;
   spec.kind = QueueKind::kPriority;
   Queue from = make(spec);
@@ -302,7 +346,7 @@ TEST_F(ProxyTest, PrioritiesArriveAndKeysToo) {
   }
 }
 
-TEST_F(ProxyTest, ConsumersCompeteAcrossDomains) {
+TEST_P(ProxyTest, ConsumersCompeteAcrossDomains) {
   // One consumer here, two there; the proxy takes the second slot and may hold little.
   Queue from = make({.capacity = 16, .consumers = 2});
   Queue to = make({.capacity = 4, .consumers = 2});
@@ -337,7 +381,7 @@ TEST_F(ProxyTest, ConsumersCompeteAcrossDomains) {
   for (const auto& one : got) EXPECT_FALSE(one.empty());
 }
 
-TEST_F(ProxyTest, ManyLinksShareOneConnection) {
+TEST_P(ProxyTest, ManyLinksShareOneConnection) {
   constexpr std::uint64_t kLinks = 200;
   std::vector<Queue> from;
   std::vector<Queue> to;
@@ -361,13 +405,13 @@ TEST_F(ProxyTest, ManyLinksShareOneConnection) {
   }
   EXPECT_EQ(a_->peers()[0].connections, 1U);
   for (std::uint64_t i = 0; i < kLinks; ++i) {
-    ASSERT_TRUE(a_->remove_link(i, LinkHalf::Flow::kOutgoing, "b"));
-    ASSERT_TRUE(b_->remove_link(i, LinkHalf::Flow::kIncoming, "a"));
+    ASSERT_TRUE(a_->remove_link(i, LinkHalf::Flow::kOutgoing, "b", carrier_));
+    ASSERT_TRUE(b_->remove_link(i, LinkHalf::Flow::kIncoming, "a", carrier_));
   }
-  EXPECT_TRUE(a_->remove_peer("b"));
+  EXPECT_TRUE(a_->remove_peer("b", carrier_));
 }
 
-TEST_F(ProxyTest, HalfOfAQueueGoesThroughInOnePiece) {
+TEST_P(ProxyTest, HalfOfAQueueGoesThroughInOnePiece) {
   Queue from = make({.bytes = 65536});
   Queue to = make({.bytes = 65536});
   join(from, to);
@@ -380,7 +424,7 @@ TEST_F(ProxyTest, HalfOfAQueueGoesThroughInOnePiece) {
   }
 }
 
-TEST_F(ProxyTest, MessagesLargerThanTheQueuesAreStreamedThrough) {
+TEST_P(ProxyTest, MessagesLargerThanTheQueuesAreStreamedThrough) {
   test::Node node;
   const auto from = node.add_queue({.bytes = 65536});
   const auto to = node.add_queue({.bytes = 32768});
@@ -393,7 +437,7 @@ TEST_F(ProxyTest, MessagesLargerThanTheQueuesAreStreamedThrough) {
   EXPECT_EQ(reader.text, "0:0\n0:1\n0:2\n0:3\n");
 }
 
-TEST_F(ProxyTest, AMessageTooBigForTheOtherQueueEndsTheLinkAsDead) {
+TEST_P(ProxyTest, AMessageTooBigForTheOtherQueueEndsTheLinkAsDead) {
   Queue from = make({.bytes = 65536});
   Queue to = make({.bytes = 4096});
   join(from, to);
@@ -405,48 +449,41 @@ TEST_F(ProxyTest, AMessageTooBigForTheOtherQueueEndsTheLinkAsDead) {
   EXPECT_EQ(b_->links()[0].undeliverable, 1U);
 }
 
-TEST_F(ProxyTest, WhoDoesNotKnowTheSecretIsRefused) {
+TEST_P(ProxyTest, WhoDoesNotKnowTheSecretIsRefused) {
   auto stranger = start("a", "another secret of the same length");
   a_.reset();
-  ASSERT_TRUE(stranger->add_peer("b", "127.0.0.1", port_));
+  ASSERT_TRUE(stranger->add_peer("b", address_, port_, carrier_));
   EXPECT_TRUE(eventually([&] { return b_->peers()[0].refused > 0; }));
   EXPECT_FALSE(stranger->peers()[0].connected);
   EXPECT_EQ(stranger->peers()[0].connections, 0U);
 }
 
-TEST_F(ProxyTest, GarbageOnThePortHarmsNobody) {
+TEST_P(ProxyTest, GarbageOnThePortHarmsNobody) {
   Queue from = make();
   Queue to = make();
   join(from, to);
   Producer producer = from.producer(0).value();
   Consumer consumer = to.consumer(0).value();
   std::mt19937 random(3);
-  std::vector<int> idle;
+  std::vector<UniqueFd> idle;
   for (int i = 0; i < 150; ++i) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port_);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    UniqueFd fd = connect_stranger();
     std::string garbage(random() % 3000, '\0');
     for (char& letter : garbage) letter = static_cast<char>(i % 3 == 0 ? random() % 4 : random());
-    if (!garbage.empty()) static_cast<void>(::send(fd, garbage.data(), garbage.size(), MSG_NOSIGNAL));
+    if (!garbage.empty()) static_cast<void>(::send(fd.get(), garbage.data(), garbage.size(), MSG_NOSIGNAL));
     if (i % 2 == 0) {
-      idle.push_back(fd);  // stays, and says nothing more
-    } else {
-      ::close(fd);
+      idle.push_back(std::move(fd));  // stays, and says nothing more
     }
     if (i % 10 == 0) {
       ASSERT_EQ(producer.put(bytes_of(std::to_string(i)), 20s).value(), Outcome::kDone);
       ASSERT_EQ(get(consumer), std::to_string(i));
     }
   }
-  for (const int fd : idle) ::close(fd);
+  idle.clear();
   EXPECT_EQ(a_->peers()[0].connections, 1U);
 }
 
-TEST_F(ProxyTest, WrongUseIsRefused) {
+TEST_P(ProxyTest, WrongUseIsRefused) {
   Queue queue = make();
   EXPECT_EQ(a_->add_link(half(LinkHalf::Flow::kOutgoing, 1, "nobody", queue)).error().code(),
             ErrorCode::kNotFound);
@@ -456,8 +493,10 @@ TEST_F(ProxyTest, WrongUseIsRefused) {
             ErrorCode::kConflict);
   EXPECT_EQ(a_->add_link(half(LinkHalf::Flow::kIncoming, 2, "b", queue, 7)).error().code(),
             ErrorCode::kInvalid);
-  EXPECT_EQ(a_->remove_peer("b").error().code(), ErrorCode::kConflict);
+  EXPECT_EQ(a_->remove_peer("b", carrier_).error().code(), ErrorCode::kConflict);
   EXPECT_EQ(a_->add_peer("c", "not an address", 1).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(a_->add_peer("c", "@" + std::string(200, 'x')).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(a_->listen("127.0.0.1", 0, Carrier::kSecure).error().code(), ErrorCode::kConflict);
   EXPECT_EQ(a_->add_peer("a").error().code(), ErrorCode::kInvalid);
   EXPECT_FALSE(Proxy::start({.domain = "x", .secret = "short"}));
 }

@@ -124,7 +124,7 @@ class TlsTest : public ::testing::Test {
   }
   static std::unique_ptr<Proxy> start(const std::string& domain, StreamFactory secure) {
     auto proxy = Proxy::start({.domain = domain, .secret = kSecret, .redial = 2ms}).value();
-    proxy->set_secure(std::move(secure));
+    proxy->set_streams(Carrier::kSecure, std::move(secure));
     return proxy;
   }
   /// "host:b" listens, "host:a" is to dial.

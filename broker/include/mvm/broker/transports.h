@@ -12,17 +12,22 @@
 
 namespace mvm::broker {
 
-/// Cheapest first.
+/// Cheapest first; the last ones are there for who asks for them.
 enum class Transport : std::uint8_t {
-  kShm,  ///< one ring in shared memory
-  kTcp,  ///< from queue to queue by two proxies over TCP, which everyone on the way can read
-  kTls,  ///< the same over TLS 1.3, with certificates on both sides
+  kShm,      ///< one ring in shared memory
+  kTcp,      ///< from queue to queue by two proxies over TCP, which everyone on the way can read
+  kTls,      ///< the same over TLS 1.3, with certificates on both sides
+  kPosixMq,  ///< from queue to queue by two proxies of one host over POSIX message queues
+  kBoostMq,  ///< the same over Boost.Interprocess message queues
 };
 
-/// "shm", "tcp", "tcp+tls".
+/// "shm", "tcp", "tcp+tls", "posix-mq", "boost-mq".
 [[nodiscard]] std::string_view to_string(Transport transport);
 /// None where it is empty or none of them.
 [[nodiscard]] std::optional<Transport> transport_from(std::string_view name);
+
+/// True where it joins processes of one memory domain only.
+[[nodiscard]] bool stays_inside(Transport transport);
 
 /// Processes that share memory: a host with all its containers, or one guest.
 struct MemoryDomain {

@@ -136,7 +136,7 @@ Status Attempt::start_proxy(const Steps& steps) {
   }
   if (!steps.identity.certificate.empty()) {
     MVM_ASSIGN(auto streams, queuevm::tls::make_streams(steps.identity));
-    proxy_->set_secure(std::move(streams));
+    proxy_->set_streams(queuevm::Carrier::kSecure, std::move(streams));
   }
   for (const PeerStep& peer : steps.peers)
     MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port, peer.carrier));

@@ -41,8 +41,13 @@ class ByteStream {
 using StreamFactory = std::function<std::unique_ptr<ByteStream>(UniqueFd socket, bool dialled)>;
 [[nodiscard]] std::unique_ptr<ByteStream> make_tcp_stream(UniqueFd socket, bool dialled);
 
-/// What a connection runs on: plain TCP or TLS. Two domains have at most one connection of each.
-enum class Carrier { kPlain, kSecure };
+/// What a connection runs on. Two domains have at most one connection of each.
+enum class Carrier {
+  kPlain,    ///< TCP
+  kSecure,   ///< TLS
+  kPosixMq,  ///< POSIX message queues, within one host
+  kBoostMq,  ///< Boost.Interprocess message queues, within one host
+};
 
 /// One end of a carried link.
 struct LinkHalf {
@@ -116,16 +121,18 @@ class Proxy {
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;
 
-  /// Streams of Carrier::kSecure, for connections made from now on. Without them no secure peer is reached.
-  void set_secure(StreamFactory streams);
-  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. May be called again
-  /// for another place, 8 in all.
+  /// Streams of one carrier, for connections made from now on. Without them no peer is reached over it; only
+  /// kPlain has some from the beginning.
+  void set_streams(Carrier carrier, StreamFactory streams);
+  /// Accepts connections at a numeric address. Port 0 picks one; the port is returned. Or at "@NAME", an
+  /// abstract UNIX socket of this network namespace, without a port. May be called again for another place,
+  /// 8 in all.
   [[nodiscard]] Result<std::uint16_t> listen(const std::string& address, std::uint16_t port,
                                              Carrier carrier = Carrier::kPlain);
-  /// Makes a domain known. With an address, we dial it (and again whenever the connection breaks); without,
-  /// we wait for it to dial us. Exactly one of the two must dial. Calling again changes the address. A domain
-  /// that is reached over both carriers is two peers, each with links of its own; over a carrier for which it
-  /// was not added it is not taken.
+  /// Makes a domain known. With an address (as for listen()), we dial it (and again whenever the connection
+  /// breaks); without, we wait for it to dial us. Exactly one of the two must dial. Calling again changes the
+  /// address. A domain that is reached over both carriers is two peers, each with links of its own; over a
+  /// carrier for which it was not added it is not taken.
   Status add_peer(const std::string& name, const std::string& address = "", std::uint16_t port = 0,
                   Carrier carrier = Carrier::kPlain);
   /// Forgets a domain over one carrier; its links there must be gone (kConflict).
