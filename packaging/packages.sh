@@ -61,6 +61,7 @@ mvm_packages_package=(
 mvm_packages_bench=(
   openmpi-bin libopenmpi-dev mpich libmpich-dev   # message passing
   libzmq3-dev                             # ZeroMQ
+  pvm pvm-dev                             # Parallel Virtual Machine
   libboost-dev                            # its message queue
   python3-libvirt
 )

@@ -49,7 +49,7 @@ int main(void) {
 ]]></source><build command="gcc -O1 sink.c -o sink $(pkg-config --cflags --libs mvm)"/><run>./sink</run></program>
   <machines role="source" driver="DRIVER" image="host" count="1" memory="128MiB"/>
   <machines role="sink" driver="DRIVER" image="host" count="1" memory="128MiB"/>
-  <limit walltime="3m" retries="3"/>
+  <limit walltime="3m" retries="RETRIES"/>
 </job>
 """.replace("COMMON", r"""
 #include <mvm.h>
@@ -99,9 +99,9 @@ def queues_of(pid):
 
 @unittest.skipUnless(os.geteuid() == 0, "needs root")
 class MessageQueues(unittest.TestCase):
-    def submit(self, place, transport, driver="process", count=2000):
+    def submit(self, place, transport, driver="process", count=2000, retries=3):
         profile = place.folder / f"{transport}.xml"
-        profile.write_text(JOB.replace("TRANSPORT", transport).replace("DRIVER", driver))
+        profile.write_text(JOB.replace("TRANSPORT", transport).replace("DRIVER", driver).replace("RETRIES", str(retries)))
         shown = {link["link"]: (link["transport"], link["forced"]) for link in place.json("plan", profile)["links"]}
         self.assertEqual(shown, {"flow": (transport, True), "back": ("shm", False)})
         return place.mvm("submit", profile, "--set", f"count={count}", "--detach", "--parsable").stdout.strip()
@@ -158,6 +158,15 @@ class MessageQueues(unittest.TestCase):
                     self.finish(place, job, 6000)
                     place.expect_nothing_left()
                     self.assertEqual(names(), before)
+
+    def test_where_the_system_lets_nobody_have_queues_the_job_says_so(self):
+        with World() as place:
+            place.prefix = ["setpriv", "--bounding-set", "-sys_resource", "prlimit", "--msgqueue=1000:1000"]
+            place.start()
+            job = self.submit(place, "posix-mq", retries=0)
+            wait_until(lambda: place.json("job", "status", job)["state"] in ("DONE", "FAILED"), 60, "the job does not end")
+            self.assertIn("RLIMIT_MSGQUEUE", place.mvm("job", "why", job).stdout)
+            place.expect_nothing_left()
 
     def test_running_links_are_swapped(self):
         before = names()
