@@ -7,6 +7,7 @@
 #include "labs.h"
 #include "logs.h"
 #include "mvm/topologies/codecs.h"
+#include "rewirings.h"
 #include "scheduler.h"
 #include "sources.h"
 #include "submission.h"
@@ -62,27 +63,41 @@ std::vector<std::string> why(const Job& job) {
   return lines;
 }
 
+void tell_end(soap::ProcessView& view, const EndRecord& end) {
+  view.code = end.code;
+  view.signal = end.signal;
+  view.user_ms = end.user_ms;
+  view.system_ms = end.system_ms;
+  view.max_rss = end.max_rss;
+}
+
 std::vector<soap::ProcessView> processes(Core& core, Job& job) {
   std::vector<soap::ProcessView> views;
   auto profile = core.jobs->profile(job);
   const auto* plan = job.record.core.state == JobState::kSubmitted ? nullptr : core.jobs->plan_of(job);
   if (!profile || plan == nullptr) return views;
-  if (is_terminal(job.record.core.state) && job.ends.empty()) core.jobs->load_ends(job);
   const auto& graph = (*profile)->graph;
+  if (is_terminal(job.record.core.state) && job.ends.empty()) core.jobs->load_ends(job, graph);
   for (topologies::ProcessId p = 0; p < graph.process_count() && p < plan->node_of.size(); ++p) {
     soap::ProcessView v{.process = graph.process_name(p),
                         .node = plan->nodes[plan->node_of[p]].node,
                         .state = job.record.core.state == JobState::kRunning ? "running" : "waiting"};
-    if (const auto end = job.ends.find(p); end != job.ends.end()) {
+    if (const auto end = job.ends.find(process_tag(graph, *plan, p)); end != job.ends.end()) {
       v.state = end->second.signal != 0 ? "killed" : "exited";
-      v.code = end->second.code;
-      v.signal = end->second.signal;
-      v.user_ms = end->second.user_ms;
-      v.system_ms = end->second.system_ms;
-      v.max_rss = end->second.max_rss;
+      tell_end(v, end->second);
     } else if (job.record.core.state >= JobState::kCollecting && job.record.running_ms > 0) {
       v.state = "killed";  // with its attempt
     }
+    views.push_back(std::move(v));
+  }
+  for (const auto& one : core.rewirings->leavers(job)) {
+    soap::ProcessView v{.process = name_of_tag(one.process),
+                        .node = one.node < plan->nodes.size() ? plan->nodes[one.node].node : std::string(),
+                        .state = one.end ? "left" : "leaving"};
+    if (one.end)
+      tell_end(v, *one.end);
+    else if (job.record.core.state >= JobState::kCollecting)
+      v.state = "killed";  // with its attempt
     views.push_back(std::move(v));
   }
   return views;

@@ -184,7 +184,8 @@ Result<std::string> LabService::graph(const soap::Caller& caller, const std::str
         drawing.node_of.push_back(index == lab->index.end() ? topologies::Drawing::kNowhere : index->second);
       }
       for (topologies::ProcessId p = 0; p < job->plan->node_of.size(); ++p)
-        drawing.process_details.push_back(job->ends.contains(p)                          ? "ended"
+        drawing.process_details.push_back(job->ends.contains(process_tag(profile->graph, *job->plan, p))
+                                              ? "ended"
                                           : job->record.core.state == JobState::kRunning ? "running"
                                                                                          : "waiting");
       if (core_.jobs->know_layout(*job))

@@ -41,26 +41,6 @@ bool is_fault(ErrorCode code) {
   return true;
 }
 
-json limits_json(const topologies::ProcessLimits& limits) {
-  json result = json::object();
-  if (limits.cpu_ms > 0) result["cpu_s"] = (limits.cpu_ms + 999) / 1000;
-  if (limits.memory > 0) result["memory"] = limits.memory;
-  if (limits.file_size > 0) result["file_size"] = limits.file_size;
-  if (limits.processes > 0) result["processes"] = limits.processes;
-  if (limits.open_files > 0) result["open_files"] = limits.open_files;
-  return result;
-}
-
-/// Starts a process. A program that is missing in a node that is there is the job's own fault.
-Status start_process(HostAgent& agent, const std::string& lab, const std::string& node, const json& args,
-                     std::chrono::milliseconds timeout) {
-  auto reply = agent.call(lab, node, "proc.start", args, {}, timeout);
-  if (reply) return ok();
-  if (reply.error().code() != ErrorCode::kNotFound) return reply.error();
-  if (!agent.call(lab, node, "node.info", json::object(), {}, timeout)) return reply.error();
-  return Error(ErrorCode::kFailed, reply.error().describe());
-}
-
 /// A node of a lab that goes on: what the attempt left there goes. True: the node had to be ended for it.
 Result<bool> clean_node(HostAgent& agent, const std::string& lab, const std::string& node,
                         const std::string& attempt, std::chrono::milliseconds timeout) {
@@ -274,12 +254,16 @@ void Jobs::boot_nodes(Job& job) {
 
 // ---- compiling
 
+Result<std::vector<BuildNeed>> Jobs::needs_of(const Job& job, const topologies::Profile& profile,
+                                              const Plan& plan) const {
+  if (job.record.sources.size() != profile.programs.size())
+    return Error(ErrorCode::kInvalid, "its profile means something else than when it was submitted");
+  return build_needs(profile, plan, job.record.sources, attempt(job), core_.config.version);
+}
+
 Status Jobs::know_needs(Job& job) {
   if (job.needs_known) return ok();
-  if (job.record.sources.size() != job.profile->programs.size())
-    return Error(ErrorCode::kInvalid, "its profile means something else than when it was submitted");
-  MVM_ASSIGN(job.needs,
-             build_needs(*job.profile, *job.plan, job.record.sources, attempt(job), core_.config.version));
+  MVM_ASSIGN(job.needs, needs_of(job, *job.profile, *job.plan));
   job.needs_known = true;
   return ok();
 }
@@ -385,19 +369,6 @@ void Jobs::check_built(Job& job) {
 
 // ---- programs and files
 
-/// The archive that becomes the process's working directory; empty: none.
-std::string Jobs::tree_of(const Job& job, ProcessId process) const {
-  const auto program = job.profile->graph.role_of(process);
-  const auto node = job.plan->node_of[process];
-  for (const auto& need : job.needs) {
-    if (need.program != program || std::find(need.nodes.begin(), need.nodes.end(), node) == need.nodes.end())
-      continue;
-    const auto* built = core_.builds->find(need.key);
-    return built == nullptr ? std::string() : built->digest;
-  }
-  return job.record.sources.at(program);
-}
-
 void Jobs::deliver(Job& job) {
   if (const auto known = know_needs(job); !known) {
     fire(job, JobEvent::kJobFault, known.error().describe());
@@ -405,9 +376,7 @@ void Jobs::deliver(Job& job) {
   }
   std::vector<std::set<std::string>> digests(job.plan->nodes.size());
   for (ProcessId p = 0; p < job.plan->node_of.size(); ++p)
-    if (auto tree = tree_of(job, p); !tree.empty()) digests[job.plan->node_of[p]].insert(std::move(tree));
-  for (const auto& stage : job.profile->stage_in)
-    for (const auto process : stage.to) digests[job.plan->node_of[process]].insert(stage.digest);
+    digests[job.plan->node_of[p]].merge(start_of(job, *job.profile, *job.plan, job.needs, p).blobs);
   std::vector<Part> parts;
   for (std::size_t n = 0; n < digests.size(); ++n) {
     if (digests[n].empty()) continue;
@@ -499,28 +468,6 @@ std::uint64_t Jobs::link_base(const JobRecord& record) {
   return (record.number % (1U << 20U) << 6U | (record.core.attempt & 63U)) << 26U;
 }
 
-json Jobs::start_args(const Job& job, ProcessId process) const {
-  const auto& graph = job.profile->graph;
-  const auto& role = graph.roles()[graph.role_of(process)];
-  const auto& program = job.profile->programs.at(graph.role_of(process));
-  json staged = json::array();
-  for (const auto& stage : job.profile->stage_in)
-    if (std::find(stage.to.begin(), stage.to.end(), process) != stage.to.end())
-      staged.push_back({{"digest", stage.digest}, {"name", stage.name}});
-  return {{"proc", process_id(attempt(job), graph, process)},
-          {"attempt", attempt(job)},
-          {"job", job.record.id},
-          {"role", role.name},
-          {"index", graph.index_of(process)},
-          {"count", role.count},
-          {"argv", program.argv},
-          {"environment", program.environment},
-          {"tree", tree_of(job, process)},
-          {"staged", std::move(staged)},
-          {"limits", limits_json(program.limits)},
-          {"kind", "job"}};
-}
-
 void Jobs::start(Job& job) {
   if (const auto known = know_needs(job); !known) {
     fire(job, JobEvent::kJobFault, known.error().describe());
@@ -528,18 +475,14 @@ void Jobs::start(Job& job) {
   }
   std::vector<std::vector<json>> calls(job.plan->nodes.size());
   for (ProcessId p = 0; p < job.plan->node_of.size(); ++p)
-    if (!job.ends.contains(p)) calls[job.plan->node_of[p]].push_back(start_args(job, p));
+    if (!job.ends.contains(process_tag(job.profile->graph, *job.plan, p)))
+      calls[job.plan->node_of[p]].push_back(start_of(job, *job.profile, *job.plan, job.needs, p).args);
   std::vector<Part> parts;
   for (std::size_t n = 0; n < calls.size(); ++n) {
     if (calls[n].empty()) continue;
     const auto& node = job.plan->nodes[n];
-    parts.push_back({.host = node.host,
-                     .work = [lab = job.record.lab, name = node.node, all = std::move(calls[n]),
-                              timeout = core_.config.call_timeout](HostAgent& agent) -> Status {
-                       for (const auto& args : all) MVM_TRY(start_process(agent, lab, name, args, timeout));
-                       return ok();
-                     },
-                     .done = {}});
+    parts.push_back(
+        {.host = node.host, .work = start_work(job, node.node, {}, std::move(calls[n])), .done = {}});
   }
   run_parts(job, Effect::kStart, std::move(parts));
 }
@@ -586,7 +529,7 @@ void Jobs::collect(Job& job) {
       auto file = std::make_shared<soap::ResultFile>();
       file->name = stage.name;
       file->process = graph.process_name(process);
-      const json args = {{"proc", process_id(attempt(job), graph, process)}, {"name", stage.name}};
+      const json args = {{"proc", process_id(attempt(job), graph, *job.plan, process)}, {"name", stage.name}};
       parts.push_back({.host = node.host,
                        .work = [lab = job.record.lab, name = node.node, args, file, optional = stage.optional,
                                 timeout = core_.config.call_timeout](HostAgent& agent) -> Status {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "link_trees.h"
+#include "process_entry.h"
 
 namespace mvm::broker {
 namespace {
@@ -130,6 +131,10 @@ void FormerWiring::part(const Graph& graph, const Plan& plan, WiringLayout& out,
                 [&](topologies::LinkId link, std::span<const End> producers, std::span<const End> consumers) {
                   if (auto* tree = find({graph, plan, link, producers, consumers})) tree->stays = true;
                 });
+  out.parting = before_.layout.parting;
+  for (topologies::ProcessId p = 0; p < before_.graph.process_count(); ++p)
+    if (!find_tag(graph, plan, process_tag(before_.graph, before_.plan, p)))
+      out.parting.push_back(make_parting(before_, p));
   out.leaving = before_.layout.leaving;
   for (const auto& [id, tree] : trees_) {
     if (tree.stays) continue;

@@ -16,8 +16,16 @@
 namespace mvm::broker {
 namespace {
 
-std::string end_key(const Job& job, topologies::ProcessId process) {
-  return "ends/" + job.record.id + "/" + padded(job.record.core.attempt) + "/" + padded(process);
+std::string end_prefix(const Job& job) {
+  return "ends/" + job.record.id + "/" + padded(job.record.core.attempt) + "/";
+}
+
+/// The rest of the key says which process: its tag, or, where an earlier release wrote it, its number.
+std::string tag_of_key(const std::string& rest, const topologies::Graph& graph) {
+  std::uint32_t number = 0;
+  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+  const bool is_number = parsed.ec == std::errc() && parsed.ptr == rest.data() + rest.size();
+  return is_number && number < graph.process_count() ? graph.process_name(number) : rest;
 }
 
 std::string transition_name(JobState from, JobState to) {
@@ -63,19 +71,20 @@ Status Jobs::restore(Job& job) {
     }
   }
   job.plan = std::move(plan);
-  load_ends(job);
   return ok();
 }
 
-void Jobs::load_ends(Job& job) {
-  const auto prefix = "ends/" + job.record.id + "/" + padded(job.record.core.attempt) + "/";
+void Jobs::load_ends(Job& job, const topologies::Graph& graph) {
+  const auto prefix = end_prefix(job);
   std::string after;
   for (;;) {
     const auto page = core_.journal.list(prefix, after, 1000);
     if (!page || page->empty()) return;
-    for (const auto& entry : *page)
-      if (auto end = decode_end(entry.value))
-        job.ends[static_cast<topologies::ProcessId>(std::stoul(entry.key.substr(prefix.size())))] = *end;
+    for (const auto& entry : *page) {
+      const auto tag = tag_of_key(entry.key.substr(prefix.size()), graph);
+      const auto end = decode_end(entry.value);
+      if (end && job.plan && find_tag(graph, *job.plan, tag)) job.ends[tag] = *end;
+    }
     after = page->back().key;
   }
 }
@@ -89,6 +98,7 @@ void Jobs::resume() {
       fire(*job, JobEvent::kJobFault, "its profile cannot be read any more: " + read.error().describe());
       continue;
     }
+    if (job->plan) load_ends(*job, job->profile->graph);
     if (job->record.cancel_asked && step(job->record.core, JobEvent::kCancel).changed) {
       fire(*job, JobEvent::kCancel, "cancelled");
       continue;
@@ -353,22 +363,29 @@ void Jobs::watch_wall_time(Job& job) {
   });
 }
 
+void Jobs::keep_end(const Job& job, const std::string& tag, const EndRecord& end) {
+  core_.journal.put(end_prefix(job) + tag, encode(end));
+}
+
 void Jobs::check_ended(Job& job) {
   if (job.record.core.state != JobState::kRunning || !job.profile) return;
   const auto& graph = job.profile->graph;
+  const auto leavers = core_.rewirings->leavers(job);
+  const auto leaving =
+      std::count_if(leavers.begin(), leavers.end(), [](const auto& one) { return !one.end; });
   job.progress =
       std::to_string(job.ends.size()) + " of " + std::to_string(graph.process_count()) + " processes ended";
-  if (!job.started || job.ends.size() < graph.process_count()) return;
+  if (leaving > 0) job.progress += ", " + std::to_string(leaving) + " leave";
+  if (!job.started || job.ends.size() < graph.process_count() || leaving > 0) return;
   int worst = 0;
   std::string reason;
-  for (const auto& [process, end] : job.ends) {
-    const int code = end.signal != 0 ? 128 + end.signal : end.code;
-    if (code <= worst) continue;
-    worst = code;
-    reason =
-        graph.process_name(process) + (end.signal != 0 ? " was ended by signal " + std::to_string(end.signal)
-                                                       : " ended with code " + std::to_string(code));
-  }
+  const auto judge = [&](const std::string& tag, const EndRecord& end) {
+    if (exit_code(end) <= worst) return;
+    worst = exit_code(end);
+    reason = name_of_tag(tag) + " " + how_ended(end);
+  };
+  for (const auto& [tag, end] : job.ends) judge(tag, end);
+  for (const auto& one : leavers) judge(one.process, *one.end);
   job.record.exit_code = worst;
   fire(job, worst == 0 ? JobEvent::kEndedWell : JobEvent::kEndedBadly, reason);
 }
@@ -502,17 +519,24 @@ void Jobs::process_ended(const std::string& proc, const EndRecord& end) {
   std::string name;
   auto* job = of_attempt(proc, name);
   if (job == nullptr || job->record.core.state != JobState::kRunning || !job->profile) return;
-  const auto process = job->profile->graph.find_process(name);
-  if (!process || job->ends.contains(*process)) return;
-  job->ends[*process] = end;
-  core_.journal.put(end_key(*job, *process), encode(end));
-  core_.journal.event({.event = "process.exit",
-                       .lab = job->record.lab,
-                       .job = job->record.id,
-                       .node = job->plan->nodes[job->plan->node_of[*process]].node,
-                       .detail = name + (end.signal != 0 ? " signal " + std::to_string(end.signal)
-                                                         : " code " + std::to_string(end.code)),
-                       .user = job->record.user});
+  const auto process = find_tag(job->profile->graph, *job->plan, name);
+  if (process && job->ends.contains(name)) return;
+  const auto node = process ? job->plan->node_of[*process] : core_.rewirings->moving_node(*job, name);
+  if (node >= job->plan->nodes.size()) return;  // of a rewiring that was undone, or told before
+  core_.journal.event(
+      {.event = "process.exit",
+       .lab = job->record.lab,
+       .job = job->record.id,
+       .node = job->plan->nodes[node].node,
+       .detail = name_of_tag(name) + (end.signal != 0 ? " signal " + std::to_string(end.signal)
+                                                      : " code " + std::to_string(end.code)),
+       .user = job->record.user});
+  if (process) {
+    job->ends[name] = end;
+    keep_end(*job, name, end);
+  } else {
+    core_.rewirings->moving_ended(*job, name, end);
+  }
   check_ended(*job);
 }
 

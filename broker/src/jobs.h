@@ -42,8 +42,8 @@ struct Job {
   std::map<std::string, host::LabInfo> lab_infos;
   std::vector<BuildNeed> needs;
   bool needs_known = false;
-  std::map<topologies::ProcessId, EndRecord> ends;
-  bool started = false;  ///< all processes were asked to start
+  std::map<std::string, EndRecord> ends;  ///< by tag, of the graph's processes
+  bool started = false;                   ///< all processes were asked to start
   std::vector<soap::ResultFile> results;
   std::map<std::string, std::string> rests;  ///< open out ports → digest of what was left in them
 };
@@ -73,11 +73,29 @@ class Jobs {
   [[nodiscard]] Result<std::shared_ptr<const topologies::Profile>> profile(Job& job);
   /// Its plan, of ended jobs too; null where it has none.
   [[nodiscard]] const Plan* plan_of(Job& job);
-  void load_ends(Job& job);
+  /// What is on record of the ends of the job's processes; `graph` is its profile's.
+  void load_ends(Job& job, const topologies::Graph& graph);
 
   // ---- for rewirings
   [[nodiscard]] static std::string attempt(const Job& job);
   void save(const Job& job);
+  /// Puts a process's end on record. It counts where the tag is the graph's, now or once a rewiring is
+  /// decided.
+  void keep_end(const Job& job, const std::string& tag, const EndRecord& end);
+  /// Its last process may have ended.
+  void check_ended(Job& job);
+  /// What starting a process of some wiring of the job takes.
+  struct Start {
+    std::set<std::string> blobs;  ///< its program and its files
+    nlohmann::json args;          ///< of proc.start
+  };
+  [[nodiscard]] Result<std::vector<BuildNeed>> needs_of(const Job& job, const topologies::Profile& profile,
+                                                        const Plan& plan) const;
+  [[nodiscard]] Start start_of(const Job& job, const topologies::Profile& profile, const Plan& plan,
+                               const std::vector<BuildNeed>& needs, topologies::ProcessId process) const;
+  /// Brings a node the blobs and starts the processes there.
+  [[nodiscard]] Hosts::Work start_work(const Job& job, const std::string& node, std::set<std::string> blobs,
+                                       std::vector<nlohmann::json> calls) const;
   /// Makes job.layout what the present attempt is wired as.
   [[nodiscard]] Status know_layout(Job& job);
   /// What the steps of this layout need beside it, once job.lab_infos is known.
@@ -114,7 +132,6 @@ class Jobs {
   void fire(Job& job, JobEvent event, const std::string& reason = {});
   void entered(Job& job);
   void ended(Job& job);
-  void check_ended(Job& job);
   void watch_wall_time(Job& job);
   [[nodiscard]] Status restore(Job& job);
 
@@ -146,8 +163,8 @@ class Jobs {
   void teardown(Job& job);
   [[nodiscard]] Part boot_part(Job& job, const PlanNode& node);
   [[nodiscard]] Status know_needs(Job& job);
-  [[nodiscard]] std::string tree_of(const Job& job, topologies::ProcessId process) const;
-  [[nodiscard]] nlohmann::json start_args(const Job& job, topologies::ProcessId process) const;
+  [[nodiscard]] std::string tree_of(const Job& job, const std::vector<BuildNeed>& needs,
+                                    std::uint32_t program, std::uint32_t node) const;
 
   Core& core_;
   std::map<std::uint64_t, std::unique_ptr<Job>> jobs_;  ///< by number: in the order of submission

@@ -8,9 +8,11 @@ constexpr std::size_t kPage = 1U << 20U;
 
 std::string prefix(const std::string& owner) { return "logs/" + owner + "/"; }
 
-/// "cell[0]#2" is the second attempt of "cell[0]".
+/// "cell[0]#2" is the second attempt of "cell[0]", "cell[0]+3" another cell[0], which the third rewiring
+/// started.
 bool is_of(const std::string& process, const std::string& wanted) {
-  return wanted.empty() || process == wanted || process.starts_with(wanted + "#");
+  return wanted.empty() || process == wanted || process.starts_with(wanted + "#") ||
+         process.starts_with(wanted + "+");
 }
 
 }  // namespace

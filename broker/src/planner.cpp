@@ -397,7 +397,7 @@ std::string machines_together(const Profile& profile, const std::vector<std::vec
 }  // namespace
 
 Result<Plan> make_plan(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
-  Plan plan{.nodes = nodes_of(snapshot, profile, placement), .node_of = {}, .codecs = {}};
+  Plan plan{.nodes = nodes_of(snapshot, profile, placement), .node_of = {}, .born = {}, .codecs = {}};
   auto laid = lay_for_transports(profile, placement.layout, plan);
   if (laid) return plan;
   if (laid.error().code() != ErrorCode::kNoPlacement) return laid.error();
@@ -458,6 +458,79 @@ Result<Plan> plan_in_lab(const Snapshot& snapshot, const Profile& profile) {
   if (!reasons.empty()) return Error(ErrorCode::kNoPlacement, reasons);
   MVM_TRY(lay_for_transports(profile, Layout::kBlock, plan));
   return plan;
+}
+
+namespace {
+
+/// How many of a job's processes each node of the plan may have, as far as its machines say; 0: any number.
+std::vector<std::uint32_t> most_of(const Plan& plan, const Profile& profile) {
+  std::vector<std::uint32_t> most;
+  for (const auto& node : plan.nodes) {
+    const auto machines = std::find_if(profile.machines.begin(), profile.machines.end(),
+                                       [&](const auto& one) { return one.name == node.machines; });
+    most.push_back(machines == profile.machines.end() ? 0 : machines->processes);
+  }
+  return most;
+}
+
+/// Seats new processes on the nodes of their pool: whichever nodes have fewest get more, until all have as
+/// many; neighbours go together. kNoPlacement where `most` leaves no seat.
+Status seat(const Pool& pool, const Profile& next, const std::vector<topologies::ProcessId>& fresh,
+            const std::vector<std::uint32_t>& most, std::vector<std::uint32_t>& load, Plan& plan) {
+  std::vector<std::uint32_t> given(plan.nodes.size());
+  for (std::size_t k = 0; k < fresh.size(); ++k) {
+    std::optional<std::uint32_t> best;
+    for (const auto node : pool.nodes)
+      if ((most[node] == 0 || load[node] < most[node]) && (!best || load[node] < load[*best])) best = node;
+    if (!best) {
+      std::string reasons =
+          "no room for " + next.graph.process_name(fresh[k]) + " on the machines of its role:";
+      for (const auto node : pool.nodes)
+        reasons += "\nnode " + plan.nodes[node].node + " has " + std::to_string(load[node]) +
+                   " processes, at most " + std::to_string(most[node]) + " are allowed on it";
+      return Error(ErrorCode::kNoPlacement, reasons);
+    }
+    ++load[*best];
+    ++given[*best];
+  }
+  std::size_t next_seat = 0;
+  for (const auto node : pool.nodes)
+    for (; given[node] > 0; --given[node]) plan.node_of[fresh[next_seat++]] = node;
+  return ok();
+}
+
+}  // namespace
+
+Result<Plan> follow_graph(const Plan& plan, const topologies::Graph& before, const Profile& next,
+                          std::uint64_t number) {
+  const auto& graph = next.graph;
+  Plan result{.nodes = plan.nodes, .node_of = {}, .born = {}, .codecs = {}};
+  result.node_of.resize(graph.process_count());
+  std::vector<bool> fresh(graph.process_count());
+  std::vector<std::uint32_t> load(plan.nodes.size());
+  for (topologies::ProcessId p = 0; p < graph.process_count(); ++p) {
+    const auto* role = before.find_role(graph.roles()[graph.role_of(p)].name);
+    const auto index = graph.index_of(p);
+    fresh[p] = role == nullptr || index >= role->count;
+    if (fresh[p]) {
+      result.born[p] = number;
+      continue;
+    }
+    const auto old = role->first_process + index;
+    result.node_of[p] = plan.node_of[old];
+    ++load[plan.node_of[old]];
+    if (const auto born = plan.born.find(old); born != plan.born.end()) result.born[p] = born->second;
+  }
+  if (std::find(fresh.begin(), fresh.end(), true) == fresh.end()) return result;
+  MVM_ASSIGN(const auto pools, pools_of(next, plan.nodes));
+  const auto most = most_of(plan, next);
+  for (const auto& pool : pools) {
+    std::vector<topologies::ProcessId> mine;
+    for (const auto p : pool.processes)
+      if (fresh[p]) mine.push_back(p);
+    MVM_TRY(seat(pool, next, mine, most, load, result));
+  }
+  return result;
 }
 
 PlanOutcome plan(const Snapshot& snapshot, const Profile& profile) {

@@ -230,6 +230,13 @@ std::string encode(const EndRecord& r) {
                {"rss", r.max_rss}});
 }
 
+int exit_code(const EndRecord& end) { return end.signal != 0 ? 128 + end.signal : end.code; }
+
+std::string how_ended(const EndRecord& end) {
+  return end.signal != 0 ? "was ended by signal " + std::to_string(end.signal)
+                         : "ended with code " + std::to_string(end.code);
+}
+
 Result<EndRecord> decode_end(std::string_view text) {
   return read("process end", text, [](const json& v) {
     return EndRecord{.code = v.at("code"),
@@ -306,7 +313,9 @@ std::string encode(const Plan& plan) {
   for (const auto& node : plan.nodes) nodes.push_back(node_json(node));
   json codecs = json::array();
   for (const auto& [link, chain] : plan.codecs) codecs.push_back({{"link", link}, {"chain", chain}});
-  return dump({{"nodes", nodes}, {"node_of", plan.node_of}, {"codecs", codecs}});
+  json born = json::array();
+  for (const auto& [process, rewiring] : plan.born) born.push_back(json::array({process, rewiring}));
+  return dump({{"nodes", nodes}, {"node_of", plan.node_of}, {"born", born}, {"codecs", codecs}});
 }
 
 Result<Plan> decode_plan(std::string_view text) {
@@ -314,6 +323,7 @@ Result<Plan> decode_plan(std::string_view text) {
                Plan p;
                for (const auto& node : v.at("nodes")) p.nodes.push_back(node_from(node));
                p.node_of = v.at("node_of").get<std::vector<std::uint32_t>>();
+               for (const auto& one : v.value("born", json::array())) p.born[one.at(0)] = one.at(1);
                for (const auto& one : v.value("codecs", json::array()))
                  p.codecs[one.at("link")] = one.at("chain").get<std::vector<std::string>>();
                return p;

@@ -67,11 +67,16 @@ struct BuildRecord {
   std::string user;  ///< for whose job it was compiled
 };
 
-/// `ends/JOB/NNNNNNNN`: how a process of the present attempt ended.
+/// `ends/JOB/ATTEMPT/TAG`: how a process ended.
 struct EndRecord {
   int code = 0, signal = 0;
   std::uint64_t user_ms = 0, system_ms = 0, max_rss = 0;
 };
+
+/// The exit code it counts as: 128 and the signal where one ended it.
+[[nodiscard]] int exit_code(const EndRecord& end);
+/// "ended with code 2", "was ended by signal 9"
+[[nodiscard]] std::string how_ended(const EndRecord& end);
 
 /// `execs/ID`
 struct ExecRecord {

@@ -1,4 +1,5 @@
-// Links that are gone: when what they held is delivered, their queues go.
+// Links and processes that are gone: when what the links held is delivered, their queues go; when a process
+// has ended, its wiring.
 
 #include <algorithm>
 
@@ -38,21 +39,24 @@ Status ask(HostAgent& agent, const std::string& lab, const std::string& node, co
 }
 
 /// For each leaving tree the queues from which processes read it: the end of the stream comes to them last.
-std::map<std::uint32_t, std::set<std::string>> last_queues(const WiringLayout& layout) {
+std::map<std::uint32_t, std::set<std::string>> last_queues(const Plan& plan, const WiringLayout& layout) {
   std::map<std::uint32_t, std::set<std::string>> result;
   for (const auto& entry : layout.leaving) result[entry.tree];
-  for (const auto& end : layout.ends) {
-    const auto& queue = layout.queues[end.queue];
-    if (const auto found = result.find(queue.tree); found != result.end())
-      found->second.insert("q" + std::to_string(queue.id));
-  }
+  for_each_last_reader(plan, layout, [&](std::uint32_t, const std::string& queue, std::uint32_t tree) {
+    if (const auto found = result.find(tree); found != result.end()) found->second.insert(queue);
+  });
   return result;
 }
 
 }  // namespace
 
 void Rewirings::watch_drain(Job& job, Rewiring& mine) {
-  if (job.layout->leaving.empty() || job.record.core.state != JobState::kRunning) return;
+  if (job.record.core.state != JobState::kRunning) return;
+  if (!parted(job, mine).empty()) {
+    fire(job, RewireEvent::kDrained);
+    return;
+  }
+  if (job.layout->leaving.empty()) return;
   mine.pause = std::clamp(2 * mine.pause, kFirstLook, kLongestPause);
   core_.after(mine.pause, [this, id = job.record.id, token = mine.token] { look_at_drain(id, token); });
 }
@@ -62,16 +66,15 @@ void Rewirings::look_at_drain(const std::string& id, std::uint64_t token) {
   const auto found = rewirings_.find(id);
   if (job == nullptr || found == rewirings_.end() || found->second.token != token) return;
   std::set<std::uint32_t> nodes;
-  for (const auto& end : job->layout->ends)
-    if (job->layout->queues[end.queue].link == topologies::kNoLink)
-      nodes.insert(job->plan->node_of[end.process]);
+  for_each_last_reader(*job->plan, *job->layout,
+                       [&](std::uint32_t node, const std::string&, std::uint32_t) { nodes.insert(node); });
   auto known = std::make_shared<LeftById>();
   auto left = std::make_shared<std::size_t>(nodes.size());
   const auto judge = [this, id, token, known] {
     auto* again = core_.jobs->find(id);
     const auto mine = rewirings_.find(id);
     if (again == nullptr || mine == rewirings_.end() || mine->second.token != token) return;
-    for (const auto& [tree, queues] : last_queues(*again->layout)) {
+    for (const auto& [tree, queues] : last_queues(*again->plan, *again->layout)) {
       const bool done = std::all_of(queues.begin(), queues.end(), [&](const auto& queue) {
         return known->contains(queue) && known->at(queue).nothing();
       });

@@ -6,26 +6,31 @@ namespace {
 using S = RewireState;
 using E = RewireEvent;
 
-constexpr std::array<std::string_view, kRewireStates> kNames = {"STEADY", "PREPARING", "SWITCHING", "UNDOING",
-                                                                "SWEEPING"};
+constexpr std::array<std::string_view, kRewireStates> kNames = {"STEADY",    "PREPARING", "STARTING",
+                                                                "SWITCHING", "UNDOING",   "SWEEPING"};
 
 /// In the order of the enumeration.
 constexpr std::array<RewireEffectRow, kRewireEffects> kEffectTable = {{
     {RewireEffect::kPrepare, "rewire-prepare", S::kPreparing},
+    {RewireEffect::kStart, "rewire-start", S::kStarting},
     {RewireEffect::kSwitch, "rewire-switch", S::kSwitching},
     {RewireEffect::kUndo, "rewire-undo", S::kUndoing},
     {RewireEffect::kSweep, "rewire-sweep", S::kSweeping},
 }};
 
-constexpr std::array<RewireRow, 11> kTransitions = {{
+constexpr std::array<RewireRow, 15> kTransitions = {{
     {S::kSteady, E::kAsked, S::kPreparing},
     {S::kPreparing, E::kEffectsDone, S::kSwitching},
+    {S::kPreparing, E::kToStart, S::kStarting},
     {S::kPreparing, E::kFailed, S::kUndoing},
+    {S::kStarting, E::kEffectsDone, S::kSwitching},
+    {S::kStarting, E::kFailed, S::kUndoing},
     {S::kSwitching, E::kEffectsDone, S::kSteady},
     {S::kUndoing, E::kEffectsDone, S::kSteady},
     {S::kSteady, E::kDrained, S::kSweeping},
     {S::kSweeping, E::kEffectsDone, S::kSteady},
     {S::kPreparing, E::kJobLeft, S::kSteady},
+    {S::kStarting, E::kJobLeft, S::kSteady},
     {S::kSwitching, E::kJobLeft, S::kSteady},
     {S::kUndoing, E::kJobLeft, S::kSteady},
     {S::kSweeping, E::kJobLeft, S::kSteady},

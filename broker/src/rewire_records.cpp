@@ -97,17 +97,41 @@ auto read(std::string_view what, std::string_view text, Convert convert)
   }
 }
 
+json moving_json(const std::vector<MovingProcess>& processes) {
+  json list = json::array();
+  for (const auto& one : processes) {
+    json entry = json::array({one.process, one.node, one.deadline_ms});
+    if (one.end) entry.push_back(encode(*one.end));
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Result<std::vector<MovingProcess>> moving_from(const json& list) {
+  std::vector<MovingProcess> processes;
+  for (const auto& entry : list) {
+    processes.push_back(
+        {.process = entry.at(0), .node = entry.at(1), .deadline_ms = entry.at(2), .end = std::nullopt});
+    if (entry.size() < 4) continue;
+    MVM_ASSIGN(processes.back().end, decode_end(entry.at(3).get<std::string>()));
+  }
+  return processes;
+}
+
 }  // namespace
 
 std::string encode(const RewireRecord& record) {
   json entries = json::array();
   for (const auto& e : record.entries)
-    entries.push_back(json::array(
-        {e.number, e.outcome, e.reason, e.added, e.removed, e.redirected, e.changed, e.unchanged}));
+    entries.push_back(json::array({e.number, e.outcome, e.reason, e.added, e.removed, e.redirected, e.changed,
+                                   e.unchanged, e.started, e.left}));
   return json{{"attempt", record.attempt},
               {"state", to_string(record.state)},
               {"generation", record.generation},
               {"deadline", record.deadline_ms},
+              {"patience", record.patience_ms},
+              {"newcomers", moving_json(record.newcomers)},
+              {"leavers", moving_json(record.leavers)},
               {"entries", std::move(entries)}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -121,6 +145,9 @@ Result<RewireRecord> decode_rewire(std::string_view text) {
     r.state = *state;
     r.generation = v.at("generation");
     r.deadline_ms = v.at("deadline");
+    r.patience_ms = v.value("patience", std::int64_t{0});
+    MVM_ASSIGN(r.newcomers, moving_from(v.value("newcomers", json::array())));
+    MVM_ASSIGN(r.leavers, moving_from(v.value("leavers", json::array())));
     for (const auto& e : v.at("entries"))
       r.entries.push_back({.number = e.at(0),
                            .outcome = e.at(1),
@@ -129,7 +156,9 @@ Result<RewireRecord> decode_rewire(std::string_view text) {
                            .removed = e.at(4),
                            .redirected = e.at(5),
                            .changed = e.at(6),
-                           .unchanged = e.at(7)});
+                           .unchanged = e.at(7),
+                           .started = e.size() > 9 ? e.at(8).get<std::uint32_t>() : 0,
+                           .left = e.size() > 9 ? e.at(9).get<std::uint32_t>() : 0});
     return r;
   });
 }

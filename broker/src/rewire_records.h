@@ -2,6 +2,7 @@
 // What the store holds of rewirings. docs/formats/state.md.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "mvm/base/result.h"
 #include "mvm/broker/rewire_machine.h"
 #include "mvm/topologies/graph.h"
+#include "records.h"
 
 namespace mvm::broker {
 
@@ -18,16 +20,33 @@ struct RewireEntry {
   std::string outcome;       ///< "switched", "undone"; empty: under way
   std::string reason;        ///< why it was undone
   std::uint32_t added = 0, removed = 0, redirected = 0, changed = 0, unchanged = 0;  ///< links
+  std::uint32_t started = 0, left = 0;                                               ///< processes
 };
 inline constexpr std::size_t kKeptRewirings = 32;
+
+/// A process that comes or goes with a rewiring.
+struct MovingProcess {
+  std::string process;           ///< its tag
+  std::uint32_t node = 0;        ///< in the plan
+  std::int64_t deadline_ms = 0;  ///< of one that goes, wall clock: has ended by then, or is ended
+  std::optional<EndRecord> end;
+};
+/// So many may be on their way in or out.
+inline constexpr std::size_t kMostMoving = 4096;
+/// Of those that have left, so many are kept; those that failed go last.
+inline constexpr std::size_t kKeptLeavers = 256;
 
 /// `rewires/JOB`
 struct RewireRecord {
   std::uint32_t attempt = 0;  ///< whose wiring it is
   RewireState state = RewireState::kSteady;
-  std::uint64_t generation = 1;      ///< the latest that was given to a domain
-  std::int64_t deadline_ms = 0;      ///< wall clock: prepared by then, or undone
-  std::vector<RewireEntry> entries;  ///< the last kKeptRewirings
+  std::uint64_t generation = 1;  ///< the latest that was given to a domain
+  std::int64_t deadline_ms = 0;  ///< wall clock: prepared by then, or undone
+  std::int64_t patience_ms = 0;  ///< how long that was; as long may processes take that leave
+  std::vector<MovingProcess>
+      newcomers;                       ///< of the rewiring under way: started with it, ended with its undoing
+  std::vector<MovingProcess> leavers;  ///< of all rewirings of the attempt
+  std::vector<RewireEntry> entries;    ///< the last kKeptRewirings
 };
 
 [[nodiscard]] std::string encode(const RewireRecord& record);

@@ -37,8 +37,30 @@ Result<Transport> transport_of(const json& text, const Carry& carry, const Wirin
 
 /// What a text may refer to.
 struct Bounds {
-  std::size_t processes = 0, links = 0;
+  std::size_t processes = 0, links = 0, nodes = 0;
 };
+
+json parting_json(const PartingProcess& one) {
+  return json::array({one.process, one.role, one.index, one.count, one.node, one.domain, one.ports});
+}
+
+/// Throws where a port lacks anything.
+PartingProcess parting_from(const json& v) {
+  for (const auto& port : v.at(6)) {
+    (void)port.at("direction").get_ref<const std::string&>();
+    for (const auto& end : port.at("ends")) {
+      (void)end.at("queue").get_ref<const std::string&>();
+      (void)end.at("link").get<std::uint32_t>();
+    }
+  }
+  return {.process = v.at(0),
+          .role = v.at(1),
+          .index = v.at(2),
+          .count = v.at(3),
+          .node = v.at(4),
+          .domain = v.at(5),
+          .ports = v.at(6)};
+}
 
 Result<WiringLayout> read_layout(const json& v, WiringLayout layout, const Bounds& bounds) {
   layout.queues.clear();
@@ -72,6 +94,7 @@ Result<WiringLayout> read_layout(const json& v, WiringLayout layout, const Bound
   for (const auto& l : v.at("leaving"))
     layout.leaving.push_back(
         {.tree = l.at(0), .link = l.at(1), .producers = l.at(2).get<std::vector<std::string>>()});
+  for (const auto& one : v.value("parting", json::array())) layout.parting.push_back(parting_from(one));
   layout.next_queue = v.at("next_queue");
   layout.next_carry = v.at("next_carry");
   const bool sound =
@@ -86,6 +109,8 @@ Result<WiringLayout> read_layout(const json& v, WiringLayout layout, const Bound
       std::all_of(
           layout.ends.begin(), layout.ends.end(),
           [&](const auto& e) { return e.process < bounds.processes && e.queue < layout.queues.size(); }) &&
+      std::all_of(layout.parting.begin(), layout.parting.end(),
+                  [&](const auto& p) { return p.domain < layout.domains.size() && p.node < bounds.nodes; }) &&
       std::is_sorted(layout.ends.begin(), layout.ends.end(),
                      [](const auto& a, const auto& b) { return a.process < b.process; });
   if (!sound) return Error(ErrorCode::kCorrupt, "a wiring in the store does not fit its job");
@@ -125,7 +150,8 @@ WiringLayout prepared(const WiringLayout& before, const WiringLayout& next) {
   return result;
 }
 
-WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& trees) {
+WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& trees,
+                     const std::set<std::string>& parted) {
   WiringLayout result = layout;
   result.queues.clear();
   result.carries.clear();
@@ -161,7 +187,30 @@ WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& 
   }
   result.first_end.push_back(static_cast<std::uint32_t>(result.ends.size()));
   std::erase_if(result.leaving, [&](const auto& entry) { return trees.contains(entry.tree); });
+  std::erase_if(result.parting, [&](const auto& one) { return parted.contains(one.process); });
+  for (auto& one : result.parting)
+    for (auto& port : one.ports) {
+      auto& ends = port.at("ends");
+      json left = json::array();
+      for (auto& end : ends)
+        if (!trees.contains(end.at("link").get<std::uint32_t>())) left.push_back(std::move(end));
+      ends = std::move(left);
+    }
   return result;
+}
+
+void for_each_last_reader(
+    const Plan& plan, const WiringLayout& layout,
+    const std::function<void(std::uint32_t node, const std::string& queue, std::uint32_t tree)>& end) {
+  // Of leaving trees only consumers are still wired, or those who leave with them.
+  for (const auto& one : layout.ends) {
+    const auto& queue = layout.queues[one.queue];
+    if (queue.link == kNoLink) end(plan.node_of[one.process], queue_id(queue), queue.tree);
+  }
+  for (const auto& one : layout.parting)
+    for (const auto& port : one.ports)
+      if (port.at("direction") == "in")
+        for (const auto& joined : port.at("ends")) end(one.node, joined.at("queue"), joined.at("link"));
 }
 
 std::string encode(const WiringLayout& layout) {
@@ -177,10 +226,12 @@ std::string encode(const WiringLayout& layout) {
     outside.push_back(json::array({o.link, o.producer, o.node, o.queue, o.queue_slot}));
   json leaving = json::array();
   for (const auto& l : layout.leaving) leaving.push_back(json::array({l.tree, l.link, l.producers}));
-  return json{{"queues", std::move(queues)},    {"carries", std::move(carries)},
-              {"ends", ends_json(layout)},      {"leaving", std::move(leaving)},
-              {"outside", std::move(outside)},  {"next_queue", layout.next_queue},
-              {"next_carry", layout.next_carry}}
+  json parting = json::array();
+  for (const auto& one : layout.parting) parting.push_back(parting_json(one));
+  return json{{"queues", std::move(queues)},     {"carries", std::move(carries)},
+              {"ends", ends_json(layout)},       {"leaving", std::move(leaving)},
+              {"outside", std::move(outside)},   {"parting", std::move(parting)},
+              {"next_queue", layout.next_queue}, {"next_carry", layout.next_carry}}
       .dump();
 }
 
@@ -189,8 +240,9 @@ Result<WiringLayout> decode_layout(std::string_view text, const topologies::Grap
   MVM_ASSIGN(WiringLayout layout, lay_out(graph, plan));
   MVM_ASSIGN(const json value, parse_json(text));
   try {
-    return read_layout(value, std::move(layout),
-                       {.processes = graph.process_count(), .links = graph.link_count()});
+    return read_layout(
+        value, std::move(layout),
+        {.processes = graph.process_count(), .links = graph.link_count(), .nodes = plan.nodes.size()});
   } catch (const json::exception& problem) {
     return Error(ErrorCode::kCorrupt, std::string("a wiring in the store: ") + problem.what());
   }
@@ -225,9 +277,13 @@ std::optional<std::uint32_t> find_queue(const WiringLayout& layout, const std::s
   return std::nullopt;
 }
 
-std::vector<std::string> describe_steps(const Wired& before, const topologies::Graph& graph,
-                                        const WiringLayout& next) {
+std::vector<std::string> describe_steps(const Wired& before, const Wired& after) {
+  const auto& graph = after.graph;
+  const auto& next = after.layout;
   std::vector<std::string> steps;
+  std::set<std::string> going;
+  for (const auto& one : next.parting) going.insert(one.process);
+  for (const auto& one : before.layout.parting) going.erase(one.process);
   const auto there = ids_of(before.layout.queues);
   const auto carried = [&](const WiringLayout& layout, const Carry& carry, const std::string& link) {
     return link + " from " + layout.domains[layout.queues[carry.from_queue].domain].name + " to " +
@@ -241,10 +297,16 @@ std::vector<std::string> describe_steps(const Wired& before, const topologies::G
   for (const auto& carry : next.carries)
     if (!there.contains(next.queues[carry.from_queue].id))
       steps.push_back("carry " + carried(next, carry, graph.link_name(next.queues[carry.from_queue].link)));
+  for (topologies::ProcessId p = 0; p < graph.process_count(); ++p) {
+    if (find_tag(before.graph, before.plan, process_tag(graph, after.plan, p))) continue;
+    const auto& node = after.plan.nodes[after.plan.node_of[p]];
+    steps.push_back("start " + graph.process_name(p) + " in node " + node.node + " on host " + node.host);
+  }
   std::set<std::uint32_t> leaving;
   for (const auto& entry : next.leaving) leaving.insert(entry.tree);
   for (const auto& end : before.layout.ends) {
     const auto& queue = before.layout.queues[end.queue];
+    if (going.contains(process_tag(before.graph, before.plan, end.process))) continue;
     if (queue.link != kNoLink && leaving.contains(queue.tree) &&
         before.graph.port_at({end.process, end.slot}).direction == topologies::Direction::kOut)
       steps.push_back("part " + before.graph.end_name({end.process, end.slot}) + " from " +
@@ -255,6 +317,8 @@ std::vector<std::string> describe_steps(const Wired& before, const topologies::G
     if (queue.link == kNoLink || there.contains(queue.id)) continue;
     steps.push_back("join " + graph.end_name({end.process, end.slot}) + " to " + graph.link_name(queue.link));
   }
+  for (const auto& one : going)
+    steps.push_back("let " + name_of_tag(one) + " read what is queued for it, and end");
   for (const auto& entry : next.leaving)
     if (std::none_of(before.layout.leaving.begin(), before.layout.leaving.end(),
                      [&](const auto& old) { return old.tree == entry.tree; }))

@@ -9,6 +9,7 @@
 #include "link_trees.h"
 #include "mvm/base/digest.h"
 #include "mvm/topologies/codecs.h"
+#include "process_entry.h"
 
 namespace mvm::broker {
 namespace {
@@ -251,48 +252,6 @@ json create_queue(const Graph& graph, const WiredQueue& queue) {
   return create;
 }
 
-json ports_of(const Graph& graph, const WiringLayout& layout, ProcessId process) {
-  std::span<const WiredEnd> ends(layout.ends);
-  ends = ends.subspan(layout.first_end[process], layout.first_end[process + 1] - layout.first_end[process]);
-  json ports = json::array();
-  std::size_t next = 0;
-  for (const auto& port : graph.ports_of(process)) {
-    for (std::uint32_t index = 0; index < port.count; ++index) {
-      const auto slot = port.first_slot + index;
-      json joined = json::array();
-      auto deliver = Deliver::kOneOf;
-      for (; next < ends.size() && ends[next].slot == slot; ++next) {
-        const auto& queue = layout.queues[ends[next].queue];
-        if (port.direction == topologies::Direction::kOut) deliver = graph.link(queue.link).spec->deliver;
-        json end = {{"queue", queue_id(queue)}, {"link", queue.tree}, {"slot", ends[next].queue_slot}};
-        if (!ends[next].after.empty()) end["after"] = ends[next].after;
-        joined.push_back(std::move(end));
-      }
-      ports.push_back({{"name", port.name},
-                       {"index", index},
-                       {"direction", to_string(port.direction)},
-                       {"deliver", to_string(deliver)},
-                       {"ends", std::move(joined)}});
-    }
-  }
-  return ports;
-}
-
-json process_entry(const Graph& graph, const Plan& plan, const WiringLayout& layout,
-                   const WiringContext& context, const json& parameters, ProcessId process) {
-  const auto& role = graph.roles()[graph.role_of(process)];
-  json entry = {{"proc", process_id(context.attempt, graph, process)},
-                {"role", role.name},
-                {"index", graph.index_of(process)},
-                {"count", role.count},
-                {"job", context.job},
-                {"parameters", parameters},
-                {"ports", ports_of(graph, layout, process)}};
-  if (layout.domains[layout.domain_of[process]].node.empty())
-    entry["node"] = plan.nodes[plan.node_of[process]].node;
-  return entry;
-}
-
 /// The key of one carried link in one attempt: the same whenever it is asked for, so that steps can be
 /// repeated. Hashed twice, as HMAC does.
 std::string codec_key(const WiringContext& context, std::uint64_t link) {
@@ -315,6 +274,14 @@ json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, Transport tr
   const auto plain = guest ? found->second.bridge_port : found->second.plain_port;
   entry["port"] = tls ? found->second.proxy_port : plain;
   return entry;
+}
+
+/// Of these nodes those that share the host's memory.
+json nodes_in(const std::set<std::uint32_t>& nodes, const Plan& plan, const std::string& host) {
+  json names = json::array();
+  for (const auto n : nodes)
+    if (plan.nodes[n].host == host && plan.nodes[n].driver != "qemu") names.push_back(plan.nodes[n].node);
+  return names;
 }
 
 /// One domain's steps while they are put together.
@@ -366,10 +333,6 @@ std::vector<MemoryDomain> guests_with_tls(const WiringLayout& layout) {
   return guests;
 }
 
-std::string process_id(const std::string& attempt, const Graph& graph, ProcessId process) {
-  return attempt + "/" + graph.process_name(process);
-}
-
 std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const WiringLayout& layout,
                                    const WiringContext& context, const Graph* next) {
   std::vector<DomainSteps> steps(layout.domains.size());
@@ -383,7 +346,9 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
   for (const auto& param : context.params) parameters[param.name] = param.value;
   for (ProcessId p = 0; p < graph.process_count(); ++p)
     steps[layout.domain_of[p]].processes.push_back(
-        process_entry(graph, plan, layout, context, parameters, p));
+        process_entry({graph, plan, layout}, context, parameters, p));
+  for (const auto& one : layout.parting)
+    steps[one.domain].processes.push_back(parting_entry({graph, plan, layout}, context, parameters, one));
   for (const auto& end : layout.outside) {
     json entry = {{"queue", queue_id(layout.queues[end.queue])},
                   {"direction", end.producer ? "in" : "out"},
@@ -431,6 +396,8 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"peers", std::move(peers)},
                  {"proxies", std::move(steps[d].proxies)},
                  {"outside", std::move(steps[d].outside)}};
+    if (!context.also_told.empty() && domain.node.empty())
+      text["nodes"] = nodes_in(context.also_told, plan, domain.host);
     if (const auto found = context.guests.find(domain.name); found != context.guests.end())
       text["identity"] = {{"certificate", found->second.certificate},
                           {"key", found->second.key},
@@ -438,6 +405,24 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     result.push_back({.host = domain.host, .wiring = {.node = domain.node, .steps = std::move(text)}});
   }
   return result;
+}
+
+std::vector<HostWiring> preparing_steps(const Wired& before, const Wired& next,
+                                        const WiringContext& context) {
+  const auto layout = prepared(before.layout, next.layout);
+  auto steps = make_steps(before.graph, before.plan, layout, context, &next.graph);
+  std::set<std::string> fresh;
+  for (ProcessId p = 0; p < next.graph.process_count(); ++p)
+    if (!find_tag(before.graph, before.plan, process_tag(next.graph, next.plan, p)))
+      fresh.insert(process_id(context.attempt, next.graph, next.plan, p));
+  if (fresh.empty()) return steps;
+  std::map<std::string, json*> by_domain;
+  for (auto& step : steps) by_domain[step.wiring.steps.at("domain")] = &step.wiring.steps;
+  for (auto& step : make_steps(next.graph, next.plan, next.layout, context))
+    for (auto& process : step.wiring.steps.at("processes"))
+      if (fresh.contains(process.at("proc").get_ref<const std::string&>()))
+        by_domain.at(step.wiring.steps.at("domain"))->at("processes").push_back(std::move(process));
+  return steps;
 }
 
 const std::vector<std::string>& codecs_of(const Graph& graph, const Plan& plan, LinkId link) {

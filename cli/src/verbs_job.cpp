@@ -85,7 +85,8 @@ std::string processes_text(const soap::JobDetail& detail) {
   for (const soap::ProcessView& process : detail.processes) {
     if (!text.empty()) text += '\n';
     text += process.process + " on " + (process.node.empty() ? "-" : process.node) + ": " + process.state;
-    if (process.state == "exited") text += " with " + std::to_string(process.code);
+    if (process.state == "exited" || (process.state == "left" && process.code != 0))
+      text += " with " + std::to_string(process.code);
     if (process.signal != 0) text += " by signal " + std::to_string(process.signal);
     text += ", cpu " + human_duration(static_cast<std::int64_t>(process.user_ms + process.system_ms));
     if (process.max_rss > 0) text += ", memory " + human_bytes(process.max_rss);

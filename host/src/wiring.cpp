@@ -204,6 +204,9 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
   for (const json& process : steps.at("processes"))
     by_node.try_emplace(process.at("node").get<std::string>(), json::array())
         .first->second.push_back(process);
+  // Nodes that have no process (any more) are told that.
+  for (const json& node : steps.value("nodes", json::array()))
+    by_node.try_emplace(node.get<std::string>(), json::array());
   const bool first = steps.at("generation") == 1;
   for (const auto& [node, processes] : by_node) {
     MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab.spec.lab, node));
@@ -226,6 +229,7 @@ Status LocalHostAgent::State::wire_host(Lab& lab, const std::string& attempt, co
     for (const std::string& id : all) queues.push_back({{"id", id}});
     const json apply = {{"attempt", attempt},
                         {"generation", steps.at("generation")},
+                        {"hold", steps.value("hold", false)},
                         {"domain", steps.value("domain", "")},
                         {"secret", ""},
                         {"queues", queues},

@@ -100,7 +100,7 @@ TEST(RewiringPlan, AnEveryOneLinkThatGrowsKeepsItsOtherConsumers) {
   EXPECT_THAT(preparing.queues, SizeIs(4));
   EXPECT_EQ(preparing.ends, layout.ends) << "nobody joins what is prepared";
   EXPECT_THAT(
-      describe_steps({before, plan, layout}, after, next),
+      describe_steps({before, plan, layout}, {after, plan, next}),
       ElementsAre("make a queue for s.out->t.in+ in host:b", "make a queue for s.out->t.in+ in host:a",
                   "carry s.out->t.in+ from host:a to host:b by tcp+tls", "join s[0].out to s.out->t.in+",
                   "join t[2].in to s.out->t.in+"));
@@ -253,6 +253,107 @@ TEST(RewiringPlan, ManyRewiringsInARowNeverMixQueuesUp) {
       layout = random() % 2 == 0 ? next : live;
     }
   }
+}
+
+/// A profile of `sources` and `sinks` on the machines "m".
+topologies::Profile crowd(const Graph& graph, int sources, int sinks) {
+  auto profile =
+      lab_of("<role name=\"s\" count=\"" + std::to_string(sources) +
+                 "\"><port name=\"out\" direction=\"out\" optional=\"true\"/></role><role name=\"t\" "
+                 "count=\"" +
+                 std::to_string(sinks) + "\"><port name=\"in\" direction=\"in\" optional=\"true\"/></role>",
+             "<machines name=\"m\" role=\"s t\" driver=\"lxc\"/>", {"s", "t"});
+  return *topologies::with_graph(profile, graph);
+}
+
+TEST(RewiringPlan, RolesThatGrowAndShrinkNeverMixProcessesUp) {
+  std::mt19937 random(11);
+  for (int run = 0; run < 20; ++run) {
+    Plan plan = place({"c0@a", "v0@a", "c1@b", "v1@b"}, {});
+    for (auto& node : plan.nodes) node.machines = "m";
+    for (int p = 0; p < 5; ++p) plan.node_of.push_back(random() % 4);
+    auto graph = random_graph(random, 2, 3);
+    auto layout = *lay_out(graph, plan);
+    std::set<std::string> ever;
+    for (topologies::ProcessId p = 0; p < 5; ++p) ever.insert(process_tag(graph, plan, p));
+    for (std::uint64_t step = 1; step <= 10; ++step) {
+      const int sources = 1 + static_cast<int>(random() % 4);
+      const int sinks = 1 + static_cast<int>(random() % 5);
+      const auto after = random_graph(random, sources, sinks);
+      const auto wide = *follow_graph(plan, graph, crowd(after, sources, sinks), step);
+      std::set<std::string> parted;  // no process is there twice
+      for (const auto& one : layout.parting) parted.insert(one.process);
+      layout = without(layout, {}, parted);
+      const auto next = *lay_out_again(after, wide, {graph, plan, layout});
+      for (topologies::ProcessId p = 0; p < after.process_count(); ++p) {
+        const auto tag = process_tag(after, wide, p);
+        EXPECT_EQ(find_tag(after, wide, tag), p);
+        const auto old = find_tag(graph, plan, tag);
+        if (old) {
+          EXPECT_EQ(plan.node_of[*old], wide.node_of[p]) << "who goes on stays where it is";
+        } else {
+          EXPECT_TRUE(ever.insert(tag).second) << "a name that was used before";
+        }
+      }
+      // Who is gone keeps what it had.
+      std::size_t gone = 0;
+      for (topologies::ProcessId p = 0; p < graph.process_count(); ++p)
+        gone += find_tag(after, wide, process_tag(graph, plan, p)) ? 0U : 1U;
+      EXPECT_THAT(next.parting, SizeIs(gone));
+      std::set<std::uint32_t> leaving;
+      for (const auto& entry : next.leaving) leaving.insert(entry.tree);
+      std::set<std::tuple<std::string, bool, std::uint32_t>> slots;
+      for (const auto& end : next.ends) {
+        const bool out = after.port_at({end.process, end.slot}).direction == topologies::Direction::kOut;
+        EXPECT_TRUE(slots.insert({queue_id(next.queues[end.queue]), out, end.queue_slot}).second);
+      }
+      for (const auto& one : next.parting)
+        for (const auto& port : one.ports)
+          for (const auto& end : port.at("ends")) {
+            EXPECT_TRUE(leaving.contains(end.at("link").get<std::uint32_t>())) << "it joins nothing new";
+            EXPECT_TRUE(slots
+                            .insert({end.at("queue").get<std::string>(), port.at("direction") == "out",
+                                     end.at("slot").get<std::uint32_t>()})
+                            .second);
+          }
+      // What is prepared is joined by the new processes alone.
+      WiringContext context{.job = "1", .attempt = "1.1", .generation = 2};
+      const auto steps = preparing_steps({graph, plan, layout}, {after, wide, next}, context);
+      std::map<std::string, nlohmann::json> old_entries, entries;
+      for (const auto& part : make_steps(graph, plan, layout, context))
+        for (const auto& process : part.wiring.steps.at("processes"))
+          old_entries[process.at("proc")] = process;
+      for (const auto& part : steps)
+        for (const auto& process : part.wiring.steps.at("processes")) entries[process.at("proc")] = process;
+      EXPECT_EQ(entries.size(),
+                graph.process_count() + after.process_count() - (graph.process_count() - gone));
+      for (const auto& [name, entry] : old_entries) EXPECT_EQ(entries[name], entry) << name;
+      EXPECT_EQ(*decode_layout(encode(next), after, wide), next);
+      graph = after;
+      plan = wide;
+      layout = random() % 2 == 0 ? next : without(next, leaving);
+    }
+  }
+}
+
+TEST(RewiringPlan, NewProcessesFillTheNodesEvenlyAndInBlocks) {
+  Plan plan = place({"c0@a", "c1@a"}, {0, 0, 0, 1});
+  for (auto& node : plan.nodes) node.machines = "m";
+  const auto before = ports(3, 1);
+  auto next = crowd(ports(8, 1), 8, 1);
+  const auto wide = *follow_graph(plan, before, next, 4);
+  EXPECT_THAT(wide.node_of, ElementsAre(0, 0, 0, 0, 0, 1, 1, 1, 1)) << "as even as nine can be";
+  EXPECT_THAT(wide.born, ElementsAre(Pair(3, 4), Pair(4, 4), Pair(5, 4), Pair(6, 4), Pair(7, 4)));
+  next.machines[0].processes = 4;
+  const auto refused = follow_graph(plan, before, next, 4).error();
+  EXPECT_EQ(refused.code(), ErrorCode::kNoPlacement);
+  EXPECT_EQ(refused.message(),
+            "no room for s[7] on the machines of its role:\n"
+            "node c0 has 4 processes, at most 4 are allowed on it\n"
+            "node c1 has 4 processes, at most 4 are allowed on it");
+  const auto back = *follow_graph(wide, ports(8, 1), crowd(ports(4, 2), 4, 2), 5);
+  EXPECT_THAT(back.node_of, ElementsAre(0, 0, 0, 0, 1, 1));
+  EXPECT_THAT(back.born, ElementsAre(Pair(3, 4), Pair(5, 5)));
 }
 
 TEST(RewiringPlan, DamagedTextIsRefused) {

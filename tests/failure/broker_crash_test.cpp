@@ -69,7 +69,60 @@ void rewire_twice(World& w, const std::string& job) {
   if (decisive.state == "switched" && decisive.draining.empty()) end_all(w, job);
 }
 
+/// The ring with this many cells.
+bool give_cells(World& w, const std::string& job, int n) {
+  const std::string ring =
+      R"(<topology xmlns="urn:mvm:topology:1" name="ring"><role name="cell" count=")" + std::to_string(n) +
+      R"("><port name="from-left" direction="in"/><port name="to-right" direction="out"/>)"
+      R"(</role><pattern kind="ring" role="cell" out="to-right" in="from-left"/></topology>)";
+  return w.labs().rewire(w.user, {.target = job, .profile = ring}).has_value();
+}
+
+/// First a cell that cannot be started, then one that can, which leaves again; then the end.
+void widen_and_narrow(World& w, const std::string& job) {
+  const auto detail = w.job(job);
+  if (detail.job.state != "RUNNING") return;
+  std::string fifth;
+  for (const auto& process : detail.processes)
+    if (process.process == "cell[4]") fifth = process.state;
+  std::uint64_t last = 0;
+  bool switched = false;
+  while (const auto view = w.labs().rewiring(w.user, job, last + 1, {})) {
+    ++last;
+    switched = switched || view->state == "switched";
+    if (view->state == "preparing") return;
+  }
+  w.host().fail.clear();
+  if (last == 0) w.host().fail["proc.start"] = {Error(ErrorCode::kUnavailable, "not now")};
+  if (!switched) {
+    (void)give_cells(w, job, 5);
+  } else if (fifth == "running") {
+    (void)give_cells(w, job, 4);
+  } else if (fifth == "leaving") {
+    const auto name = job + "." + std::to_string(detail.job.attempt) + "/cell[4]";
+    w.host().exit_process(name, 0);
+    for (std::uint64_t number = 1; number <= last; ++number)
+      w.host().exit_process(name + "+" + std::to_string(number), 0);
+  } else if (w.labs().rewiring(w.user, job, last, {})->draining.empty()) {
+    end_all(w, job);
+  }
+}
+
 const Life kLives[] = {
+    {"widened-and-narrowed", [](World& w) { w.host().auto_exit = false; }, &widen_and_narrow, "DONE"},
+    {"cancelled-while-it-is-widened",
+     [](World& w) {
+       w.host().auto_exit = false;
+       w.host().idle = {"1.1/cell[4]+1"};  // so that it rests in STARTING
+     },
+     [](World& w, const std::string& job) {
+       if (w.state_of(job) != "RUNNING") return;
+       if (!w.labs().rewiring(w.user, job, 1, {}))
+         (void)give_cells(w, job, 5);
+       else
+         (void)w.jobs().cancel(w.user, job);
+     },
+     "CANCELLED"},
     {"rewired", [](World& w) { w.host().auto_exit = false; }, &rewire_twice, "DONE"},
     {"cancelled-while-it-is-rewired", [](World& w) { w.host().auto_exit = false; },
      [](World& w, const std::string& job) {
@@ -170,7 +223,7 @@ TEST_P(Crash, EndsRightAndLeavesNothing) {
   EXPECT_TRUE(world.store->list("plans/")->empty());
   EXPECT_TRUE(world.store->list("ends/")->empty());
   EXPECT_TRUE(world.store->list("logs/job/")->empty());
-  for (const auto* kind : {"rewires/", "graphs/", "wirings/", "graphs-next/", "wirings-next/"})
+  for (const auto* kind : {"rewires/", "graphs/", "wirings/", "graphs-next/", "wirings-next/", "plans-next/"})
     EXPECT_TRUE(world.store->list(kind)->empty()) << kind;
 }
 

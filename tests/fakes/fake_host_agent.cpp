@@ -258,6 +258,8 @@ Result<CallReply> FakeHostAgent::start(Node& node, const json& args) {
   const auto proc = args.at("proc").get<std::string>();
   const auto attempt = args.at("attempt").get<std::string>();
   if (node.processes.contains(proc)) return CallReply{{{"pid", 1}}, {}};
+  if (args.value("wired", false) && !is_wired(labs_.at(node.spec.lab), proc))
+    return Error(ErrorCode::kConflict, "process " + proc + " is to be wired");
   if (args.at("kind") == "job") {
     if (!node.wired.contains(attempt))
       world_.violations.push_back(proc + " was started before its wiring came");
@@ -277,6 +279,21 @@ Result<CallReply> FakeHostAgent::start(Node& node, const json& args) {
     if (args.at("kind") == "job") end_process(node, proc, exit_code, 0);
   }
   return CallReply{{{"pid", 1}}, {}};
+}
+
+Result<CallReply> FakeHostAgent::signal(Node& node, const json& args) {
+  const auto proc = args.at("proc").get<std::string>();
+  const auto number = args.at("signal").get<int>();
+  if (!node.processes.contains(proc)) return missing("process " + proc);
+  if (number == 9 || !deaf.contains(proc)) end_process(node, proc, 0, number);
+  return CallReply{json::object(), {}};
+}
+
+bool FakeHostAgent::is_wired(const Lab& lab, const std::string& proc) {
+  for (const auto& [key, steps] : lab.wirings)
+    for (const auto& process : steps.at("processes"))
+      if (process.at("proc") == proc) return true;
+  return false;
 }
 
 Result<CallReply> FakeHostAgent::build(Node& node, const json& args) {
@@ -321,7 +338,11 @@ Result<CallReply> FakeHostAgent::stats(const Lab& lab, const std::string& attemp
                         {"open_consumers", 1}});
     }
   }
-  return CallReply{{{"queues", std::move(queues)}}, {}};
+  json processes = json::array();
+  for (const auto& [name, node] : lab.nodes)
+    for (const auto& [proc, process] : node.processes)
+      if (process.attempt == attempt) processes.push_back({{"proc", proc}, {"joined", !idle.contains(proc)}});
+  return CallReply{{{"queues", std::move(queues)}, {"processes", std::move(processes)}}, {}};
 }
 
 Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string& name, const std::string& op,
@@ -334,6 +355,7 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
   if (op == "proc.start") return start(*node, args);
   if (op == "build.start") return build(*node, args);
   if (op == "file.get") return file(*node, args);
+  if (op == "proc.signal") return signal(*node, args);
   if (op == "proc.input") {
     // An exec'd program ends once it has read all of its input.
     if (auto_exit) end_process(*node, args.at("proc"), exit_code, 0);
@@ -384,7 +406,7 @@ Status FakeHostAgent::wire(const std::string& lab, const std::string& attempt,
   }
   auto& present = found->second.wirings[{attempt, wiring.node}];
   if (!present.is_null() && present.at("generation") > wiring.steps.at("generation")) return ok();
-  present = wiring.steps;
+  if (!wiring.steps.value("hold", false)) present = wiring.steps;
   world_.steps.push_back(wiring.steps);
   return ok();
 }

@@ -37,6 +37,8 @@ class FakeHostAgent final : public host::HostAgent {
   bool auto_build = true;  ///< builds end at once
   bool build_fails = false;
   bool never_drained = false;                            ///< links that are gone keep their producers
+  std::set<std::string> idle;                            ///< processes that never come for their ends
+  std::set<std::string> deaf;                            ///< processes that only SIGKILL ends
   bool down = false;                                     ///< no call is answered
   std::map<std::string, std::deque<Error>> fail;         ///< call or operation → errors for its next uses
   std::function<void(const std::string& call)> on_call;  ///< before each call and operation
@@ -117,6 +119,7 @@ class FakeHostAgent final : public host::HostAgent {
   };
 
   [[nodiscard]] Status enter(const std::string& call);
+  [[nodiscard]] static bool is_wired(const Lab& lab, const std::string& proc);
   [[nodiscard]] Node* find(const std::string& lab, const std::string& node);
   void emit(const std::string& lab, const std::string& node, const std::string& event, nlohmann::json args,
             std::string blob = {});
@@ -124,6 +127,7 @@ class FakeHostAgent final : public host::HostAgent {
   Result<host::CallReply> build(Node& node, const nlohmann::json& args);
   Result<host::CallReply> stats(const Lab& lab, const std::string& attempt) const;
   Result<host::CallReply> file(Node& node, const nlohmann::json& args);
+  Result<host::CallReply> signal(Node& node, const nlohmann::json& args);
   void end_process(Node& node, const std::string& proc, int code, int signal);
   void end_build(Node& node, const std::string& key, bool ok);
   void drop(Node& node);

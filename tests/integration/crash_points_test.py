@@ -64,7 +64,7 @@ int main(void) {
 # fake hosts, whose clock stands still (tests/failure); where one is passed here, it is taken here too.
 TOO_BRIEF = {f"{name}:{phase}" for phase in ("committed", "uncommitted") for name in (
     "BOOTING>COLLECTING", "BUILDING>COLLECTING", "COLLECTING>COLLECTING", "PLANNED>COLLECTING", "WIRING>COLLECTING",
-    "SUBMITTED>CANCELLED", "SUBMITTED>FAILED", "PREPARING>STEADY")}
+    "SUBMITTED>CANCELLED", "SUBMITTED>FAILED", "PREPARING>STEADY", "STARTING>STEADY", "STARTING>UNDOING")}
 
 ENDED = ("DONE", "FAILED", "CANCELLED")
 
@@ -164,6 +164,26 @@ class Rewired(Scenario):
         return done.returncode == 0 and not world.json.loads(done.stdout)["draining"]
 
 
+class Widened(Rewired):
+    """While it runs it gets a second source, whose messages stay in the queue."""
+
+    WIDE = """<topology xmlns="urn:mvm:topology:1" name="wide">
+    <role name="source" count="2"><port name="out" direction="out"/></role>
+    <role name="sink"><port name="in" direction="in"/></role>
+    <link from="source[*].out" to="sink.in"/>
+  </topology>"""
+
+    def disturb(self, place, job):
+        if self.released(place).exists() or self.state(place, job) != "RUNNING":
+            return
+        path = place.folder / "wide.xml"
+        path.write_text(self.WIDE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            place.mvm("lab", "apply", job, path, check=False, timeout=10)
+        if place.daemon.poll() is None:
+            self.released(place).touch()
+
+
 UNTIL_RELEASED = 'while (access("RELEASED", F_OK) != 0) usleep(10000);'
 
 SCENARIOS = [
@@ -172,6 +192,7 @@ SCENARIOS = [
     Failed("fails", "return 3;", "FAILED"),
     LostNode("loses its node", UNTIL_RELEASED, "DONE"),
     Rewired("is rewired", UNTIL_RELEASED, "DONE"),
+    Widened("is widened", UNTIL_RELEASED, "DONE"),
 ]
 
 

@@ -325,6 +325,21 @@ TEST_F(LibmvmTest, ABlockedCallLearnsOfANewWiring) {
   EXPECT_THAT(node_.queue(idle).end_states(Side::kConsumer), ::testing::ElementsAre(EndState::kDone));
 }
 
+TEST_F(LibmvmTest, TheCountOfARoleIsThatOfTheLatestWiring) {
+  const auto queue = node_.add_queue({});
+  auto table = wiring("c", {in_port("in", {{queue, 0}})});
+  table.count = 3;
+  auto& process = start({"count"}, table);
+  EXPECT_EQ(node_.read_line(process), "3");
+  table.count = 7;
+  ASSERT_TRUE(node_.rewire(process, table));
+  EXPECT_EQ(node_.read_line(process), "7");
+  table.count = 1;
+  ASSERT_TRUE(node_.rewire(process, table));
+  EXPECT_EQ(node_.read_line(process), "1");
+  expect_good(process);
+}
+
 // It sees the old link's end first, and what the new one brings nevertheless.
 TEST_F(LibmvmTest, AnEndThatANewWiringHasOvertakenIsNotTold) {
   for (const std::string how : {"copy", "place"}) {

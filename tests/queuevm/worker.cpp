@@ -190,6 +190,21 @@ int who() {
   return 0;
 }
 
+/// Says how many processes the role has until it is one.
+int count() {
+  unsigned last = 0;
+  while (last != 1) {
+    const unsigned now = mvm_count();
+    if (now != last) {
+      std::printf("%u\n", now);
+      std::fflush(stdout);
+    }
+    last = now;
+    ::usleep(1000);
+  }
+  return mvm_count() == 1 ? 0 : 9;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -208,6 +223,7 @@ int main(int argc, char** argv) {
   if (what == "big") return big(static_cast<std::size_t>(number(2, 1 << 20)), static_cast<int>(number(3, 3)));
   if (what == "limits") return limits();
   if (what == "who") return who();
+  if (what == "count") return count();
   if (what == "die") {  // in the middle of a message that is larger than the queue
     const int out = mvm_port("out", 0);
     const std::vector<unsigned char> bytes(1 << 20);

@@ -231,6 +231,7 @@ void JobReader::read_stage_in(const xml::Element& element) {
     faults_.add(as.empty() ? element.get("in").where : as.where,
                 "found the name '" + stage.name + "', expected a relative path without ..");
   }
+  stage.to_text = element.get("to").value;
   if (graph_good_) stage.to = read_processes(element.get("to"), profile_.graph, profile_.params, faults_);
   profile_.stage_in.push_back(std::move(stage));
 }
@@ -247,6 +248,7 @@ void JobReader::read_stage_out(const xml::Element& element) {
     faults_.add(element.get("out").where,
                 "found the name '" + stage.name + "', expected a relative path without ..");
   }
+  stage.from_text = element.get("from").value;
   if (graph_good_) stage.from = read_processes(element.get("from"), profile_.graph, profile_.params, faults_);
   profile_.stage_out.push_back(std::move(stage));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ends.h"
 #include "graph_builder.h"
 #include "mvm/topologies/codecs.h"
 #include "mvm/topologies/reader.h"
@@ -171,8 +172,14 @@ Status add_plain(GraphBuilder& builder, const PlainLink& link) {
   return builder.add_link(link.producers, link.consumers);
 }
 
-std::vector<ProcessId> renumbered(const Graph& before, const Graph& after,
+/// The processes of a stage in another graph: what its text means there; where it means nothing there any
+/// more, those it meant before that are left.
+std::vector<ProcessId> renumbered(const Profile& profile, const Graph& after, const std::string& text,
                                   const std::vector<ProcessId>& processes) {
+  FaultList faults;
+  auto meant = read_processes({text, {}}, after, profile.params, faults);
+  if (!text.empty() && faults.empty()) return meant;
+  const Graph& before = profile.graph;
   std::vector<ProcessId> result;
   for (const ProcessId process : processes)
     if (const auto now = after.find_process(before.process_name(process))) result.push_back(*now);
@@ -343,8 +350,9 @@ Result<Profile> with_graph(const Profile& profile, Graph graph) {
     if (graph.find_role(program.role) == nullptr)
       return Error(ErrorCode::kInvalid,
                    "the topology lacks the role " + program.role + ", which the job runs");
-  for (StageIn& stage : result.stage_in) stage.to = renumbered(profile.graph, graph, stage.to);
-  for (StageOut& stage : result.stage_out) stage.from = renumbered(profile.graph, graph, stage.from);
+  for (StageIn& stage : result.stage_in) stage.to = renumbered(profile, graph, stage.to_text, stage.to);
+  for (StageOut& stage : result.stage_out)
+    stage.from = renumbered(profile, graph, stage.from_text, stage.from);
   result.graph = std::move(graph);
   return result;
 }

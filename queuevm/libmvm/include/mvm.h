@@ -82,7 +82,10 @@ MVM_API int mvm_detach(void);
 MVM_API const char* mvm_job(void);
 MVM_API const char* mvm_role(void);
 MVM_API unsigned mvm_index(void); /* 0 .. mvm_count()-1 within the role */
-MVM_API unsigned mvm_count(void); /* how many processes the role has */
+/* How many processes the role has. Changes while the job runs where the role is widened or narrowed: the
+ * answer is that of the wiring at the time of the call. A process that was taken out of the role, and has its
+ * streams to read to their end, keeps the count that it had. */
+MVM_API unsigned mvm_count(void);
 
 /* The value of one of the job's parameters as text, or NULL where it has none of that name. */
 MVM_API const char* mvm_param(const char* name);

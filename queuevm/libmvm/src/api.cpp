@@ -174,7 +174,12 @@ int mvm_detach(void) {
 const char* mvm_job(void) { return current == nullptr ? "" : current->table().job.c_str(); }
 const char* mvm_role(void) { return current == nullptr ? "" : current->table().role.c_str(); }
 unsigned mvm_index(void) { return current == nullptr ? 0 : current->table().index; }
-unsigned mvm_count(void) { return current == nullptr ? 0 : current->table().count; }
+unsigned mvm_count(void) {
+  if (current == nullptr) return 0;
+  const unsigned count = current->count();
+  know_ports();
+  return count;
+}
 
 const char* mvm_param(const char* name) {
   if (current == nullptr || name == nullptr) return nullptr;

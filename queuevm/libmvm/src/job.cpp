@@ -115,6 +115,14 @@ int Job::enter(Port& port, std::string& why) {
   return result;
 }
 
+unsigned Job::count() {
+  const std::lock_guard lock(mutex_);
+  std::string why;
+  // A wiring that cannot be had now is asked for again by the next call; until then the one before counts.
+  if (stale() && fetch(why) == MVM_OK) adopt_own();
+  return table_.count;
+}
+
 // Ports that other threads use are left to them: they may be in a call right now.
 void Job::adopt_own() {
   for (auto& port : ports_)

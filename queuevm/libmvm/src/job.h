@@ -24,6 +24,8 @@ class Job {
   /// others wait for their threads. Any thread.
   int enter(Port& port, std::string& why);
   void close(ring::SlotState how);
+  /// How many processes the role has by the latest wiring. Any thread.
+  [[nodiscard]] unsigned count();
 
   [[nodiscard]] const wire::Table& table() const { return table_; }
   /// Never moves in memory; grows when the wiring has a new port.

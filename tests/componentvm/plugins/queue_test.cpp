@@ -182,6 +182,76 @@ TEST_F(QueueTest, CleaningEndsTheLinks) {
   EXPECT_TRUE(node_.must("wire.stats", {{"attempt", "j.1"}}).at("queues").empty());
 }
 
+// First its consumer gets the new link, then its producer leaves the old one: the stream never seems to end,
+// whichever kernel hears of it first, and also if this one dies in between.
+TEST_F(QueueTest, ProducersAreHeldUntilConsumersHaveJoined) {
+  node_.must("wire.apply", steps({queue_to_make("q")}));
+  start("receiver", {"receive"});
+  start("sender", {"send", "200", "5"});
+  ASSERT_TRUE(node_.wait_output("j.1/receiver", "message 3"));
+  nlohmann::json next = steps({queue_to_make("q"), queue_to_make("r")});
+  next["processes"] = {process("sender", "out", "out", "r"), process("receiver", "in", "in", "q")};
+  next["processes"][0]["ports"][0]["ends"][0]["link"] = 8;
+  next["processes"][1]["ports"][0]["ends"].push_back(
+      {{"queue", "r"}, {"link", 8}, {"slot", 0}, {"after", {7}}});
+  next["generation"] = 2;
+  next["hold"] = true;
+  node_.must("wire.apply", next);
+  const auto states = [&](const std::string& queue) {
+    const nlohmann::json stats = node_.must("wire.stats", {{"attempt", "j.1"}});
+    for (const auto& one : stats.at("queues"))
+      if (one.at("id") == queue)
+        return std::to_string(one.at("producers").get<int>()) +
+               std::to_string(one.at("consumers").get<int>());
+    return std::string("none");
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (states("r") != "01" && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(states("r"), "01");
+  EXPECT_EQ(states("q"), "11") << "its producer knows nothing of it";
+  ::kill(node_.kernel_pid(), SIGKILL);
+  EXPECT_EQ(states("q"), "11");
+  next.erase("hold");
+  next["generation"] = 3;
+  node_.must("wire.apply", next);
+  expect_all(200);
+}
+
+TEST_F(QueueTest, AProcessThatTheWiringNamesNoMoreIsLetGo) {
+  node_.must("wire.apply", steps({queue_to_make("q")}));
+  start("receiver", {"receive"});
+  const auto joined = [&](const std::string& role) {
+    const nlohmann::json stats = node_.must("wire.stats", {{"attempt", "j.1"}, {"processes", true}});
+    for (const auto& one : stats.at("processes"))
+      if (one.at("proc") == "j.1/" + role) return one.at("joined").get<bool>() ? "joined" : "expected";
+    return "unknown";
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::string(joined("receiver")) != "joined" && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_STREQ(joined("receiver"), "joined");
+  EXPECT_STREQ(joined("sender"), "expected");
+
+  nlohmann::json next = steps({queue_to_make("q")});
+  next["generation"] = 2;
+  next["processes"].erase(0);
+  node_.must("wire.apply", next);
+  EXPECT_STREQ(joined("sender"), "unknown");
+  const Seen received = node_.wait_end("j.1/receiver");
+  EXPECT_THAT(received.output.at("out"), testing::EndsWith("peer dead\n"));
+  const auto late = node_.call("proc.start", {{"proc", "j.1/sender"},
+                                              {"attempt", "j.1"},
+                                              {"job", "j"},
+                                              {"role", "sender"},
+                                              {"argv", {"/bin/true"}},
+                                              {"tree", ""},
+                                              {"wired", true}});
+  ASSERT_FALSE(late) << "a call that was held up starts nobody whose wiring is gone";
+  EXPECT_EQ(late.error().code(), ErrorCode::kConflict);
+  EXPECT_TRUE(node_.must("proc.list", {{"attempt", "j.1"}}).at("processes").size() == 1);
+}
+
 TEST_F(QueueTest, WrongStepsAreRefusedWithTheirField) {
   nlohmann::json wrong = steps({queue_to_make("q")});
   wrong["queues"][0]["create"]["kind"] = "circle";

@@ -62,6 +62,8 @@ struct PlanNode {
 struct Plan {
   std::vector<PlanNode> nodes;
   std::vector<std::uint32_t> node_of;  ///< for each process of the graph its number in `nodes`
+  /// Processes that a rewiring started, and its number; all others began with the attempt.
+  std::map<topologies::ProcessId, std::uint64_t> born;
   /// Links whose chain of codecs a policy made longer than the topology says: all of the chain.
   std::map<topologies::LinkId, std::vector<std::string>> codecs;
   bool operator==(const Plan&) const = default;
@@ -125,6 +127,13 @@ struct Preparation {
                                      const Placement& placement);
 /// The plan of a job that runs on the nodes of an existing lab; kNoPlacement with the reasons in the message.
 [[nodiscard]] Result<Plan> plan_in_lab(const Snapshot& snapshot, const topologies::Profile& profile);
+
+/// The plan of a running job that gets another graph: who goes on stays where it is, and processes that are
+/// new, started by rewiring `number`, join the job's nodes in blocks, so that its roles' nodes end up as
+/// evenly filled as can be. `before` is the graph that `plan` was made for. kNoPlacement, a reason a line,
+/// where the nodes of a role have no room; kInvalid where a role has no machines.
+[[nodiscard]] Result<Plan> follow_graph(const Plan& plan, const topologies::Graph& before,
+                                        const topologies::Profile& next, std::uint64_t number);
 
 /// All of it with the built-in rule.
 struct PlanOutcome {

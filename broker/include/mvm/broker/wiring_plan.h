@@ -3,7 +3,9 @@
 // docs/architecture.md, "Memory domains and wiring"; docs/formats/guest-channel.md, wire.apply.
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -72,6 +74,18 @@ struct LeavingTree {
   bool operator==(const LeavingTree&) const = default;
 };
 
+/// A process that is not in the graph any more and has not ended yet. It keeps its wiring as it was: what it
+/// reads and feeds are leaving trees.
+struct PartingProcess {
+  std::string process;  ///< its tag
+  std::string role;
+  std::uint32_t index = 0, count = 0;  ///< as it knows them
+  std::uint32_t node = 0;              ///< in the plan
+  std::uint32_t domain = 0;
+  nlohmann::json ports;  ///< as its wire step has them
+  bool operator==(const PartingProcess&) const = default;
+};
+
 /// All of a job's wiring, without addresses.
 struct WiringLayout {
   std::vector<MemoryDomain> domains;
@@ -82,6 +96,7 @@ struct WiringLayout {
   std::vector<Carry> carries;
   std::vector<OutsideEnd> outside;  ///< in the order of links
   std::vector<LeavingTree> leaving;
+  std::vector<PartingProcess> parting;
   std::uint32_t next_queue = 0, next_carry = 0;  ///< ids that were never given
   bool operator==(const WiringLayout&) const = default;
 };
@@ -98,14 +113,20 @@ struct Wired {
 };
 
 /// As lay_out(), starting from a wiring that is in use: trees of unchanged links stay as they are, new ones
-/// get numbers of their own, those of links that are gone or changed are left to their consumers. The plan
-/// keeps the old one's nodes in their order.
+/// get numbers of their own, those of links that are gone or changed are left to their consumers, and
+/// processes that are gone keep their ends of them. The plan keeps the old one's nodes in their order.
 [[nodiscard]] Result<WiringLayout> lay_out_again(const topologies::Graph& graph, const Plan& plan,
                                                  const Wired& before);
 /// The old wiring with all that the next one needs besides: made, and joined by nobody.
 [[nodiscard]] WiringLayout prepared(const WiringLayout& before, const WiringLayout& next);
-/// Without these leaving trees.
-[[nodiscard]] WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& trees);
+/// Without these leaving trees, and without the parting processes of these tags.
+[[nodiscard]] WiringLayout without(const WiringLayout& layout, const std::set<std::uint32_t>& trees,
+                                   const std::set<std::string>& parted = {});
+/// Calls `end(node, queue's id, tree)` for each end that a process reads of a leaving tree, those that are
+/// parting included.
+void for_each_last_reader(
+    const Plan& plan, const WiringLayout& layout,
+    const std::function<void(std::uint32_t node, const std::string& queue, std::uint32_t tree)>& end);
 
 /// Text of a layout, and back for the same graph and plan; kCorrupt where it is not one.
 [[nodiscard]] std::string encode(const WiringLayout& layout);
@@ -123,8 +144,7 @@ struct Wired {
 [[nodiscard]] std::optional<std::uint32_t> find_queue(const WiringLayout& layout, const std::string& id);
 
 /// The steps between two wirings, for people: "make a queue for the link x in host:h1", ...
-[[nodiscard]] std::vector<std::string> describe_steps(const Wired& before, const topologies::Graph& graph,
-                                                      const WiringLayout& next);
+[[nodiscard]] std::vector<std::string> describe_steps(const Wired& before, const Wired& next);
 
 /// Hosts whose domain something is carried to or from: they need a proxy.
 [[nodiscard]] std::set<std::string> hosts_with_proxy(const WiringLayout& layout);
@@ -148,6 +168,7 @@ struct WiringContext {
   std::string codec_seed;  ///< secret of the broker alone: the keys of links that encrypt are made of it
   std::uint64_t generation = 1;
   std::uint64_t link_base = 0;  ///< numbers of carried links start here, so that a lab's jobs do not collide
+  std::set<std::uint32_t> also_told;  ///< nodes in the plan that hear of it even if they have no process
   std::map<std::string, HostAddress> hosts;
   std::map<std::string, host::LinkIdentity> guests;  ///< by domain, for those that carry links by TLS
   std::vector<topologies::Param> params;
@@ -164,6 +185,11 @@ struct HostWiring {
 [[nodiscard]] std::vector<HostWiring> make_steps(const topologies::Graph& graph, const Plan& plan,
                                                  const WiringLayout& layout, const WiringContext& context,
                                                  const topologies::Graph* next = nullptr);
+
+/// The steps that prepare the wiring `next` while the job has that of `before`: the old one with the new
+/// queues besides, which nobody joins but the processes that are new.
+[[nodiscard]] std::vector<HostWiring> preparing_steps(const Wired& before, const Wired& next,
+                                                      const WiringContext& context);
 
 /// What each link is carried by, for people; of several the dearest.
 [[nodiscard]] std::vector<std::string> transports(const topologies::Graph& graph, const WiringLayout& layout);
@@ -193,8 +219,17 @@ struct CarriedLink {
 /// How a wire step calls a queue.
 [[nodiscard]] std::string queue_id(const WiredQueue& queue);
 
-/// "attempt/role[index]": how the kernel calls a process.
+/// "cell[3]", or "cell[3]+2" of a process that the second rewiring started: no two processes of an attempt
+/// have the same, however often a role is widened again.
+[[nodiscard]] std::string process_tag(const topologies::Graph& graph, const Plan& plan,
+                                      topologies::ProcessId process);
+/// The process of a tag; none where there is none.
+[[nodiscard]] std::optional<topologies::ProcessId> find_tag(const topologies::Graph& graph, const Plan& plan,
+                                                            const std::string& tag);
+/// Its name, without the rewiring: "cell[3]".
+[[nodiscard]] std::string name_of_tag(const std::string& tag);
+/// "attempt/tag": how the kernel calls a process.
 [[nodiscard]] std::string process_id(const std::string& attempt, const topologies::Graph& graph,
-                                     topologies::ProcessId process);
+                                     const Plan& plan, topologies::ProcessId process);
 
 }  // namespace mvm::broker

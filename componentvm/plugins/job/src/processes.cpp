@@ -133,9 +133,12 @@ Result<Answer> Processes::start(const Call& call) {
   if (attached && attached->descriptors.size() == 1) {
     descriptors.emplace_back(attached->descriptors[0].get(), kAttachDescriptor);
     spec.environment.emplace_back("MVM_FD", std::to_string(kAttachDescriptor));
-  } else if (!attached && attached.error().code() != ErrorCode::kNotFound &&
-             attached.error().code() != ErrorCode::kUnsupported) {
-    return attached.error();
+  } else if (!attached &&
+             (flag_or(call.args, "wired") || (attached.error().code() != ErrorCode::kNotFound &&
+                                              attached.error().code() != ErrorCode::kUnsupported))) {
+    return Error(
+        attached.error().code() == ErrorCode::kNotFound ? ErrorCode::kConflict : attached.error().code(),
+        "process " + process + " is to be wired: " + attached.error().describe());
   }
   MVM_ASSIGN(const ProcessInfo info, kernel_.processes().start(spec, descriptors));
   return Answer{{{"pid", info.pid}}, {}, {}};
@@ -152,6 +155,8 @@ Result<Answer> Processes::input(const Call& call) {
 Result<Answer> Processes::signal(const Call& call) {
   MVM_ASSIGN(const std::string process, need_text(call.args, "proc", 190));
   MVM_ASSIGN(const std::uint64_t number, need_number(call.args, "signal", 64));
+  // One that is being started is signalled after that.
+  const Busy busy(mutex_, free_, busy_, launcher_id(process));
   if (number == SIGKILL)
     MVM_TRY(kernel_.processes().kill(launcher_id(process), "killed"));
   else

@@ -1,6 +1,7 @@
 #include "attempt.h"
 
 #include <algorithm>
+#include <set>
 
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
@@ -187,14 +188,44 @@ void Attempt::drop_queues(const Steps& steps) {
   }
 }
 
-Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
+/// The steps with the out ports that their processes have now, and these ports' queues.
+nlohmann::json Attempt::with_held_ports(nlohmann::json args) const {
+  std::map<std::string, std::vector<nlohmann::json>> held;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const nlohmann::json& process : array_or_empty(applied_, "processes"))
+      for (const nlohmann::json& port : array_or_empty(process, "ports"))
+        if (text_or(port, "direction") == "out") held[text_or(process, "proc")].push_back(port);
+  }
+  std::set<std::string> named;
+  for (const nlohmann::json& queue : array_or_empty(args, "queues")) named.insert(text_or(queue, "id"));
+  for (nlohmann::json& process : args.at("processes")) {
+    const auto mine = held.find(text_or(process, "proc"));
+    if (mine == held.end()) continue;
+    nlohmann::json ports = mine->second;
+    for (const nlohmann::json& port : array_or_empty(process, "ports"))
+      if (text_or(port, "direction") != "out") ports.push_back(port);
+    for (const nlohmann::json& port : mine->second)
+      for (const nlohmann::json& end : array_or_empty(port, "ends"))
+        if (std::string id = text_or(end, "queue"); named.insert(id).second)
+          args["queues"].push_back({{"id", std::move(id)}});
+    process["ports"] = std::move(ports);
+  }
+  return args;
+}
+
+Status Attempt::apply(const nlohmann::json& wanted) {
+  MVM_TRY(steps_from(wanted));
+  const bool hold = flag_or(wanted, "hold") && wanted.contains("processes") && wanted["processes"].is_array();
+  const nlohmann::json args = hold ? with_held_ports(wanted) : wanted;
+  MVM_ASSIGN(const Steps steps, steps_from(args));
   {
     const std::lock_guard lock(mutex_);
     if (generation_ >= steps.generation && generation_ > 0) return ok();
     MVM_TRY(make_queues(steps.queues));
   }
   // The loop's lock before ours, as when it answers a process.
-  return loop_.between_answers([&]() -> Status {
+  Status done = loop_.between_answers([&]() -> Status {
     const std::lock_guard lock(mutex_);
     if (generation_ >= steps.generation && generation_ > 0) return ok();
     MVM_TRY(check_queues(steps.processes));
@@ -212,8 +243,38 @@ Status Attempt::apply(const Steps& steps, const nlohmann::json& args) {
     MVM_TRY(stop_carrying(steps));
     drop_queues(steps);
     generation_ = steps.generation;
+    applied_ = args;
     return ok();
   });
+  if (done) drop_processes(steps);
+  return done;
+}
+
+/// Those that the steps name no more: nothing answers them from here on. One that runs yet is ended by
+/// whoever took its wiring away.
+void Attempt::drop_processes(const Steps& steps) {
+  const auto stays = [&](const std::string& name) {
+    return std::any_of(steps.processes.begin(), steps.processes.end(),
+                       [&](const ProcessStep& step) { return step.process == name; });
+  };
+  std::vector<std::string> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    if (generation_ != steps.generation) return;
+    for (const auto& [name, process] : processes_)
+      if (!stays(name)) gone.push_back(name);
+  }
+  for (const std::string& name : gone) {
+    loop_.remove(name_ + " " + name);
+    for (const char* kind : {"socket/", "table/", "ended/"}) (void)keeper_.drop(kept_name(kind + name));
+    attached(name);
+    const std::lock_guard lock(mutex_);
+    given_.erase(name);
+    const auto found = processes_.find(name);
+    if (found == processes_.end()) continue;
+    if (!found->second.ended) close_ends(found->second, EndState::kDead);
+    processes_.erase(found);
+  }
 }
 
 // ---- attaching -------------------------------------------------------------------------------------------
@@ -398,6 +459,21 @@ nlohmann::json Attempt::stats() const {
   return list;
 }
 
+nlohmann::json Attempt::joined() const {
+  nlohmann::json list = nlohmann::json::array();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, process] : processes_) {
+    const bool all = std::all_of(process.step.ends.begin(), process.step.ends.end(), [&](const EndStep& end) {
+      const auto queue = queues_.find(end.queue);
+      if (queue == queues_.end()) return false;
+      const auto states = queue->second.end_states(end.end.side);
+      return end.end.slot < states.size() && states[end.end.slot] != EndState::kAbsent;
+    });
+    list.push_back({{"proc", name}, {"joined", all}});
+  }
+  return list;
+}
+
 // ---- a new kernel ----------------------------------------------------------------------------------------
 
 Status Attempt::recover(std::vector<kernel::Kept> kept) {
@@ -428,9 +504,16 @@ Status Attempt::recover(std::vector<kernel::Kept> kept) {
     }
   }
   if (args.is_null()) return ok();
-  MVM_ASSIGN(Steps steps, steps_from(args));
-  MVM_TRY(apply(steps, args));
-  for (auto& [process, socket] : sockets) MVM_TRY(serve(process, std::move(socket)));
+  if (args.is_object()) args.erase("hold");  // what was held is in them
+  MVM_TRY(apply(args));
+  for (auto& [process, socket] : sockets) {
+    const Status served = serve(process, std::move(socket));
+    // The former kernel had not come to letting go of it.
+    if (!served && served.error().code() == ErrorCode::kNotFound)
+      (void)keeper_.drop(kept_name("socket/" + process));
+    else
+      MVM_TRY(served);
+  }
   return ok();
 }
 

@@ -34,14 +34,17 @@ class Attempt {
   /// empty, our own way to them. `first`: how many came before in the same hand-over; 0 begins it anew.
   [[nodiscard]] Status give(const std::string& process, std::uint64_t first,
                             const std::vector<std::string>& ids, std::vector<UniqueFd> descriptors);
-  /// Makes the wiring what the steps say, unless this generation, or a later one, was carried out: queues and
-  /// carried links that they do not name any more go. `args`: what `steps` were read from, to be kept.
-  [[nodiscard]] Status apply(const Steps& steps, const nlohmann::json& args);
+  /// Makes the wiring what the steps say, unless this generation, or a later one, was carried out: queues,
+  /// carried links and processes that they do not name any more go. Where they say `hold`, the out ports of
+  /// processes stay as they are until the next ones.
+  [[nodiscard]] Status apply(const nlohmann::json& wanted);
   /// The socket that a process attaches by; kNotFound where no wiring names it.
   [[nodiscard]] Result<UniqueFd> attach(const std::string& process);
   /// Closes a process's ends: it ended, well or not. kNotFound where no wiring names it.
   [[nodiscard]] Status ended(const std::string& process, bool well);
   [[nodiscard]] nlohmann::json stats() const;
+  /// The processes that the wiring names, and whether each has come for all of its ends.
+  [[nodiscard]] nlohmann::json joined() const;
   /// The gateway at an open port's queue, attached when it is first asked for. kInvalid where clients have no
   /// such end of that queue.
   [[nodiscard]] Result<std::shared_ptr<Intake>> intake(const std::string& queue);
@@ -57,6 +60,7 @@ class Attempt {
     std::optional<queuevm::WiringTable> table;
     bool ended = false;
   };
+  [[nodiscard]] nlohmann::json with_held_ports(nlohmann::json args) const;
   [[nodiscard]] std::string kept_name(const std::string& rest) const { return "queue/" + name_ + "/" + rest; }
   Status make_queues(const std::vector<QueueStep>& queues);
   [[nodiscard]] Status check_queues(const std::vector<ProcessStep>& steps) const;
@@ -66,6 +70,7 @@ class Attempt {
   Result<UniqueFd> outside_descriptor(const std::string& queue, queuevm::Side side, std::uint32_t& slot);
   Status stop_carrying(const Steps& steps);
   void drop_queues(const Steps& steps);
+  void drop_processes(const Steps& steps);
   Status serve(const std::string& process, UniqueFd socket);
   /// Called with the mutex held. A descriptor of a queue for one end alone: that which its maker gave for it,
   /// or a new one.
@@ -81,6 +86,7 @@ class Attempt {
   const std::function<void(const queuevm::LinkFailure&)> failed_;
   mutable std::mutex mutex_;
   std::uint64_t generation_ = 0;
+  nlohmann::json applied_;  ///< the steps of this generation
   std::map<std::string, queuevm::Queue> queues_;
   std::map<std::string, Process> processes_;
   std::map<std::string, std::multimap<std::string, UniqueFd>>

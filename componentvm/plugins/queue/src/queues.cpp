@@ -47,15 +47,18 @@ Result<Answer> Queues::give(Call& call) {
 }
 
 Result<Answer> Queues::apply(const Call& call) {
-  MVM_ASSIGN(Steps steps, steps_from(call.args));
+  MVM_TRY(steps_from(call.args));
   MVM_ASSIGN(const auto attempt, find_or_make(call));
-  MVM_TRY(attempt->apply(steps, call.args));
+  MVM_TRY(attempt->apply(call.args));
   return Answer{};
 }
 
 Result<Answer> Queues::stats(const Call& call) {
   auto attempt = find(call);
-  return Answer{{{"queues", attempt ? (*attempt)->stats() : nlohmann::json::array()}}, {}, {}};
+  if (!attempt) return Answer{{{"queues", nlohmann::json::array()}}, {}, {}};
+  nlohmann::json result = {{"queues", (*attempt)->stats()}};
+  if (flag_or(call.args, "processes")) result["processes"] = (*attempt)->joined();
+  return Answer{std::move(result), {}, {}};
 }
 
 Result<Answer> Queues::outside(const Call& call) {

@@ -86,6 +86,7 @@ struct StageIn {
   std::string digest;  ///< its blob; empty until uploaded
   std::string name;    ///< what the process finds in its working directory
   std::vector<ProcessId> to;
+  std::string to_text;  ///< as the file says it, "cell[*]": in a graph with other counts it means others
   bool operator==(const StageIn&) const = default;
 };
 
@@ -94,6 +95,7 @@ struct StageOut {
   std::string name;       ///< relative to the process's working directory
   bool optional = false;  ///< no failure where it is not there
   std::vector<ProcessId> from;
+  std::string from_text;  ///< as the file says it
   bool operator==(const StageOut&) const = default;
 };
 

@@ -88,8 +88,9 @@ struct Difference {
 };
 [[nodiscard]] Difference difference(const Graph& before, const Graph& after);
 
-/// The profile with another graph of the same roles: programs keep their roles, staged files their processes.
-/// kInvalid where the graph has a role that no program runs, or lacks one.
+/// The profile with another graph of the same roles: programs keep their roles; staged files go to, and come
+/// from, those processes that the file's words mean in the new graph. kInvalid where the graph has a role
+/// that no program runs, or lacks one.
 [[nodiscard]] Result<Profile> with_graph(const Profile& profile, Graph graph);
 
 }  // namespace mvm::topologies
