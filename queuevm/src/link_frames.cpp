@@ -54,6 +54,11 @@ std::span<std::byte> FrameReader::room() {
 }
 
 Result<std::optional<Frame>> FrameReader::next() {
+  if (rest_ > 0) {
+    const std::size_t dropped = std::min(rest_, end_ - begin_);
+    begin_ += dropped;
+    rest_ -= dropped;
+  }
   if (end_ - begin_ < kHeaderSize) return std::optional<Frame>();
   const auto* head = reinterpret_cast<const unsigned char*>(buffer_.data()) + begin_;
   const std::uint32_t size = wire::load32(head);
@@ -67,6 +72,25 @@ Result<std::optional<Frame>> FrameReader::next() {
   frame.body = std::span(buffer_).subspan(begin_ + kHeaderSize, size);
   begin_ += kHeaderSize + size;
   return std::optional(frame);
+}
+
+std::optional<FrameReader::Begun> FrameReader::begun() const {
+  if (rest_ > 0 || end_ - begin_ < kHeaderSize + kDataHead) return std::nullopt;
+  const auto* head = reinterpret_cast<const unsigned char*>(buffer_.data()) + begin_;
+  if (wire::load32(head + 4) != static_cast<std::uint32_t>(Type::kData)) return std::nullopt;
+  Begun begun;
+  begun.size = wire::load32(head);
+  begun.frame.type = Type::kData;
+  begun.frame.link = wire::load64(head + 8);
+  begun.frame.body = std::span(buffer_).subspan(begin_ + kHeaderSize, end_ - begin_ - kHeaderSize);
+  return begun;
+}
+
+void FrameReader::take_begun() {
+  const auto* head = reinterpret_cast<const unsigned char*>(buffer_.data()) + begin_;
+  rest_ = wire::load32(head) - (end_ - begin_ - kHeaderSize);
+  rest_link_ = wire::load64(head + 8);
+  begin_ = end_;
 }
 
 void append_hello(std::string& out, const Hello& hello) {
@@ -106,7 +130,7 @@ Result<Open> decode_open(std::span<const std::byte> body) {
   return Open{load_place(raw(body)), wire::load64(raw(body) + 12)};
 }
 
-void append_data(std::string& out, std::uint64_t link, const Data& data) {
+void append_data_head(std::string& out, std::uint64_t link, const Data& data) {
   unsigned char* at = append(out, Type::kData, link, kDataHead);
   wire::store32(at - kHeaderSize, static_cast<std::uint32_t>(kDataHead + data.piece.size()));
   store_place(at, data.place);
@@ -116,11 +140,15 @@ void append_data(std::string& out, std::uint64_t link, const Data& data) {
   wire::store32(at + 24, data.size);
   wire::store32(at + 28, data.offset);
   wire::store64(at + 32, data.total);
+}
+
+void append_data(std::string& out, std::uint64_t link, const Data& data) {
+  append_data_head(out, link, data);
   if (!data.piece.empty()) out.append(reinterpret_cast<const char*>(data.piece.data()), data.piece.size());
 }
 
-Result<Data> decode_data(std::span<const std::byte> body) {
-  if (body.size() < kDataHead) return bad("data frame");
+Result<Data> decode_begun_data(std::span<const std::byte> body, std::size_t whole) {
+  if (body.size() < kDataHead || whole < body.size()) return bad("data frame");
   Data data;
   data.place = load_place(raw(body));
   const std::uint32_t word = wire::load32(raw(body) + 12);
@@ -132,12 +160,15 @@ Result<Data> decode_data(std::span<const std::byte> body) {
   data.offset = wire::load32(raw(body) + 28);
   data.total = wire::load64(raw(body) + 32);
   data.piece = body.subspan(kDataHead);
-  if ((data.flags & ~kKnownFlags) != 0 || data.offset > data.size ||
-      data.piece.size() > data.size - data.offset || (data.piece.empty() && data.size != 0)) {
+  const std::size_t piece = whole - kDataHead;
+  if ((data.flags & ~kKnownFlags) != 0 || data.offset > data.size || piece > data.size - data.offset ||
+      (piece == 0 && data.size != 0)) {
     return bad("data frame");
   }
   return data;
 }
+
+Result<Data> decode_data(std::span<const std::byte> body) { return decode_begun_data(body, body.size()); }
 
 void append_ack(std::string& out, std::uint64_t link, const Place& next) {
   store_place(append(out, Type::kAck, link, 12), next);

@@ -54,12 +54,27 @@ class FrameReader {
   void filled(std::size_t count) { end_ += count; }
   /// The next whole frame, nothing where bytes are missing, kCorrupt where the stream is no frames.
   [[nodiscard]] Result<std::optional<Frame>> next();
+  /// After next() gave nothing: a data frame of which all but a part of its piece is here, if there is one,
+  /// with what is here of its body, and how long that will be.
+  struct Begun {
+    Frame frame;
+    std::size_t size = 0;
+  };
+  [[nodiscard]] std::optional<Begun> begun() const;
+  /// What begun() shows was taken; the rest of its body goes elsewhere, or, where it comes to this reader, is
+  /// thrown away.
+  void take_begun();
+  [[nodiscard]] std::size_t rest() const { return rest_; }
+  [[nodiscard]] std::uint64_t rest_link() const { return rest_link_; }
+  void went_elsewhere(std::size_t count) { rest_ -= count; }
 
  private:
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   std::size_t limit_ = kMaxGreeting;
+  std::size_t rest_ = 0;         // of a frame that was taken before all of it was here
+  std::uint64_t rest_link_ = 0;
 };
 
 struct Hello {
@@ -100,6 +115,8 @@ void append_proof(std::string& out, std::span<const std::byte> proof);
 void append_simple(std::string& out, Type type, std::uint64_t link);
 void append_open(std::string& out, std::uint64_t link, const Open& open);
 void append_data(std::string& out, std::uint64_t link, const Data& data);
+/// Of a data frame all but the piece, which is to follow.
+void append_data_head(std::string& out, std::uint64_t link, const Data& data);
 void append_ack(std::string& out, std::uint64_t link, const Place& next);
 void append_end(std::string& out, Type end_or_stop, std::uint64_t link, bool dead);
 
@@ -107,6 +124,8 @@ void append_end(std::string& out, Type end_or_stop, std::uint64_t link, bool dea
 [[nodiscard]] Result<Hello> decode_hello(std::span<const std::byte> body);
 [[nodiscard]] Result<Open> decode_open(std::span<const std::byte> body);
 [[nodiscard]] Result<Data> decode_data(std::span<const std::byte> body);
+/// Of a body of `size` bytes what is here, at least kDataHead of them. The piece is what is here of it.
+[[nodiscard]] Result<Data> decode_begun_data(std::span<const std::byte> body, std::size_t size);
 [[nodiscard]] Result<Place> decode_ack(std::span<const std::byte> body);
 [[nodiscard]] Result<bool> decode_end(std::span<const std::byte> body);
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "mvm.h"
 #include "mvm/base/log.h"
@@ -28,7 +29,9 @@ using link::InHalf;
 using link::Moment;
 using link::OutHalf;
 
-constexpr std::size_t kOutLimit = 512 << 10;  // bytes a connection may have waiting
+constexpr std::size_t kOutLimit = 256 << 10;  // bytes a connection may have waiting
+constexpr std::size_t kWaiting = 64 << 10;    // with so many waiting no message is offered
+constexpr std::size_t kAtOnce = 1 << 20;      // bytes read, or written, before others have their turn
 constexpr std::size_t kMaxListeners = 8;
 constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
 constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
@@ -145,6 +148,7 @@ struct Proxy::State {
   Status read_frames(Peer& peer, Moment now, bool& progress);
   Status handle(Peer& peer, const link::Frame& frame);
   Status move_messages(Peer& peer, bool& progress);
+  bool offer_messages(Peer& peer);
   void tell(const Peer& peer, link::Failure& failure) const;
   void keep_alive(Peer& peer, Moment now);
   void look_around();
@@ -185,7 +189,7 @@ bool Proxy::State::greet_strangers(Moment now) {
     if (auto got = stranger.read(now); !got) {
       keep = false;
     } else {
-      progress = progress || *got > 0;
+      progress = progress || got->bytes > 0;
     }
     if (keep && !stranger.next()) {
       keep = false;
@@ -253,7 +257,7 @@ void Proxy::State::keep_alive(Peer& peer, Moment now) {
   Connection& connection = *peer.connection;
   if (now - connection.last_ping < options.keepalive) return;
   connection.last_ping = now;
-  if (connection.pending() < kOutLimit) link::append_simple(connection.out(), link::Type::kPing, 0);
+  if (connection.pending() < kOutLimit) link::append_simple(connection.out().tail(), link::Type::kPing, 0);
 }
 
 // ---- messages ----
@@ -266,7 +270,7 @@ Status Proxy::State::handle(Peer& peer, const link::Frame& frame) {
   switch (frame.type) {
     case link::Type::kPing:
       if (peer.connection->pending() < kOutLimit)
-        link::append_simple(peer.connection->out(), link::Type::kPong, 0);
+        link::append_simple(peer.connection->out().tail(), link::Type::kPong, 0);
       return ok();
     case link::Type::kPong:
       return ok();
@@ -299,20 +303,51 @@ Status Proxy::State::handle(Peer& peer, const link::Frame& frame) {
   }
 }
 
-Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
-  Connection& connection = *peer.connection;
-  const bool was_up = peer.up();
-  MVM_ASSIGN(const std::size_t got, connection.read(now));
-  peer.stats.bytes_in += got;
-  progress = progress || got > 0;
-  for (;;) {
-    MVM_ASSIGN(const auto frame, connection.next());
-    if (!was_up && peer.up() && !frame) came_up(peer, now);
-    if (!frame) return ok();
-    MVM_TRY(handle(peer, *frame));
-  }
+/// The in half that receives a message in its queue's memory, if the rest of a frame is to come for it.
+InHalf* landing(Peer& peer) {
+  const link::FrameReader& reader = peer.connection->reader();
+  const auto in = reader.rest() > 0 ? peer.ins.find(reader.rest_link()) : peer.ins.end();
+  return in == peer.ins.end() ? nullptr : in->second.get();
 }
 
+/// A long message of which the beginning is here goes where it belongs, and what follows of it too.
+Status receive_in_place(Peer& peer) {
+  link::FrameReader& reader = peer.connection->reader();
+  const auto begun = reader.begun();
+  if (!begun) return ok();
+  const auto in = peer.ins.find(begun->frame.link);
+  if (in == peer.ins.end()) return ok();
+  MVM_ASSIGN(const link::Data data, link::decode_begun_data(begun->frame.body, begun->size));
+  MVM_ASSIGN(const bool taken, in->second->on_begun_data(data));
+  if (taken) reader.take_begun();
+  return ok();
+}
+
+Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
+  Connection& connection = *peer.connection;
+  bool was_up = peer.up();
+  std::size_t total = 0;
+  for (bool more = true; more && total < kAtOnce;) {
+    InHalf* const half = landing(peer);
+    const auto sink = half == nullptr ? std::span<std::byte>() : half->sink(connection.reader().rest());
+    MVM_ASSIGN(const Connection::Read read, connection.read(now, sink));
+    if (read.to_sink > 0) half->sunk(read.to_sink);
+    total += read.bytes;
+    more = read.full;
+    for (bool frames = true; frames;) {
+      MVM_ASSIGN(const auto frame, connection.next());
+      if (!frame && peer.up() && !std::exchange(was_up, true)) came_up(peer, now);
+      frames = frame.has_value();
+      if (frame) MVM_TRY(handle(peer, *frame));
+    }
+    if (peer.up()) MVM_TRY(receive_in_place(peer));
+  }
+  peer.stats.bytes_in += total;
+  progress = progress || total > 0;
+  return ok();
+}
+
+/// Acknowledgements first, then messages, as long as the peer takes them.
 Status Proxy::State::move_messages(Peer& peer, bool& progress) {
   Connection& connection = *peer.connection;
   for (auto& [number, half] : peer.ins) {
@@ -320,20 +355,34 @@ Status Proxy::State::move_messages(Peer& peer, bool& progress) {
     progress = half->emit(connection.out(), kOutLimit) || progress;
     tell(peer, half->failure());
   }
+  std::size_t total = 0;
+  for (bool more = true; more && total < kAtOnce;) {
+    // What the peer has not taken is copied, so not much is offered before it has.
+    more = connection.pending() < kWaiting && offer_messages(peer);
+    progress = progress || more;
+    MVM_ASSIGN(const std::size_t put, connection.write());
+    total += put;
+    more = more && connection.pending() == 0;
+  }
+  peer.stats.bytes_out += total;
+  progress = progress || total > 0;
+  return ok();
+}
+
+/// True where something is to be written, or was learnt.
+bool Proxy::State::offer_messages(Peer& peer) {
+  bool any = false;
   for (auto& [number, half] : peer.outs) {
     auto taken = half->take();
     if (!taken) {  // our own shared memory is broken: that link ends, the others go on
       half->on_stop(true);
       continue;
     }
-    progress = *taken || progress;
-    progress = half->emit(connection.out(), kOutLimit) || progress;
+    any = *taken || any;
+    any = half->emit(peer.connection->out(), kOutLimit) || any;
     tell(peer, half->failure());
   }
-  MVM_ASSIGN(const std::size_t put, connection.write());
-  peer.stats.bytes_out += put;
-  progress = progress || put > 0;
-  return ok();
+  return any;
 }
 
 void Proxy::State::tell(const Peer& peer, link::Failure& failure) const {

@@ -1,13 +1,13 @@
 #include "proxy_connection.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "tcp.h"
 
 namespace mvm::queuevm::link {
 namespace {
 
-constexpr std::size_t kReadAtMost = 1 << 20;
+constexpr std::size_t kBehindSink = 2048;
 
 std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -29,9 +29,10 @@ void Connection::send_hello() {
   Hello hello;
   hello.domain = own_domain_;
   fill_random(hello.nonce);
-  const std::size_t at = out_.size();
-  append_hello(out_, hello);
-  own_hello_ = out_.substr(at + kHeaderSize);
+  std::string& out = out_.tail();
+  const std::size_t at = out.size();
+  append_hello(out, hello);
+  own_hello_ = out.substr(at + kHeaderSize);
 }
 
 Status Connection::on_connected() {
@@ -43,38 +44,19 @@ Status Connection::on_connected() {
   return ok();
 }
 
-Result<std::size_t> Connection::read(Moment now) {
-  std::size_t total = 0;
-  while (total < kReadAtMost) {
-    const std::span<std::byte> room = reader_.room();
-    MVM_ASSIGN(const std::size_t got, stream_->read(room));
-    if (got == 0) break;
-    reader_.filled(got);
-    total += got;
-    last_heard_ = now;
-    // The reader's buffer stays small: what is here is looked at before more is read.
-    if (got < room.size() || total >= (256U << 10)) break;
-  }
-  return total;
-}
-
-Result<std::size_t> Connection::write() {
-  std::size_t total = 0;
-  while (written_ < out_.size()) {
-    const auto left = std::as_bytes(std::span<const char>(out_)).subspan(written_);
-    MVM_ASSIGN(const std::size_t put, stream_->write(left));
-    if (put == 0) break;
-    written_ += put;
-    total += put;
-  }
-  if (written_ == out_.size()) {
-    out_.clear();
-    written_ = 0;
-  } else if (written_ > (512U << 10)) {
-    out_.erase(0, written_);
-    written_ = 0;
-  }
-  return total;
+Result<Connection::Read> Connection::read(Moment now, std::span<std::byte> sink) {
+  std::span<std::byte> room = reader_.room();
+  // Behind a long message comes the next one's head, and the rest of that one has a better place again.
+  if (!sink.empty()) room = room.first(kBehindSink);
+  Read read;
+  MVM_ASSIGN(read.bytes, stream_->read_both(sink, room));
+  if (read.bytes == 0) return read;
+  last_heard_ = now;
+  read.to_sink = std::min(read.bytes, sink.size());
+  read.full = read.bytes == sink.size() + room.size();
+  reader_.went_elsewhere(read.to_sink);
+  reader_.filled(read.bytes - read.to_sink);
+  return read;
 }
 
 Result<std::optional<Frame>> Connection::next() {
@@ -99,7 +81,7 @@ Status Connection::greet(const Frame& frame) {
                    "a proxy with the certificate of " + proved + " answers as " + hello.domain);
     peer_hello_ = text_of(frame.body);
     if (dialled()) {
-      append_proof(out_, proof_of(secret_, true, own_hello_, peer_hello_));
+      append_proof(out_.tail(), proof_of(secret_, true, own_hello_, peer_hello_));
     } else {
       send_hello();
     }
@@ -111,7 +93,7 @@ Status Connection::greet(const Frame& frame) {
                                     : proof_of(secret_, true, peer_hello_, own_hello_);
     if (!same_proof(frame.body, expected))
       return Error(ErrorCode::kRefused, "a peer does not know the lab's secret");
-    if (!dialled()) append_proof(out_, proof_of(secret_, false, peer_hello_, own_hello_));
+    if (!dialled()) append_proof(out_.tail(), proof_of(secret_, false, peer_hello_, own_hello_));
     stage_ = Stage::kReady;
     reader_.set_limit(kMaxBody);
     return ok();

@@ -8,6 +8,7 @@
 
 #include "link_frames.h"
 #include "mvm/queuevm/proxy.h"
+#include "out_bytes.h"
 
 namespace mvm::queuevm::link {
 
@@ -23,10 +24,16 @@ class Connection {
 
   /// A dialled socket became writable, or failed.
   Status on_connected();
-  /// Reads what is there, at most about a megabyte; returns the bytes read. kUnavailable at the end.
-  Result<std::size_t> read(Moment now);
+  struct Read {
+    std::size_t bytes = 0;
+    std::size_t to_sink = 0;  ///< of these, the first so many
+    bool full = false;        ///< there may be more
+  };
+  /// Reads once, 64 KiB or what `sink` wants: what is still to come of a frame of which the first part was
+  /// taken (reader().rest()), or nothing. kUnavailable at the end.
+  Result<Read> read(Moment now, std::span<std::byte> sink = {});
   /// Writes what it can of out(); returns the bytes written.
-  Result<std::size_t> write();
+  Result<std::size_t> write() { return out_.write(*stream_); }
   /// The next frame once ready. Handles the greeting by itself. kRefused, kCorrupt: close the connection.
   Result<std::optional<Frame>> next();
 
@@ -34,8 +41,9 @@ class Connection {
   [[nodiscard]] bool dialled() const { return !expected_.empty(); }
   /// The peer's name: proved once the stage is kReady, claimed at kProof.
   [[nodiscard]] const std::string& peer() const { return peer_; }
-  [[nodiscard]] std::string& out() { return out_; }
-  [[nodiscard]] std::size_t pending() const { return out_.size() - written_; }
+  [[nodiscard]] FrameReader& reader() { return reader_; }
+  [[nodiscard]] OutBytes& out() { return out_; }
+  [[nodiscard]] std::size_t pending() const { return out_.size(); }
   [[nodiscard]] const ByteStream& stream() const { return *stream_; }
   [[nodiscard]] Moment last_heard() const { return last_heard_; }
   [[nodiscard]] Moment started() const { return started_; }
@@ -53,8 +61,7 @@ class Connection {
   std::string peer_hello_;
   Stage stage_;
   FrameReader reader_;
-  std::string out_;
-  std::size_t written_ = 0;
+  OutBytes out_;
   Moment started_;
   Moment last_heard_;
 };

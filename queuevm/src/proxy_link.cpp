@@ -9,6 +9,7 @@
 namespace mvm::queuevm::link {
 namespace {
 
+constexpr std::size_t kLongMessage = 8 << 10;  // worth receiving in its place
 constexpr std::size_t kMostInFlight = 8192;  // items; the window bounds their bytes
 
 Place after(const Place& place, bool completes) {
@@ -187,10 +188,10 @@ bool OutHalf::encode(const Item& item) {
   return true;
 }
 
-bool OutHalf::emit(std::string& out, std::size_t limit) {
+bool OutHalf::emit(OutBytes& out, std::size_t limit) {
   const std::size_t before = out.size();
   if (ask_due_ && out.size() < limit) {
-    append_simple(out, Type::kAsk, link_);
+    append_simple(out.tail(), Type::kAsk, link_);
     ask_due_ = false;
   }
   if (!opened_ || finished_) return out.size() != before;
@@ -202,7 +203,12 @@ bool OutHalf::emit(std::string& out, std::size_t limit) {
     data.offset = offset_;
     const std::size_t piece = std::min<std::size_t>(kMaxPiece, data.size - offset_);
     data.piece = encoded_.subspan(offset_, piece);
-    append_data(out, link_, data);
+    if (codecs_.empty()) {
+      append_data_head(out.tail(), link_, data);
+      out.lend(data.piece);
+    } else {  // the chain's memory is for one message
+      append_data(out.tail(), link_, data);
+    }
     item.sent = true;
     offset_ += static_cast<std::uint32_t>(piece);
     if (offset_ == data.size) {
@@ -211,7 +217,7 @@ bool OutHalf::emit(std::string& out, std::size_t limit) {
     }
   }
   if (ended_ && !end_sent_ && unsent_ == flight_.size() && out.size() < limit) {
-    append_end(out, Type::kEnd, link_, dead_);
+    append_end(out.tail(), Type::kEnd, link_, dead_);
     end_sent_ = true;
   }
   return out.size() != before;
@@ -244,6 +250,7 @@ void InHalf::disconnected() {
   backlog_bytes_ = 0;
   arriving_ = {};
   arriving_open_ = false;
+  if (!std::exchange(landing_, {}).room.empty()) end_.cancel();
   next_ = acked_;
   ack_due_ = false;
   end_seen_ = false;
@@ -256,6 +263,7 @@ void InHalf::finish(bool queue_dead, bool tell_dead) {
   backlog_.clear();
   backlog_bytes_ = 0;
   arriving_ = {};
+  landing_ = {};
   end_.close(queue_dead ? ring::kDead : ring::kDone);
   open_due_ = ack_due_ = false;
   stop_due_ = true;
@@ -281,6 +289,12 @@ Status InHalf::on_data(const Data& data) {
   if (backlog_bytes_ > window_ + end_.largest()) {
     return Error(ErrorCode::kCorrupt, "a peer sends more than its window");
   }
+  MVM_ASSIGN(const bool landed, land(data));
+  if (landed) {
+    std::copy(data.piece.begin(), data.piece.end(), sink(data.piece.size()).begin());
+    sunk(data.piece.size());
+    return ok();
+  }
   // What came in one piece goes straight on, unless something waits before it.
   if (!arriving_open_ && data.offset == 0 && data.piece.size() == data.size && codecs_.empty() &&
       backlog_.empty() && deliver(data, data.piece)) {
@@ -297,6 +311,51 @@ Status InHalf::on_data(const Data& data) {
   }
   arriving_.bytes.insert(arriving_.bytes.end(), data.piece.begin(), data.piece.end());
   return arriving_.bytes.size() < data.size ? ok() : accept();
+}
+
+// Only where nothing else is in the way: one producer, no codec, nothing that waits, the queue's rule to block.
+bool InHalf::may_land(const Data& data) const {
+  return data.offset == 0 && data.size >= kLongMessage && data.flags == 0 && codecs_.empty() &&
+         backlog_.empty() && !arriving_open_ && end_.is_stream() &&
+         end_.region().spec().when_full == ring::kBlock;
+}
+
+/// True where this piece goes into the queue's memory, at sink().
+Result<bool> InHalf::land(const Data& data) {
+  if (!landing_.room.empty()) {
+    if (landing_.done != data.offset || landing_.head.size != data.size || landing_.head.flags != data.flags)
+      return Error(ErrorCode::kCorrupt, "a peer sent the pieces of a message out of order");
+    return true;
+  }
+  std::byte* at = nullptr;
+  if (!may_land(data) || end_.reserve(data.size, &at) != MVM_OK) return false;
+  landing_ = {.head = data, .room = {at, data.size}, .done = 0};
+  return true;
+}
+
+Result<bool> InHalf::on_begun_data(const Data& data) {
+  if (finished_ || data.place != next_ || end_seen_ || data.codecs != codecs_.tag() ||
+      data.size > end_.largest())
+    return false;
+  MVM_ASSIGN(const bool landed, land(data));
+  if (!landed) return false;
+  std::copy(data.piece.begin(), data.piece.end(), sink(data.piece.size()).begin());
+  sunk(data.piece.size());
+  return true;
+}
+
+std::span<std::byte> InHalf::sink(std::size_t size) const {
+  const std::span<std::byte> left = landing_.room.subspan(landing_.done);
+  return left.first(std::min(size, left.size()));
+}
+
+void InHalf::sunk(std::size_t size) {
+  landing_.done += size;
+  if (landing_.room.empty() || landing_.done < landing_.room.size()) return;
+  const Landing landed = std::exchange(landing_, {});
+  static_cast<void>(end_.commit(landed.room.size(), 0, 0));
+  delivered(landed.head, landed.room.size());
+  next_ = acked_;
 }
 
 /// All of a message, or of a fragment, is here.
@@ -361,11 +420,16 @@ bool InHalf::deliver(const Data& head, std::span<const std::byte> bytes) {
     finish(true, true);
     return true;
   }
+  delivered(head, bytes.size());
+  return true;
+}
+
+/// It is in the queue.
+void InHalf::delivered(const Data& head, std::size_t size) {
   acked_ = after(head.place, completes(head.flags));
   if (acked_.part == 0) ++stats_.messages;
-  stats_.bytes += bytes.size();
+  stats_.bytes += size;
   ack_due_ = true;
-  return true;
 }
 
 bool InHalf::put() {
@@ -378,7 +442,7 @@ bool InHalf::put() {
     backlog_bytes_ -= item.bytes.size();
     backlog_.pop_front();
   }
-  if (end_seen_ && !finished_ && backlog_.empty() && !arriving_open_) {
+  if (end_seen_ && !finished_ && backlog_.empty() && !arriving_open_ && landing_.room.empty()) {
     finish(end_dead_, false);
     any = true;
   }
@@ -397,19 +461,19 @@ void InHalf::check_readers() {
   if (result == MVM_EOS || result == MVM_PEERDEAD) finish(false, result == MVM_PEERDEAD);
 }
 
-bool InHalf::emit(std::string& out, std::size_t limit) {
+bool InHalf::emit(OutBytes& out, std::size_t limit) {
   if (out.size() >= limit) return false;
   const std::size_t before = out.size();
   if (open_due_) {
-    append_open(out, link_, {acked_, window_});
+    append_open(out.tail(), link_, {acked_, window_});
     open_due_ = ack_due_ = false;
   }
   if (ack_due_) {
-    append_ack(out, link_, acked_);
+    append_ack(out.tail(), link_, acked_);
     ack_due_ = false;
   }
   if (stop_due_) {
-    append_end(out, Type::kStop, link_, stop_dead_);
+    append_end(out.tail(), Type::kStop, link_, stop_dead_);
     stop_due_ = false;
   }
   return out.size() != before;

@@ -11,6 +11,7 @@
 #include "link_frames.h"
 #include "mvm/queuevm/codec.h"
 #include "mvm/queuevm/proxy.h"
+#include "out_bytes.h"
 #include "ring/end.h"
 
 namespace mvm::queuevm::link {
@@ -41,8 +42,9 @@ class OutHalf {
   void on_stop(bool dead);
   /// Takes what the window allows. True where something was taken or the stream ended.
   Result<bool> take();
-  /// Appends frames until `out` holds `limit` bytes. True where something was appended.
-  bool emit(std::string& out, std::size_t limit);
+  /// Appends frames until `out` holds `limit` bytes; long payloads are lent from the queue. True where
+  /// something was appended.
+  bool emit(OutBytes& out, std::size_t limit);
   /// True where a new message would be taken: its event is worth watching.
   [[nodiscard]] bool wants_more() const;
   [[nodiscard]] ring::End& end() { return end_; }
@@ -96,12 +98,20 @@ class InHalf {
   void disconnected();
   /// kCorrupt where the peer breaks the protocol: its connection is to be closed.
   Status on_data(const Data& data);
+  /// Of a data frame the first part is here. True where it was taken, and the rest goes into sink(); false:
+  /// nothing happened, the frame is for on_data() when all of it is here.
+  Result<bool> on_begun_data(const Data& data);
+  /// Where the next `size` bytes of what on_begun_data() began are to be put; empty where they are not wanted
+  /// any more.
+  [[nodiscard]] std::span<std::byte> sink(std::size_t size) const;
+  /// So many bytes were put there.
+  void sunk(std::size_t size);
   Status on_end(bool dead);
   /// Puts what is here into the queue, as far as there is room. True where something was put.
   bool put();
   /// Looks whether anybody still reads the queue.
   void check_readers();
-  bool emit(std::string& out, std::size_t limit);
+  bool emit(OutBytes& out, std::size_t limit);
   /// True where messages wait for room in the queue.
   [[nodiscard]] bool waits_for_room() const { return !backlog_.empty(); }
   [[nodiscard]] ring::End& end() { return end_; }
@@ -114,6 +124,9 @@ class InHalf {
     std::vector<std::byte> bytes;
   };
   int put_item(const Data& head, std::span<const std::byte> bytes);
+  [[nodiscard]] bool may_land(const Data& data) const;
+  Result<bool> land(const Data& data);
+  void delivered(const Data& head, std::size_t size);
   bool deliver(const Data& head, std::span<const std::byte> bytes);
   Status accept();
   void fail(const Error& why);
@@ -127,6 +140,13 @@ class InHalf {
   std::uint64_t backlog_bytes_ = 0;
   Item arriving_;  // a fragment of which pieces are still missing
   bool arriving_open_ = false;
+  /// A long message that arrives straight in the queue's memory.
+  struct Landing {
+    Data head;
+    std::span<std::byte> room;  // of the whole message; empty: none lands
+    std::size_t done = 0;
+  };
+  Landing landing_;
   Place next_;   // expected from the peer
   Place acked_;  // everything before is in the queue
   bool open_due_ = false;

@@ -3,9 +3,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -21,31 +24,64 @@ class TcpStream : public ByteStream {
   explicit TcpStream(UniqueFd socket) : socket_(std::move(socket)) {}
 
   Result<std::size_t> read(std::span<std::byte> buffer) override {
-    for (;;) {
-      const ssize_t got = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-      if (got > 0) return static_cast<std::size_t>(got);
-      if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the connection");
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-      return Error(ErrorCode::kUnavailable,
-                   std::string("reading from a peer: ") + std::system_category().message(errno));
-    }
+    return received(again_if_interrupted(
+        [&] { return ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT); }));
   }
 
   Result<std::size_t> write(std::span<const std::byte> bytes) override {
-    for (;;) {
-      const ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (put >= 0) return static_cast<std::size_t>(put);
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-      return Error(ErrorCode::kUnavailable,
-                   std::string("writing to a peer: ") + std::system_category().message(errno));
-    }
+    return sent(again_if_interrupted(
+        [&] { return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL); }));
+  }
+
+  Result<std::size_t> read_both(std::span<std::byte> first, std::span<std::byte> second) override {
+    std::array<iovec, 2> parts{iovec{first.data(), first.size()}, iovec{second.data(), second.size()}};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = parts.size();
+    return received(
+        again_if_interrupted([&] { return ::recvmsg(socket_.get(), &message, MSG_DONTWAIT); }));
+  }
+
+  Result<std::size_t> write_pieces(std::span<const std::span<const std::byte>> pieces) override {
+    std::array<iovec, 64> parts{};
+    const std::size_t used = std::min(pieces.size(), parts.size());
+    // The kernel only reads them.
+    for (std::size_t i = 0; i < used; ++i)
+      parts[i] = {const_cast<std::byte*>(pieces[i].data()), pieces[i].size()};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = used;
+    return sent(again_if_interrupted(
+        [&] { return ::sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL); }));
   }
 
   [[nodiscard]] int fd() const override { return socket_.get(); }
 
  private:
+  template <typename Call>
+  static ssize_t again_if_interrupted(Call call) {
+    for (;;) {
+      const ssize_t result = call();
+      if (result >= 0 || errno != EINTR) return result;
+    }
+  }
+  static bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK; }
+
+  static Result<std::size_t> received(ssize_t got) {
+    if (got > 0) return static_cast<std::size_t>(got);
+    if (got == 0) return Error(ErrorCode::kUnavailable, "the peer closed the connection");
+    if (would_block()) return std::size_t{0};
+    return Error(ErrorCode::kUnavailable,
+                 std::string("reading from a peer: ") + std::system_category().message(errno));
+  }
+
+  static Result<std::size_t> sent(ssize_t put) {
+    if (put >= 0) return static_cast<std::size_t>(put);
+    if (would_block()) return std::size_t{0};
+    return Error(ErrorCode::kUnavailable,
+                 std::string("writing to a peer: ") + std::system_category().message(errno));
+  }
+
   UniqueFd socket_;
 };
 
@@ -91,6 +127,14 @@ void set_options(int socket) {
 }
 
 }  // namespace
+
+Result<std::size_t> ByteStream::read_both(std::span<std::byte> first, std::span<std::byte> second) {
+  if (first.empty()) return read(second);
+  MVM_ASSIGN(const std::size_t got, read(first));
+  if (got < first.size() || second.empty()) return got;
+  const auto more = read(second);
+  return got + (more ? *more : 0);  // what ended it is met again
+}
 
 std::unique_ptr<ByteStream> make_tcp_stream(UniqueFd socket, bool) {
   return std::make_unique<TcpStream>(std::move(socket));

@@ -64,7 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool cells = (data[0] & 1) != 0;
   const std::size_t chop = static_cast<std::size_t>(data[0] >> 2) + 1;
   QueueSpec spec;
-  spec.bytes = 4096;
+  spec.bytes = 32768;  // long messages are received in their place
   spec.capacity = 8;
   if (cells) spec.kind = QueueKind::kPriority;
   const Queue from = Queue::create_in_memory(spec, "fuzz").value();
@@ -78,9 +78,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if ((data[0] & 2) != 0) reader.set_limit(link::kMaxBody);
   for (std::size_t at = 1; at < size;) {
     const std::size_t now = std::min(chop, size - at);
+    const auto* const from_here = reinterpret_cast<const std::byte*>(data) + at;
+    const auto sink = in.sink(std::min(now, reader.rest()));
+    std::copy_n(from_here, sink.size(), sink.begin());
+    if (!sink.empty()) in.sunk(sink.size());
+    reader.went_elsewhere(sink.size());
     const auto room = reader.room();
-    std::copy_n(reinterpret_cast<const std::byte*>(data) + at, now, room.begin());
-    reader.filled(now);
+    std::copy_n(from_here + sink.size(), now - sink.size(), room.begin());
+    reader.filled(now - sink.size());
     at += now;
     for (;;) {
       const auto frame = reader.next();
@@ -89,9 +94,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (!handle(**frame, out, in)) return 0;
       in.put();
       if (!out.take()) return 0;
-      std::string sent;
+      link::OutBytes sent;
       in.emit(sent, 1 << 20);
       out.emit(sent, 1 << 20);
+    }
+    if (const auto begun = reader.begun(); begun && (data[0] & 2) != 0) {
+      const auto head = link::decode_begun_data(begun->frame.body, begun->size);
+      if (!head) return 0;
+      const auto taken = in.on_begun_data(*head);
+      if (!taken) return 0;
+      if (*taken) reader.take_begun();
     }
   }
   if (to.stats().enqueued > 8 || from.stats().dequeued > 3) std::abort();

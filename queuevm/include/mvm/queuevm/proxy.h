@@ -26,6 +26,15 @@ class ByteStream {
   /// Bytes moved (> 0), 0: would block, or an error; end of file is kUnavailable.
   [[nodiscard]] virtual Result<std::size_t> read(std::span<std::byte> buffer) = 0;
   [[nodiscard]] virtual Result<std::size_t> write(std::span<const std::byte> bytes) = 0;
+  /// Reads into `first`, and what comes behind it into `second`: one step where the stream can, else two.
+  [[nodiscard]] virtual Result<std::size_t> read_both(std::span<std::byte> first,
+                                                      std::span<std::byte> second);
+  /// Writes pieces, of which there is one at least and none is empty, one behind the other: as many as the
+  /// stream takes in one step, at least a part of the first.
+  [[nodiscard]] virtual Result<std::size_t> write_pieces(
+      std::span<const std::span<const std::byte>> pieces) {
+    return write(pieces.front());
+  }
   /// The descriptor to poll.
   [[nodiscard]] virtual int fd() const = 0;
   /// True where progress needs the descriptor writable.
