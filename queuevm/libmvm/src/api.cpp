@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "job.h"
 #include "mvm.h"
@@ -21,7 +22,8 @@ using mvm::lib::Port;
 constexpr mvm_opts kDefaults = MVM_OPTS_INIT;
 
 Job* current = nullptr;
-const std::unique_ptr<Port>* port_table = nullptr;  // current's, at hand for every message
+// Of current's ports, at hand for every message.
+std::atomic<const std::unique_ptr<Port>*> port_table = nullptr;
 std::atomic<unsigned> port_count = 0;
 bool exit_hook_set = false;
 thread_local std::string last_error;
@@ -52,8 +54,9 @@ Port* port_of(int handle) {
 
 // After a change of `current` or of its ports.
 void know_ports() {
-  port_table = current == nullptr ? nullptr : current->ports().data();
-  port_count = current == nullptr ? 0 : static_cast<unsigned>(current->ports().size());
+  const auto ports = current == nullptr ? std::span<const std::unique_ptr<Port>>() : current->ports();
+  port_table.store(ports.data(), std::memory_order_relaxed);
+  port_count.store(static_cast<unsigned>(ports.size()), std::memory_order_release);
 }
 
 int no_port() { return current == nullptr ? MVM_ENOTMVM : MVM_EINVAL; }
@@ -72,8 +75,8 @@ const mvm_opts* checked(const mvm_opts* opts) {
 /// As port_of, without a word: where the port is ready for this thread.
 Port* quick_port_of(int handle) {
   const auto index = static_cast<unsigned>(handle);
-  if (index >= port_count.load(std::memory_order_relaxed)) return nullptr;
-  Port* const port = port_table[index].get();
+  if (index >= port_count.load(std::memory_order_acquire)) return nullptr;
+  Port* const port = port_table.load(std::memory_order_relaxed)[index].get();
   return port->ready() ? port : nullptr;
 }
 
@@ -173,7 +176,7 @@ int mvm_detach(void) {
 
 const char* mvm_job(void) { return current == nullptr ? "" : current->table().job.c_str(); }
 const char* mvm_role(void) { return current == nullptr ? "" : current->table().role.c_str(); }
-unsigned mvm_index(void) { return current == nullptr ? 0 : current->table().index; }
+unsigned mvm_index(void) { return current == nullptr ? 0 : current->index(); }
 unsigned mvm_count(void) {
   if (current == nullptr) return 0;
   const unsigned count = current->count();

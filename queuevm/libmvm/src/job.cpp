@@ -120,7 +120,7 @@ unsigned Job::count() {
   std::string why;
   // A wiring that cannot be had now is asked for again by the next call; until then the one before counts.
   if (stale() && fetch(why) == MVM_OK) adopt_own();
-  return table_.count;
+  return count_;
 }
 
 // Ports that other threads use are left to them: they may be in a call right now.
@@ -295,12 +295,12 @@ int Job::hand_out(wire::Table& table, std::vector<int>& descriptors, std::string
     table_.parameters = table.parameters;  // callers hold pointers to these
     ports_.reserve(table.ports.size() + kSparePorts);
   }
-  table_.index = table.index;
-  table_.count = table.count;
+  index_.store(table.index, std::memory_order_relaxed);
+  count_ = table.count;
   std::vector<NewLinks> next(ports_.size());
   for (wire::Port& wired : table.ports) {
     int handle = find(wired.name.c_str(), wired.index);
-    if (handle < 0) {
+    if (handle < 0) {  // a table names no port twice, so it is none of those added here
       if (ports_.size() == ports_.capacity()) {
         why = "the wiring has more new ports than fit";
         return MVM_ESYS;
@@ -318,12 +318,14 @@ int Job::hand_out(wire::Table& table, std::vector<int>& descriptors, std::string
         wanted.descriptors.emplace_back(link.id, std::exchange(descriptors[link.descriptor], -1));
   }
   for (std::size_t i = 0; i < ports_.size(); ++i) ports_[i]->expect(std::move(next[i]));
+  known_.store(ports_.size(), std::memory_order_release);
   return MVM_OK;
 }
 
 int Job::find(const char* name, unsigned index) const {
-  for (std::size_t i = 0; i < ports_.size(); ++i) {
-    if (ports_[i]->index() == index && ports_[i]->name() == name) return static_cast<int>(i);
+  const auto known = ports();
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    if (known[i]->index() == index && known[i]->name() == name) return static_cast<int>(i);
   }
   return MVM_ENOENT;
 }

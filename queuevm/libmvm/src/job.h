@@ -4,8 +4,10 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,9 +29,15 @@ class Job {
   /// How many processes the role has by the latest wiring. Any thread.
   [[nodiscard]] unsigned count();
 
+  /// What stays for the life of the process: job, role, parameters.
   [[nodiscard]] const wire::Table& table() const { return table_; }
-  /// Never moves in memory; grows when the wiring has a new port.
-  [[nodiscard]] std::vector<std::unique_ptr<Port>>& ports() { return ports_; }
+  /// By the latest wiring that a thread has taken. Any thread.
+  [[nodiscard]] unsigned index() const { return index_.load(std::memory_order_relaxed); }
+  /// Ports have their places for the life of the process; a new wiring may add some behind them. Any thread.
+  [[nodiscard]] std::span<const std::unique_ptr<Port>> ports() const {
+    const std::size_t known = known_.load(std::memory_order_acquire);
+    return {ports_.data(), known};
+  }
   [[nodiscard]] int find(const char* name, unsigned index) const;
   [[nodiscard]] ring::Interrupt interrupt() const;
   [[nodiscard]] pid_t process() const { return process_; }
@@ -60,7 +68,10 @@ class Job {
   std::vector<Mapping> mappings_;
   std::uint32_t generation_ = 0;  // low half, as stored
   wire::Table table_;
-  std::vector<std::unique_ptr<Port>> ports_;
+  std::atomic<unsigned> index_ = 0;
+  unsigned count_ = 0;  // under the mutex
+  std::vector<std::unique_ptr<Port>> ports_;  // never moves in memory
+  std::atomic<std::size_t> known_ = 0;        // of them, for all threads
 };
 
 }  // namespace mvm::lib
