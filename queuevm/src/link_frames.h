@@ -73,7 +73,7 @@ class FrameReader {
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   std::size_t limit_ = kMaxGreeting;
-  std::size_t rest_ = 0;         // of a frame that was taken before all of it was here
+  std::size_t rest_ = 0;  // of a frame that was taken before all of it was here
   std::uint64_t rest_link_ = 0;
 };
 

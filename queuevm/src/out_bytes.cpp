@@ -7,7 +7,7 @@ namespace mvm::queuevm::link {
 namespace {
 
 constexpr std::size_t kWorthLending = 4096;
-constexpr std::size_t kMostPieces = 64;        // of one writing
+constexpr std::size_t kMostPieces = 64;       // of one writing
 constexpr std::size_t kLongTail = 512 << 10;  // written bytes of own_ that are worth cutting off
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }

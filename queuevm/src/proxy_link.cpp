@@ -10,7 +10,7 @@ namespace mvm::queuevm::link {
 namespace {
 
 constexpr std::size_t kLongMessage = 8 << 10;  // worth receiving in its place
-constexpr std::size_t kMostInFlight = 8192;  // items; the window bounds their bytes
+constexpr std::size_t kMostInFlight = 8192;    // items; the window bounds their bytes
 
 Place after(const Place& place, bool completes) {
   return completes ? Place{place.number + 1, 0} : Place{place.number, place.part + 1};
@@ -313,7 +313,8 @@ Status InHalf::on_data(const Data& data) {
   return arriving_.bytes.size() < data.size ? ok() : accept();
 }
 
-// Only where nothing else is in the way: one producer, no codec, nothing that waits, the queue's rule to block.
+// Only where nothing else is in the way: one producer, no codec, nothing that waits, the queue's rule to
+// block.
 bool InHalf::may_land(const Data& data) const {
   return data.offset == 0 && data.size >= kLongMessage && data.flags == 0 && codecs_.empty() &&
          backlog_.empty() && !arriving_open_ && end_.is_stream() &&

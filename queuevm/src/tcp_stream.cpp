@@ -38,8 +38,7 @@ class TcpStream : public ByteStream {
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = parts.size();
-    return received(
-        again_if_interrupted([&] { return ::recvmsg(socket_.get(), &message, MSG_DONTWAIT); }));
+    return received(again_if_interrupted([&] { return ::recvmsg(socket_.get(), &message, MSG_DONTWAIT); }));
   }
 
   Result<std::size_t> write_pieces(std::span<const std::span<const std::byte>> pieces) override {

@@ -71,7 +71,7 @@ class Daemon : public testing::Environment {
 
   /// A new folder below the daemon's.
   std::filesystem::path new_folder(const std::string& name) const {
-    const std::filesystem::path path = folder_ / name;
+    std::filesystem::path path = folder_ / name;
     EXPECT_TRUE(make_folders(path));
     return path;
   }
@@ -90,7 +90,7 @@ class Example : public testing::Test {
   std::filesystem::path run(const std::filesystem::path& example,
                             const std::vector<std::string>& options = {}) {
     static int number = 0;
-    const auto results = daemon->new_folder("results-" + std::to_string(++number));
+    auto results = daemon->new_folder("results-" + std::to_string(++number));
     std::vector<std::string> argv{example / "run"};
     argv.insert(argv.end(), options.begin(), options.end());
     const Captured said = daemon->run(argv, std::chrono::minutes(5), {{"MVM_OUT", results}});
@@ -101,7 +101,7 @@ class Example : public testing::Test {
 
   /// A copy of an example whose machines are QEMU guests: nothing else changes.
   static std::filesystem::path on_qemu(const std::string& name) {
-    const std::filesystem::path folder = daemon->new_folder("qemu") / name;
+    std::filesystem::path folder = daemon->new_folder("qemu") / name;
     std::filesystem::copy(kSource / "examples" / name, folder, std::filesystem::copy_options::recursive);
     std::filesystem::copy(kSource / "examples/common.sh", folder.parent_path() / "common.sh",
                           std::filesystem::copy_options::overwrite_existing);

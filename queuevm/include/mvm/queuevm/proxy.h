@@ -31,8 +31,7 @@ class ByteStream {
                                                       std::span<std::byte> second);
   /// Writes pieces, of which there is one at least and none is empty, one behind the other: as many as the
   /// stream takes in one step, at least a part of the first.
-  [[nodiscard]] virtual Result<std::size_t> write_pieces(
-      std::span<const std::span<const std::byte>> pieces) {
+  [[nodiscard]] virtual Result<std::size_t> write_pieces(std::span<const std::span<const std::byte>> pieces) {
     return write(pieces.front());
   }
   /// The descriptor to poll.

@@ -232,7 +232,7 @@ void CellBook::wake_consumer() {
 }
 
 std::uint32_t CellBook::first() {
-  for (unsigned word = kLevels / 64; word-- > 0;) {
+  for (unsigned word = kLevels / 64; word-- > 0 && !broken();) {
     const std::uint64_t bits = table_->level_bits[word].load(kRelaxed);
     if (bits == 0) continue;
     const auto level = word * 64 + 63U - static_cast<unsigned>(std::countl_zero(bits));
