@@ -42,6 +42,9 @@ void describe(CLI::App& app, Said& said) {
   app.add_option("--plugins", said.plugin_folder, "preset plug-in folder [PREFIX/lib/mvm/plugins]");
   app.add_option("--plugin", said.config.plugins, "load this plug-in at start; may be repeated");
   app.add_flag("!--no-default-plugins", said.config.default_plugins, "load only the plug-ins named");
+  app.add_flag("--debug", said.config.debug,
+               "the debug kernel: prefers plug-ins' .debug variants, logs more (also where it is called "
+               "mvm-kernel.debug)");
   app.add_option("--programs", said.programs, "preset program folder; may be repeated");
   app.add_option("--user", said.config.user, "user id of job processes")->capture_default_str();
   app.add_option("--group", said.config.group, "group id of job processes")->capture_default_str();
@@ -116,12 +119,14 @@ int main(int argc, char** argv) {
   CLI::App app(
       "The kernel of an MVM node: launches and watches a job's processes, builds sources, wires queues");
   Said said;
+  said.config.debug = argc > 0 && std::string_view(argv[0]).ends_with(".debug");
   describe(app, said);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {
     return app.exit(problem) == 0 ? 0 : 2;
   }
+  if (said.config.debug && app.count("--log") == 0) said.log_level = "debug";
   if (const std::string wrong = complete(said); !wrong.empty()) {
     std::cerr << "mvm-kernel: " << wrong << '\n';
     return 2;

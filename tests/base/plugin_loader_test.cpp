@@ -106,5 +106,66 @@ TEST_F(PluginLoaderTest, ListsWhatIsThere) {
                                    "refuses", "sub/good"));
 }
 
+// ---- versions, debug variants, interfaces [§2.3] ----
+
+class VersionsTest : public PluginLoaderTest {
+ protected:
+  void SetUp() override {
+    PluginLoaderTest::SetUp();
+    for (const auto& file : fs::directory_iterator(MVM_BINARY_DIR "/tests/plugins"))
+      if (file.path().filename().string().starts_with("good.2") || file.path().stem() == "needy" ||
+          file.path().stem() == "nameless")
+        fs::copy_file(file.path(), folder_ / "plugins" / file.path().filename());
+  }
+  int answer(const std::string& wish, bool debug = false) {
+    auto plugin = PluginLoader({folder_ / "plugins", "sample", 3, debug}).load(wish, "me");
+    EXPECT_TRUE(plugin) << plugin.error().describe();
+    return plugin ? LoadedPlugin::make<tests::Sample>(*plugin)->answer() : -1;
+  }
+};
+
+TEST_F(VersionsTest, TheMostRecentThatSpeaksTheVersionIsChosen) {
+  EXPECT_EQ(answer("good"), 214);
+  EXPECT_EQ(answer("good@2"), 214);
+  EXPECT_EQ(answer("good@3"), 214);
+  EXPECT_EQ(answer("good@2.1"), 214);
+  EXPECT_EQ(answer("good@2.1.0"), 210);
+  EXPECT_EQ(answer("good@2.0"), 200);
+  EXPECT_EQ(answer("sub/good"), 42);
+  EXPECT_EQ(failure("good@1"), ErrorCode::kNotFound);  // a file without a version
+  EXPECT_EQ(failure("good@4"), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("good@2.2"), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("sub/good@1.2.3"), ErrorCode::kNotFound);
+  fs::remove(folder_ / "plugins/good.2.1.4.so");
+  EXPECT_EQ(answer("good"), 210);
+}
+
+TEST_F(VersionsTest, WhatIsNoVersionIsSaid) {
+  for (const char* wish : {"good@", "good@x", "good@1.", "good@1.2.3.4", "good@-1", "good@99999999999", "@1"})
+    EXPECT_EQ(failure(wish), ErrorCode::kInvalid) << wish;
+  fs::rename(folder_ / "plugins/good.2.1.4.so", folder_ / "plugins/good.9.0.0.so");
+  EXPECT_EQ(failure("good"), ErrorCode::kCorrupt);  // says that it is 2.1.4
+}
+
+TEST_F(VersionsTest, ADebugProgramPrefersDebugVariantsOfEqualVersions) {
+  EXPECT_EQ(answer("good", true), 1);
+  EXPECT_EQ(answer("good@2.0", true), 2);
+  EXPECT_EQ(answer("good@2.1.0", true), 210);
+  fs::remove(folder_ / "plugins/good.2.1.4.debug.so");
+  EXPECT_EQ(answer("good", true), 214);  // newer, if not for debugging
+}
+
+TEST_F(VersionsTest, InterfacesAreReadWithoutRunningAnything) {
+  auto info = loader().inspect("needy");
+  ASSERT_TRUE(info) << info.error().describe();
+  EXPECT_THAT(info->offers, testing::ElementsAre("sample/1", "sample/2"));
+  EXPECT_THAT(info->needs, testing::ElementsAre("other/3"));
+  EXPECT_FALSE(fs::exists("/tmp/mvm-sample-plugin-ran"));
+  auto damaged = loader().inspect("nameless");
+  ASSERT_FALSE(damaged);
+  EXPECT_EQ(damaged.error().code(), ErrorCode::kCorrupt);
+  EXPECT_TRUE(loader().inspect("good")->needs.empty());
+}
+
 }  // namespace
 }  // namespace mvm

@@ -18,6 +18,35 @@ constexpr const char* kVersion = "0.1.0";
 constexpr std::size_t kFewestThreads = 4;
 constexpr std::array kDefaultPlugins{"job", "builder", "queue", "node"};
 
+/// Whose operations this thread runs, the innermost last.
+thread_local std::vector<const std::string*> on_this_thread;
+
+bool runs_here(const std::string& plugin) {
+  return std::any_of(on_this_thread.begin(), on_this_thread.end(),
+                     [&](const std::string* name) { return *name == plugin; });
+}
+
+struct SharingName {
+  Sharing sharing;
+  const char* name;
+};
+constexpr std::array kSharingNames{SharingName{Sharing::kOwners, "owners"},
+                                   SharingName{Sharing::kKernel, "kernel"},
+                                   SharingName{Sharing::kEveryone, "everyone"}};
+
+const char* text_of(Sharing sharing) {
+  return std::find_if(kSharingNames.begin(), kSharingNames.end(),
+                      [&](const SharingName& one) { return one.sharing == sharing; })
+      ->name;
+}
+
+Result<Sharing> sharing_of(const std::string& text) {
+  for (const SharingName& one : kSharingNames)
+    if (text == one.name) return one.sharing;
+  return Error(ErrorCode::kInvalid,
+               "sharing: found \"" + text.substr(0, 40) + "\", expected owners, kernel or everyone");
+}
+
 std::string architecture() {
   utsname names{};
   return ::uname(&names) == 0 ? names.machine : "unknown";
@@ -46,7 +75,7 @@ class Core::View final : public Kernel {
   Status handle(const std::string& op, Handler handler) override {
     return core_.offer(owner_, op, std::move(handler));
   }
-  Result<Answer> call(Call call) override { return core_.call(call); }
+  Result<Answer> call(Call call) override { return core_.call(owner_, call); }
   Status tell(const std::string& event, const nlohmann::json& args, const std::string& blob) override {
     auto told = core_.channel_->tell({.name = event, .args = args, .blob = blob});
     return told ? ok() : Status(told.error());
@@ -54,6 +83,11 @@ class Core::View final : public Kernel {
   Status submit(std::function<void()> job) override { return core_.pool_->submit(std::move(job)); }
   ProcessManager& processes() override { return *core_.relay_; }
   const BlobStore& blobs() const override { return core_.blobs_; }
+  Result<PluginHandle> load(const std::string& wish) override { return core_.plugins_.load(owner_, wish); }
+  Status unload(PluginHandle handle) override { return core_.plugins_.unload(owner_, handle); }
+  void* symbol(PluginHandle handle, const char* name) override {
+    return core_.plugins_.symbol(owner_, handle, name);
+  }
 
  private:
   Core& core_;
@@ -66,7 +100,13 @@ Core::Core(const Config& config, const LauncherLink& link)
       node_(node_from(config, link)),
       blobs_(*BlobStore::open(config.work / "blobs", {.keep_free = 8 << 20})),
       launcher_(UniqueFd(link.control)),
-      loader_({.folder = config.plugin_folder, .kind = kPluginKind, .api_version = kPluginApi}) {}
+      plugins_({.folder = config.plugin_folder,
+                .kind = kPluginKind,
+                .api_version = kPluginApi,
+                .debug = config.debug},
+               {.view = [this](const std::string& name) { return std::make_unique<View>(*this, name); },
+                .retire = [this](const std::string& name) { retire(name); },
+                .runs_here = [](const std::string& name) { return runs_here(name); }}) {}
 
 Result<std::unique_ptr<Core>> Core::open(const Config& config, const LauncherLink& link,
                                          std::function<void()> launcher_lost) {
@@ -106,10 +146,7 @@ Status Core::start(std::function<void()> launcher_lost) {
 
 Core::~Core() {
   if (channel_) channel_->stop();  // no more requests
-  while (!plugins_.empty()) {
-    unload(plugins_.back());
-    plugins_.pop_back();
-  }
+  plugins_.unload_all();
   if (relay_) relay_->stop();
   pool_.reset();  // what still runs answers and tells, which the next kernel delivers
 }
@@ -118,49 +155,28 @@ Core::~Core() {
 
 Status Core::load_plugins() {
   std::vector<std::string> names = config_.plugins;
-  const std::vector<std::string> available = loader_.available();
+  const std::vector<std::string> available = plugins_.available();
+  const auto has = [](const auto& list, const std::string& name) {
+    return std::find(std::begin(list), std::end(list), name) != std::end(list);
+  };
   if (config_.default_plugins)
     for (const std::string name : kDefaultPlugins)
-      if (std::find(names.begin(), names.end(), name) == names.end() &&
-          std::find(available.begin(), available.end(), name) != available.end())
-        names.push_back(name);
+      if (!has(names, name) && has(available, name)) names.push_back(name);
   for (const std::string& name : names) {
-    Status loaded = load_plugin(name);
+    const bool core = has(kDefaultPlugins, name);
+    Status loaded = core ? plugins_.load_core(name) : plugins_.load_stack({name});
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
-    const bool asked =
-        std::find(config_.plugins.begin(), config_.plugins.end(), name) != config_.plugins.end();
-    if (asked) return loaded;
+    if (has(config_.plugins, name)) return loaded;
   }
   return ok();
 }
 
-Status Core::load_plugin(const std::string& name) {
-  Loaded loaded;
-  loaded.name = name;
-  MVM_ASSIGN(loaded.library, loader_.load(name, "kernel"));
-  loaded.view = std::make_unique<View>(*this, name);
-  loaded.plugin = LoadedPlugin::make<Plugin>(loaded.library);
-  if (!loaded.plugin) return Error(ErrorCode::kFailed, "plug-in " + name + " made no object");
-  if (Status started = loaded.plugin->start(*loaded.view); !started) {
-    unload(loaded);
-    return std::move(started).error().wrap("start plug-in " + name);
-  }
-  log::info("plugin.loaded", {{"name", name}, {"version", loaded.library->info().version}});
-  plugins_.push_back(std::move(loaded));
-  return ok();
-}
-
-void Core::unload(Loaded& loaded) {
-  relay_->forget_owner(loaded.name);
-  {
-    std::unique_lock lock(operations_mutex_);
-    std::erase_if(operations_, [&](const auto& entry) { return entry.second.owner == loaded.name; });
-    operation_ended_.wait(lock, [&] { return running_[loaded.name] == 0; });
-  }
-  loaded.plugin->stop();
-  loaded.plugin.reset();
-  loaded.library.reset();
+void Core::retire(const std::string& plugin) {
+  relay_->forget_owner(plugin);
+  std::unique_lock lock(operations_mutex_);
+  std::erase_if(operations_, [&](const auto& entry) { return entry.second.owner == plugin; });
+  operation_ended_.wait(lock, [&] { return running_[plugin] == 0; });
 }
 
 Status Core::offer(const std::string& owner, const std::string& op, Handler handler) {
@@ -179,7 +195,7 @@ void Core::take(channel::Request request) {
   auto shared = std::make_shared<channel::Request>(std::move(request));
   const Status submitted = pool_->try_submit([this, shared] {
     Call asked{shared->op, std::move(shared->args), std::move(shared->blob), std::move(shared->descriptors)};
-    auto answer = call(asked);
+    auto answer = call(kOutside, asked);
     if (answer)
       channel_->reply(shared->id, channel::Reply{std::move(answer->result), std::move(answer->blob)});
     else
@@ -189,7 +205,7 @@ void Core::take(channel::Request request) {
     channel_->reply(id, Error(ErrorCode::kExhausted, "the kernel is busy: " + submitted.error().message()));
 }
 
-Result<Answer> Core::call(Call& call) {
+Result<Answer> Core::call(const std::string& caller, Call& call) {
   Operation operation;
   {
     const std::lock_guard lock(operations_mutex_);
@@ -200,22 +216,36 @@ Result<Answer> Core::call(Call& call) {
     operation = found->second;
     ++running_[operation.owner];
   }
-  auto answer = (*operation.handler)(call);
+  auto answer = run(caller, operation.owner, *operation.handler, call);
   const std::lock_guard lock(operations_mutex_);
   --running_[operation.owner];
   operation_ended_.notify_all();
   return answer;
 }
 
+Result<Answer> Core::run(const std::string& caller, const std::string& owner, const Handler& handler,
+                         Call& call) {
+  if (!plugins_.may_call(caller, owner))
+    return Error(ErrorCode::kRefused,
+                 "plug-in " + owner + " does not share \"" + call.op.substr(0, 80) + "\" with " + caller);
+  on_this_thread.push_back(&owner);
+  auto answer = handler(call);
+  on_this_thread.pop_back();
+  return answer;
+}
+
 void Core::offer_own() {
   (void)offer("kernel", "node.info", [this](Call& call) -> Result<Answer> { return node_info(call); });
   (void)offer("kernel", "kernel.plugins", [this](Call&) -> Result<Answer> { return list_plugins(); });
+  (void)offer("kernel", "kernel.load", [this](Call& call) { return load_plugins_of(call); });
+  (void)offer("kernel", "kernel.unload", [this](Call& call) { return unload_plugin_of(call); });
+  (void)offer("kernel", "kernel.share", [this](Call& call) { return share_plugin_of(call); });
   (void)offer("kernel", "kernel.pool", [this](Call& call) { return adjust_pool(call); });
 }
 
 Answer Core::node_info(const Call& call) {
   nlohmann::json names = nlohmann::json::array();
-  for (const Loaded& loaded : plugins_) names.push_back(loaded.name);
+  for (const PluginListing& plugin : plugins_.list()) names.push_back(plugin.info.name);
   std::size_t running = 0;
   if (auto all = relay_->list({}))
     running = static_cast<std::size_t>(std::count_if(all->begin(), all->end(), [](const ProcessInfo& info) {
@@ -244,14 +274,48 @@ Answer Core::node_info(const Call& call) {
           {}};
 }
 
-Answer Core::list_plugins() const {
+Answer Core::list_plugins() {
+  std::map<std::string, std::vector<std::string>> operations;
+  {
+    const std::lock_guard lock(operations_mutex_);
+    for (const auto& [op, operation] : operations_) operations[operation.owner].push_back(op);
+  }
   nlohmann::json list = nlohmann::json::array();
-  for (const Loaded& loaded : plugins_)
-    list.push_back({{"name", loaded.name},
-                    {"version", loaded.library->info().version},
-                    {"owner", loaded.library->info().owner},
-                    {"state", "running"}});
-  return {{{"plugins", std::move(list)}}, {}};
+  for (const PluginListing& plugin : plugins_.list())
+    list.push_back({{"name", plugin.info.name},
+                    {"version", plugin.info.version},
+                    {"file", plugin.info.file.string()},
+                    {"owner", plugin.info.owner},
+                    {"owners", plugin.owners},
+                    {"offers", plugin.info.offers},
+                    {"needs", plugin.info.needs},
+                    {"operations", operations[plugin.info.name]},
+                    {"sharing", text_of(plugin.sharing)},
+                    {"core", plugin.core},
+                    {"state", plugin.state}});
+  return {{{"plugins", std::move(list)}}, {}, {}};
+}
+
+Result<Answer> Core::load_plugins_of(const Call& call) {
+  MVM_ASSIGN(const std::vector<std::string> wishes, texts_of(call.args, "plugins", 256, 300));
+  if (wishes.empty()) return Error(ErrorCode::kInvalid, "plugins: found none, expected names of plug-ins");
+  MVM_ASSIGN(const Sharing sharing, sharing_of(text_or(call.args, "sharing", "everyone")));
+  MVM_TRY(plugins_.load_stack(wishes, sharing));
+  return list_plugins();
+}
+
+Result<Answer> Core::unload_plugin_of(const Call& call) {
+  MVM_ASSIGN(const std::string name, need_text(call.args, "plugin", 300));
+  MVM_TRY(plugins_.unload_for_kernel(name));
+  return list_plugins();
+}
+
+Result<Answer> Core::share_plugin_of(const Call& call) {
+  MVM_ASSIGN(const std::string name, need_text(call.args, "plugin", 300));
+  MVM_ASSIGN(const std::string wanted, need_text(call.args, "sharing", 20));
+  MVM_ASSIGN(const Sharing sharing, sharing_of(wanted));
+  MVM_TRY(plugins_.share(name, sharing));
+  return list_plugins();
 }
 
 /// What is not named stays as it is. [Engelmann & Geist, §2.2: "modified at runtime"]

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "launcher_client.h"
-#include "mvm/base/plugin_loader.h"
 #include "mvm/base/thread_pool.h"
 #include "mvm/channel/kernel_end.h"
 #include "mvm/kernel/config.h"
 #include "mvm/kernel/plugin.h"
 #include "mvm/kernel/run.h"
+#include "plugins.h"
 #include "process_relay.h"
 
 namespace mvm::kernel {
@@ -32,12 +32,6 @@ class Core {
  private:
   /// What one plug-in sees: the kernel, with its own name on what it asks for.
   class View;
-  struct Loaded {
-    std::string name;
-    std::shared_ptr<LoadedPlugin> library;
-    std::unique_ptr<View> view;
-    std::shared_ptr<Plugin> plugin;
-  };
   struct Operation {
     std::string owner;
     std::shared_ptr<Handler> handler;
@@ -46,14 +40,17 @@ class Core {
   Core(const Config& config, const LauncherLink& link);
   Status start(std::function<void()> launcher_lost);
   Status load_plugins();
-  Status load_plugin(const std::string& name);
-  void unload(Loaded& loaded);
+  void retire(const std::string& plugin);
   void take(channel::Request request);
-  Result<Answer> call(Call& call);
+  Result<Answer> call(const std::string& caller, Call& call);
+  Result<Answer> run(const std::string& caller, const std::string& owner, const Handler& handler, Call& call);
   Status offer(const std::string& owner, const std::string& op, Handler handler);
   void offer_own();
   Answer node_info(const Call& call);
-  Answer list_plugins() const;
+  Answer list_plugins();
+  Result<Answer> load_plugins_of(const Call& call);
+  Result<Answer> unload_plugin_of(const Call& call);
+  Result<Answer> share_plugin_of(const Call& call);
   Result<Answer> adjust_pool(const Call& call);
 
   const Config& config_;
@@ -65,12 +62,11 @@ class Core {
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ProcessRelay> relay_;
   std::unique_ptr<channel::KernelEnd> channel_;
-  PluginLoader loader_;
+  Plugins plugins_;
   std::mutex operations_mutex_;
   std::condition_variable operation_ended_;
   std::map<std::string, Operation> operations_;
   std::map<std::string, int> running_;  // operations, by plug-in
-  std::vector<Loaded> plugins_;
   std::mutex toolchains_mutex_;
   nlohmann::json toolchains_;
 };

@@ -15,6 +15,12 @@
 #ifndef SAMPLE_ABI
 #define SAMPLE_ABI mvm::kPluginAbi
 #endif
+#ifndef SAMPLE_VERSION
+#define SAMPLE_VERSION "1.2.3"
+#endif
+#ifndef SAMPLE_ANSWER
+#define SAMPLE_ANSWER 42
+#endif
 #ifndef SAMPLE_INIT
 #define SAMPLE_INIT 0
 #endif
@@ -25,7 +31,7 @@ int* fini_counter = nullptr;
 
 class Good final : public mvm::tests::Sample {
  public:
-  int answer() const override { return 42; }
+  int answer() const override { return SAMPLE_ANSWER; }
 };
 
 /// A variant that must never get this far leaves a trace.
@@ -48,11 +54,21 @@ extern "C" const mvm::MvmPluginDescriptor mvm_plugin = {
     SAMPLE_KIND,
     SAMPLE_API,
     "good",
-    "1.2.3",
+    SAMPLE_VERSION,
     &init,
     [] {
       if (fini_counter != nullptr) ++*fini_counter;
     },
     []() -> void* { return static_cast<mvm::tests::Sample*>(new Good()); },
     [](void* object) { delete static_cast<mvm::tests::Sample*>(object); }};
+#endif
+
+#ifdef SAMPLE_NEEDS
+namespace {
+constexpr const char* kOffers[] = {"sample/1", "sample/2", nullptr};
+constexpr const char* kNeeds[] = {SAMPLE_NEEDS, nullptr};
+}  // namespace
+extern "C" const mvm::MvmPluginInterfaces mvm_plugin_interfaces;
+extern "C" const mvm::MvmPluginInterfaces mvm_plugin_interfaces = {mvm::kPluginInterfacesMagic, kOffers,
+                                                                   kNeeds};
 #endif

@@ -5,14 +5,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mvm/base/result.h"
 
 namespace mvm {
 
-inline constexpr std::uint32_t kPluginMagic = 0x4d564d50;  // "MVMP"
+inline constexpr std::uint32_t kPluginMagic = 0x4d564d50;            // "MVMP"
+inline constexpr std::uint32_t kPluginInterfacesMagic = 0x4d564d49;  // "MVMI"
 
 /// The compiler's own interface that both sides must share: plug-ins exchange C++ objects with their program.
 inline constexpr std::uint32_t kPluginAbi = (201U << 16)
@@ -39,7 +42,46 @@ struct MvmPluginDescriptor {
   void* (*create)();          ///< an object of the kind's class; null where it cannot
   void (*destroy)(void*);     ///< destroys what create() made
 };
+
+/// What a plug-in may export besides, under the name `mvm_plugin_interfaces`: the interfaces that it offers
+/// to other plug-ins and those that must be there before it is loaded, as "name/version" each. Constant data.
+/// [Harness 001, §3.1]
+struct MvmPluginInterfaces {
+  std::uint32_t magic;        ///< kPluginInterfacesMagic
+  const char* const* offers;  ///< ends with a null pointer; null: none
+  const char* const* needs;   ///< likewise
+};
 }
+
+/// The version of a plug-in's file, FIRST.AGE.REVISION: it speaks the versions FIRST to FIRST + AGE of its
+/// API, and is the REVISIONth implementation of these. [§2.3]
+struct PluginVersion {
+  std::uint32_t first = 0;
+  std::uint32_t age = 0;
+  std::uint32_t revision = 0;
+
+  /// Of the API, the latest that it speaks.
+  [[nodiscard]] std::uint64_t latest() const { return std::uint64_t{first} + age; }
+  [[nodiscard]] bool speaks(std::uint32_t version) const { return first <= version && version <= latest(); }
+  /// "1.2.3"
+  [[nodiscard]] std::string text() const;
+  friend bool operator==(const PluginVersion&, const PluginVersion&) = default;
+};
+
+/// Reads "1.2.3"; nothing where it is no version.
+[[nodiscard]] std::optional<PluginVersion> read_plugin_version(std::string_view text);
+
+/// Which plug-in is wanted: a name, and of its files one that speaks this version of its API, with this age
+/// and revision where these are said too.
+struct PluginWish {
+  std::string name;
+  std::optional<std::uint32_t> version;
+  std::optional<std::uint32_t> age;
+  std::optional<std::uint32_t> revision;
+
+  /// Reads NAME, NAME@VERSION, NAME@VERSION.AGE or NAME@VERSION.AGE.REVISION; kInvalid else.
+  [[nodiscard]] static Result<PluginWish> read(std::string_view text);
+};
 
 /// Who plugs in, as listed.
 struct PluginInfo {
@@ -47,6 +89,8 @@ struct PluginInfo {
   std::string version;
   std::string owner;
   std::filesystem::path file;
+  std::vector<std::string> offers;  ///< interfaces, as "name/version"
+  std::vector<std::string> needs;
 };
 
 /// A loaded plug-in. While it lives the library stays mapped; destroying the last owner's one calls fini()
@@ -86,18 +130,27 @@ class PluginLoader {
     std::filesystem::path folder;  ///< the preset folder
     std::string kind;
     std::uint32_t api_version = 1;
+    bool debug = false;  ///< of equal versions, the variant with `.debug` in its name
   };
   explicit PluginLoader(Options options) : options_(std::move(options)) {}
 
-  /// Loads `<folder>/<name>.so`. `name` may have folders ("policies/pack"); links and ".." are refused, and
-  /// so is a file that others than its owner (root or us) may write. kNotFound, kRefused, kUnsupported (kind,
-  /// version or compiler differ), kCorrupt (no plug-in). Symbols stay private (RTLD_LOCAL).
-  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& name,
+  /// Loads `<folder>/<name>[.FIRST.AGE.REVISION][.debug].so`, of several the most recent that the wish
+  /// allows: the latest API version, of these the last revision, of these the one that speaks most versions.
+  /// A file without a version is the least recent, and nothing that a wish for a version finds. `wish` is
+  /// read as PluginWish::read does. The name may have folders ("policies/pack"); links and ".." are refused,
+  /// and so is a file that others than its owner (root or us) may write. kNotFound, kRefused, kUnsupported
+  /// (kind, version or compiler differ), kCorrupt (no plug-in). Symbols stay private (RTLD_LOCAL).
+  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& wish,
                                                            const std::string& owner) const;
-  /// Names that could be loaded, sorted.
+  /// What load() would load, without running any of it.
+  [[nodiscard]] Result<PluginInfo> inspect(const std::string& wish) const;
+  /// Names that could be loaded, sorted, without versions.
   [[nodiscard]] std::vector<std::string> available() const;
 
  private:
+  [[nodiscard]] Result<std::string> choose(const PluginWish& wish) const;
+  [[nodiscard]] Result<std::unique_ptr<LoadedPlugin::State>> open(const std::string& wish,
+                                                                  const std::string& owner) const;
   Options options_;
 };
 

@@ -28,7 +28,7 @@
 namespace mvm::kernel {
 
 inline constexpr const char* kPluginKind = "kernel";
-inline constexpr std::uint32_t kPluginApi = 1;
+inline constexpr std::uint32_t kPluginApi = 2;
 
 /// One operation asked of the kernel: from the host over the guest channel, or by another plug-in.
 struct Call {
@@ -47,6 +47,16 @@ struct Answer {
 
 /// Runs on a thread of the pool and may block.
 using Handler = std::function<Result<Answer>(Call&)>;
+
+/// One loading of a plug-in, known to who loaded it alone. Never 0.
+using PluginHandle = std::uint64_t;
+
+/// Who may call what a plug-in offers. [Harness 000, §2.3: permission attributes]
+enum class Sharing {
+  kOwners,    ///< those plug-ins that have loaded it
+  kKernel,    ///< all plug-ins of this kernel
+  kEveryone,  ///< those who call from outside, too
+};
 
 /// The node as the kernel was told on its command line.
 struct NodeConfig {
@@ -82,6 +92,18 @@ class Kernel {
   [[nodiscard]] virtual ProcessManager& processes() = 0;
   /// The node's blobs, in <work>/blobs.
   [[nodiscard]] virtual const BlobStore& blobs() const = 0;
+
+  /// Loads a plug-in of the preset folder, NAME or NAME@VERSION[.AGE[.REVISION]], for the one that asks, also
+  /// while that starts or stops. What is there already is counted and not loaded again. Whoever loads it
+  /// unloads it; what it has not unloaded when it goes is the kernel's. kNotFound, kRefused, kCorrupt;
+  /// kUnsupported where it needs an interface that nobody offers; kConflict where it is there in another
+  /// version, or would wait for the one that asks. [§2.3]
+  [[nodiscard]] virtual Result<PluginHandle> load(const std::string& wish) = 0;
+  /// Undoes one loading of the one that asks. kNotFound, kConflict: another plug-in needs what it offers.
+  [[nodiscard]] virtual Status unload(PluginHandle handle) = 0;
+  /// Address of a function, of data or of a table of them in a plug-in that the one that asks has loaded;
+  /// valid until it is unloaded. Null where there is none. [§2.3: "one-time lookup"]
+  [[nodiscard]] virtual void* symbol(PluginHandle handle, const char* name) = 0;
 };
 
 /// A plug-in. start() once; stop() once before it is destroyed, in the reverse order of starting: its
@@ -110,3 +132,10 @@ class Plugin {
       nullptr,                                                                                   \
       []() -> void* { return static_cast<::mvm::kernel::Plugin*>(new Class()); },                \
       [](void* object) { delete static_cast<::mvm::kernel::Plugin*>(object); }};
+
+/// Says which interfaces this plug-in offers to others and which it needs; each an array of "name/version"
+/// that ends with a null pointer, or nullptr. At namespace scope, at most once. [Harness 001, §3.1]
+#define MVM_PLUGIN_INTERFACES(offered, needed)                                                              \
+  extern "C" __attribute__((visibility("default"))) const ::mvm::MvmPluginInterfaces mvm_plugin_interfaces; \
+  extern "C" const ::mvm::MvmPluginInterfaces mvm_plugin_interfaces = {::mvm::kPluginInterfacesMagic,       \
+                                                                       offered, needed};

@@ -1,0 +1,349 @@
+#include "plugins.h"
+
+#include <algorithm>
+
+#include "mvm/base/log.h"
+
+namespace mvm::kernel {
+namespace {
+
+/// What the kernel itself offers to plug-ins. [§2]
+constexpr const char* kOwnInterfaces[] = {"harness.kernel/1", "harness.thread-pool/1",
+                                          "harness.process-manager/1", "harness.plug-in-loader/1"};
+constexpr std::size_t kMostInStack = 256;
+
+/// True where what is loaded is what the wish asks for.
+bool satisfies(const PluginInfo& info, const PluginWish& wish) {
+  if (!wish.version) return true;
+  const auto version = read_plugin_version(info.version);
+  return version && version->speaks(*wish.version) && (!wish.age || *wish.age == version->age) &&
+         (!wish.revision || *wish.revision == version->revision);
+}
+
+bool holds(const std::vector<std::string>& list, const std::string& text) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+}  // namespace
+
+Plugins::Plugins(PluginLoader::Options options, Hooks hooks)
+    : loader_(std::move(options)), hooks_(std::move(hooks)) {}
+
+// ---- waiting ----------------------------------------------------------------------------------------------
+
+/// True where `who` cannot go on before `whom` does.
+bool Plugins::waits_for(const std::string& who, const std::string& whom) const {
+  std::vector<std::string> todo{who};
+  std::set<std::string> seen;
+  while (!todo.empty()) {
+    const std::string one = todo.back();
+    todo.pop_back();
+    if (one == whom) return true;
+    if (!seen.insert(one).second) continue;
+    if (const auto found = waiting_.find(one); found != waiting_.end())
+      todo.insert(todo.end(), found->second.begin(), found->second.end());
+  }
+  return false;
+}
+
+/// Until something changes; refused where nothing would.
+Status Plugins::wait_for(Lock& lock, const std::string& owner, const std::string& name) {
+  if (waits_for(name, owner))
+    return Error(ErrorCode::kConflict, "plug-ins " + owner + " and " + name + " wait for each other");
+  const auto mine = waiting_[owner].insert(name);
+  changed_.wait(lock);
+  waiting_[owner].erase(mine);
+  return ok();
+}
+
+// ---- interfaces -------------------------------------------------------------------------------------------
+
+bool Plugins::offered(const std::string& interface, const std::string& without) const {
+  if (std::find(std::begin(kOwnInterfaces), std::end(kOwnInterfaces), interface) != std::end(kOwnInterfaces))
+    return true;
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
+    return one.first != without && one.second.state == State::kRunning &&
+           holds(one.second.info.offers, interface);
+  });
+}
+
+Status Plugins::check_needs(const PluginInfo& info) const {
+  std::string missing;
+  for (const std::string& need : info.needs)
+    if (!offered(need, info.name)) missing += (missing.empty() ? "" : ", ") + need;
+  if (missing.empty()) return ok();
+  return Error(ErrorCode::kUnsupported,
+               "plug-in " + info.name + " needs " + missing + ", which no loaded plug-in offers");
+}
+
+/// The wishes, each behind those that offer what it needs. Mapped and read, nothing run.
+Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string>& wishes) const {
+  if (wishes.size() > kMostInStack) return Error(ErrorCode::kInvalid, "too many plug-ins at once");
+  std::vector<PluginInfo> infos;
+  std::string wrong;
+  const auto note = [&](const std::string& what) { wrong += (wrong.empty() ? "" : "; ") + what; };
+  for (const std::string& wish : wishes) {
+    auto info = loader_.inspect(wish);
+    if (!info) note(info.error().message());
+    infos.push_back(info ? *std::move(info) : PluginInfo());
+  }
+  const std::lock_guard lock(mutex_);
+  const auto in_stack = [&](const std::string& need, const std::vector<bool>* placed) {
+    for (std::size_t i = 0; i < infos.size(); ++i)
+      if ((placed == nullptr || (*placed)[i]) && holds(infos[i].offers, need)) return true;
+    return false;
+  };
+  for (const PluginInfo& info : infos)
+    for (const std::string& need : info.needs)
+      if (!offered(need, "") && !in_stack(need, nullptr))
+        note("plug-in " + info.name + " needs " + need + ", which nobody offers");
+  if (!wrong.empty()) return Error(ErrorCode::kUnsupported, wrong);
+  std::vector<std::string> order;
+  std::vector<bool> placed(infos.size(), false);
+  for (bool grew = true; grew;) {
+    grew = false;
+    for (std::size_t i = 0; i < infos.size(); ++i) {
+      const auto& needs = infos[i].needs;
+      if (placed[i] || !std::all_of(needs.begin(), needs.end(), [&](const std::string& need) {
+            return offered(need, "") || in_stack(need, &placed);
+          }))
+        continue;
+      placed[i] = grew = true;
+      order.push_back(wishes[i]);
+    }
+  }
+  if (order.size() == wishes.size()) return order;
+  for (std::size_t i = 0; i < infos.size(); ++i)
+    if (!placed[i]) note(infos[i].name);
+  return Error(ErrorCode::kUnsupported, "these plug-ins need each other in a circle: " + wrong);
+}
+
+// ---- loading ----------------------------------------------------------------------------------------------
+
+/// Runs the plug-in's code; no lock is held, and the entry is this thread's.
+Status Plugins::start(const std::string& name, const std::string& wish, const std::string& owner,
+                      Entry& entry) {
+  MVM_ASSIGN(PluginInfo info, loader_.inspect(wish));
+  info.owner = owner;
+  {
+    const std::lock_guard lock(mutex_);
+    MVM_TRY(check_needs(info));
+    entry.info = std::move(info);  // from here on nobody takes away what it needs
+  }
+  MVM_ASSIGN(entry.library, loader_.load(wish, owner));
+  entry.view = hooks_.view(name);
+  entry.object = LoadedPlugin::make<Plugin>(entry.library);
+  if (!entry.object) return Error(ErrorCode::kFailed, "plug-in " + name + " made no object");
+  if (Status started = entry.object->start(*entry.view); !started)
+    return std::move(started).error().wrap("start plug-in " + name);
+  log::info("plugin.loaded", {{"name", name}, {"version", entry.library->info().version}, {"owner", owner}});
+  return ok();
+}
+
+/// Likewise, for its end.
+void Plugins::stop(const std::string& name, Entry& entry) {
+  hooks_.retire(name);
+  if (entry.object) entry.object->stop();
+  entry.object.reset();
+  entry.view.reset();
+  entry.library.reset();
+}
+
+Result<PluginHandle> Plugins::load(const std::string& owner, const std::string& text) {
+  MVM_ASSIGN(const PluginWish wish, PluginWish::read(text));
+  Lock lock(mutex_);
+  for (;;) {
+    const auto found = entries_.find(wish.name);
+    if (found == entries_.end()) break;
+    Entry& entry = found->second;
+    if (entry.state != State::kRunning) {
+      MVM_TRY(wait_for(lock, owner, wish.name));
+      continue;
+    }
+    const PluginInfo& info = entry.info;
+    if (!satisfies(info, wish))
+      return Error(ErrorCode::kConflict, "plug-in " + wish.name + " is loaded in version " + info.version +
+                                             ", by " + entry.holdings.front().owner + "; asked for " + text);
+    entry.holdings.push_back({next_++, owner});
+    return entry.holdings.back().handle;
+  }
+  Entry& entry = entries_[wish.name];
+  const PluginHandle handle = next_++;
+  entry.order = handle;
+  entry.holdings.push_back({handle, owner});
+  const auto mine = waiting_[owner].insert(wish.name);
+  lock.unlock();
+  Status started = start(wish.name, text, owner, entry);
+  if (!started) {
+    const std::lock_guard again(mutex_);
+    entry.state = State::kStopping;
+  }
+  if (!started) stop(wish.name, entry);
+  lock.lock();
+  waiting_[owner].erase(mine);
+  changed_.notify_all();
+  if (started) {
+    entry.state = State::kRunning;
+    return handle;
+  }
+  for (auto& [other, left] : entries_)
+    for (Holding& holding : left.holdings)
+      if (holding.owner == wish.name) holding.owner = kKernelOwner;
+  entries_.erase(wish.name);
+  return std::move(started).error();
+}
+
+/// Undoes one loading of a plug-in that runs; the last one stops it.
+Status Plugins::let_go(Lock& lock, const std::string& name, PluginHandle handle) {
+  Entry& entry = entries_.at(name);
+  const auto holding = std::find_if(entry.holdings.begin(), entry.holdings.end(),
+                                    [&](const Holding& one) { return one.handle == handle; });
+  if (entry.holdings.size() > 1) {
+    entry.holdings.erase(holding);
+    return ok();
+  }
+  if (hooks_.runs_here(name))
+    return Error(ErrorCode::kConflict, "plug-in " + name + " cannot be unloaded by one of its operations");
+  for (const std::string& offer : entry.info.offers)
+    for (const auto& [other, user] : entries_)
+      if (other != name && holds(user.info.needs, offer) && !offered(offer, name))
+        return Error(ErrorCode::kConflict, "plug-in " + other + " needs " + offer + ", which only " + name +
+                                               " offers; unload " + other + " first");
+  entry.state = State::kStopping;
+  lock.unlock();
+  stop(name, entry);
+  lock.lock();
+  for (auto& [other, left] : entries_)  // orphans
+    for (Holding& one : left.holdings)
+      if (one.owner == name) one.owner = kKernelOwner;
+  entries_.erase(name);
+  changed_.notify_all();
+  log::info("plugin.unloaded", {{"name", name}});
+  return ok();
+}
+
+Status Plugins::unload(const std::string& owner, PluginHandle handle) {
+  Lock lock(mutex_);
+  for (const auto& [name, entry] : entries_)
+    for (const Holding& holding : entry.holdings)
+      if (holding.handle == handle && holding.owner == owner && entry.state == State::kRunning)
+        return let_go(lock, name, handle);
+  return Error(ErrorCode::kNotFound, owner + " has loaded no plug-in with handle " + std::to_string(handle));
+}
+
+void* Plugins::symbol(const std::string& owner, PluginHandle handle, const char* name) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [plugin, entry] : entries_)
+    for (const Holding& holding : entry.holdings)
+      if (holding.handle == handle && holding.owner == owner && entry.state == State::kRunning)
+        return entry.library->symbol(name);
+  return nullptr;
+}
+
+Status Plugins::load_stack(const std::vector<std::string>& wishes, Sharing sharing) {
+  MVM_ASSIGN(const std::vector<std::string> order, order_of(wishes));
+  std::vector<PluginHandle> done;
+  for (const std::string& wish : order) {
+    auto loaded = load(kKernelOwner, wish);
+    Status fits = ok();
+    if (loaded) done.push_back(*loaded);
+    if (loaded && sharing != Sharing::kEveryone) fits = share(wish.substr(0, wish.find('@')), sharing);
+    if (loaded && fits) continue;
+    for (auto handle = done.rbegin(); handle != done.rend(); ++handle) (void)unload(kKernelOwner, *handle);
+    return loaded ? fits : Status(std::move(loaded).error());
+  }
+  return ok();
+}
+
+Status Plugins::load_core(const std::string& name) {
+  MVM_ASSIGN(const PluginHandle handle, load(kKernelOwner, name));
+  static_cast<void>(handle);
+  const std::lock_guard lock(mutex_);
+  entries_.at(name).core = true;
+  return ok();
+}
+
+Status Plugins::unload_for_kernel(const std::string& name) {
+  Lock lock(mutex_);
+  const auto found = entries_.find(name);
+  if (found == entries_.end() || found->second.state != State::kRunning)
+    return Error(ErrorCode::kNotFound, "no plug-in " + name + " is loaded");
+  if (found->second.core)
+    return Error(ErrorCode::kRefused, "plug-in " + name +
+                                          " is a core service: it goes with the kernel, and is upgraded by "
+                                          "replacing its file and restarting the kernel");
+  for (const Holding& holding : found->second.holdings)
+    if (holding.owner == kKernelOwner) return let_go(lock, name, holding.handle);
+  return Error(ErrorCode::kRefused, "plug-in " + name + " belongs to " +
+                                        found->second.holdings.front().owner + ", which loaded it");
+}
+
+void Plugins::unload_all() {
+  Lock lock(mutex_);
+  while (!entries_.empty()) {
+    auto latest = entries_.end();
+    for (auto one = entries_.begin(); one != entries_.end(); ++one)
+      if (one->second.state == State::kRunning &&
+          (latest == entries_.end() || one->second.order > latest->second.order))
+        latest = one;
+    if (latest == entries_.end()) {  // the others are on their way
+      changed_.wait(lock);
+      continue;
+    }
+    const std::string name = latest->first;
+    latest->second.state = State::kStopping;
+    lock.unlock();
+    stop(name, latest->second);
+    lock.lock();
+    entries_.erase(name);
+    changed_.notify_all();
+  }
+}
+
+// ---- who may, and what there is ---------------------------------------------------------------------------
+
+bool Plugins::may_call(const std::string& caller, const std::string& name) const {
+  if (caller == kKernelOwner || caller == name || name == kKernelOwner) return true;
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return true;  // on its way out: its operations tell
+  const Entry& entry = found->second;
+  if (entry.sharing == Sharing::kEveryone) return true;
+  if (caller == kOutside) return false;
+  return entry.sharing == Sharing::kKernel ||
+         std::any_of(entry.holdings.begin(), entry.holdings.end(),
+                     [&](const Holding& holding) { return holding.owner == caller; });
+}
+
+Status Plugins::share(const std::string& name, Sharing sharing) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return Error(ErrorCode::kNotFound, "no plug-in " + name + " is loaded");
+  if (found->second.core)
+    return Error(ErrorCode::kRefused, "plug-in " + name + " is a core service, for everyone");
+  found->second.sharing = sharing;
+  return ok();
+}
+
+std::vector<PluginListing> Plugins::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<std::uint64_t, PluginListing>> found;
+  for (const auto& [name, entry] : entries_) {
+    PluginListing listing;
+    listing.info = entry.info;
+    listing.info.name = name;
+    for (const Holding& holding : entry.holdings) listing.owners.push_back(holding.owner);
+    listing.state = entry.state == State::kRunning    ? "running"
+                    : entry.state == State::kStarting ? "starting"
+                                                      : "stopping";
+    listing.sharing = entry.sharing;
+    listing.core = entry.core;
+    found.emplace_back(entry.order, std::move(listing));
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<PluginListing> list;
+  for (auto& [order, listing] : found) list.push_back(std::move(listing));
+  return list;
+}
+
+}  // namespace mvm::kernel

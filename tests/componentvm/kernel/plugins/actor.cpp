@@ -1,0 +1,89 @@
+// A plug-in for the tests of the kernel's loader, which does what it is told to:
+//   NAME.who                       says who it is
+//   NAME.call {op}                 calls an operation as this plug-in
+//   NAME.load {wish}, NAME.unload {handle}, NAME.number {handle}   the kernel's loader, as this plug-in
+// ACTOR_LOADS is loaded in start(), ACTOR_NEEDS and ACTOR_OFFERS are its interfaces.
+#include <atomic>
+#include <vector>
+
+#include "mvm/base/json.h"
+#include "mvm/kernel/plugin.h"
+
+#ifndef ACTOR_VERSION
+#define ACTOR_VERSION "1.0.0"
+#endif
+#ifndef ACTOR_NUMBER
+#define ACTOR_NUMBER 1
+#endif
+
+namespace {
+
+using mvm::kernel::Answer;
+using mvm::kernel::Call;
+
+#ifdef ACTOR_LOADS
+constexpr const char* kLoads = ACTOR_LOADS;
+#else
+constexpr const char* kLoads = nullptr;
+#endif
+
+class Actor final : public mvm::kernel::Plugin {
+ public:
+  mvm::Status start(mvm::kernel::Kernel& kernel) override {
+    kernel_ = &kernel;
+    const std::string name = ACTOR_NAME;
+    MVM_TRY(kernel.handle(name + ".who", [](Call&) -> mvm::Result<Answer> {
+      return Answer{{{"name", ACTOR_NAME}, {"version", ACTOR_VERSION}, {"number", ACTOR_NUMBER}}, {}, {}};
+    }));
+    MVM_TRY(kernel.handle(name + ".call", [&kernel](Call& call) {
+      return kernel.call({.op = mvm::text_or(call.args, "op"), .args = call.args});
+    }));
+    MVM_TRY(kernel.handle(name + ".load", [&kernel](Call& call) -> mvm::Result<Answer> {
+      MVM_ASSIGN(const auto handle, kernel.load(mvm::text_or(call.args, "wish")));
+      return Answer{{{"handle", handle}}, {}, {}};
+    }));
+    MVM_TRY(kernel.handle(name + ".unload", [&kernel](Call& call) -> mvm::Result<Answer> {
+      if (auto done = kernel.unload(mvm::number_or(call.args, "handle")); !done) return done.error();
+      return Answer{};
+    }));
+    MVM_TRY(kernel.handle(name + ".number", [&kernel](Call& call) -> mvm::Result<Answer> {
+      const auto* number =
+          static_cast<const int*>(kernel.symbol(mvm::number_or(call.args, "handle"), "actor_number"));
+      if (number == nullptr) return mvm::Error(mvm::ErrorCode::kNotFound, "no such symbol");
+      return Answer{{{"number", *number}}, {}, {}};
+    }));
+    if (kLoads == nullptr) return mvm::ok();
+    auto loaded = kernel.load(kLoads);
+    if (!loaded) return std::move(loaded).error();
+    handle_ = *loaded;
+    return mvm::ok();
+  }
+  void stop() override {
+#ifdef ACTOR_UNLOADS
+    (void)kernel_->unload(handle_);
+#endif
+  }
+
+ private:
+  mvm::kernel::Kernel* kernel_ = nullptr;
+  mvm::kernel::PluginHandle handle_ = 0;
+};
+
+#ifdef ACTOR_OFFERS
+constexpr const char* kOffers[] = {ACTOR_OFFERS, nullptr};
+#else
+constexpr const char* const* kOffers = nullptr;
+#endif
+#ifdef ACTOR_NEEDS
+constexpr const char* kNeeds[] = {ACTOR_NEEDS, nullptr};
+#else
+constexpr const char* const* kNeeds = nullptr;
+#endif
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) const int actor_number;
+extern "C" const int actor_number = ACTOR_NUMBER;
+
+MVM_KERNEL_PLUGIN(Actor, ACTOR_NAME, ACTOR_VERSION)
+MVM_PLUGIN_INTERFACES(kOffers, kNeeds)
