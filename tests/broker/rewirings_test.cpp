@@ -311,6 +311,25 @@ TEST(RewireTransport, ALinkBetweenHostsIsSwappedForOneInTheClear) {
   EXPECT_THAT(world.state.violations, IsEmpty());
 }
 
+// A producer that leaves its old link before the consumer knows of the new one would seem to end the stream.
+TEST(RewireRounds, ConsumersHaveTheirLinksBeforeProducersLeaveTheOldOnes) {
+  World world({"alpha", "beta"});
+  for (const auto& host : world.hosts) host->auto_exit = false;
+  world.start();
+  const auto id = world.submit(across());
+  world.pump();
+  world.state.steps.clear();
+  ASSERT_TRUE(world.labs().rewire(world.user, {.target = id, .profile = pair_of("tcp")}));
+  world.pump();
+  ASSERT_EQ(world.labs().rewiring(world.user, id, 1, {})->state, "switched");
+  std::string rounds;
+  for (const auto& steps : world.state.steps)
+    rounds +=
+        (rounds.empty() ? "" : " ") + steps.at("generation").dump() + (steps.value("hold", false) ? "h" : "");
+  EXPECT_THAT(rounds, ::testing::StartsWith("2 2 3h 3h 4 4")) << "prepared, joined, switched";
+  EXPECT_THAT(world.state.violations, IsEmpty());
+}
+
 // A job may end at any instant of a rewiring and of what comes after it; the broker goes on.
 TEST_F(Rewire, AJobEndsAtAnyInstantOfIt) {
   world.start();
