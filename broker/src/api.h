@@ -107,6 +107,7 @@ class QueueService final : public soap::QueueApi {
   explicit QueueService(Core& core) : core_(core) {}
   Result<soap::PutAnswer> put(const soap::Caller&, const soap::PutRequest&) override;
   Result<soap::TakeAnswer> take(const soap::Caller&, const soap::TakeRequest&) override;
+  Result<std::vector<soap::PeekedQueue>> peek(const soap::Caller&, const soap::PeekRequest&) override;
 
  private:
   struct Place;

@@ -361,6 +361,7 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
     const auto& wired = target.layout->queues[*place];
     const auto& graph = target.profile->graph;
     const bool leaving = wired.link == topologies::kNoLink;
+    const json latency = fields::object(queue, "latency");
     soap::QueueView view{
         .lab = target.lab,
         .job = target.job,
@@ -372,7 +373,12 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
         .enqueued = count_of(queue, "enqueued"),
         .dequeued = count_of(queue, "dequeued"),
         .dropped = count_of(queue, "dropped"),
-        .waiting = waiting_of(queue, graph, *target.layout, wired)};
+        .waiting = waiting_of(queue, graph, *target.layout, wired),
+        .bytes_enqueued = fields::number(queue, "bytes_enqueued"),
+        .bytes_dequeued = fields::number(queue, "bytes_dequeued"),
+        .latency_samples = fields::number(latency, "samples"),
+        .latency_p50_ns = fields::number(latency, "p50_ns"),
+        .latency_p99_ns = fields::number(latency, "p99_ns")};
     views.push_back(std::move(view));
   }
 }

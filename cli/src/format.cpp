@@ -184,6 +184,17 @@ std::string human_duration(std::int64_t milliseconds) {
   return text.data();
 }
 
+std::string human_latency(std::uint64_t nanoseconds) {
+  static constexpr std::array<const char*, 4> kUnits = {"ns", "us", "ms", "s"};
+  auto value = static_cast<double>(nanoseconds);
+  std::size_t unit = 0;
+  while (value >= 999.5 && unit + 1 < kUnits.size()) value /= 1000, ++unit;
+  const int digits = unit == 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.*f%s", digits, value, kUnits[unit]);
+  return text.data();
+}
+
 std::string local_time(std::int64_t wall_ms) {
   if (wall_ms <= 0) return "-";
   const auto seconds = static_cast<std::time_t>(wall_ms / 1000);

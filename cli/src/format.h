@@ -27,6 +27,9 @@ namespace mvm::cli {
 /// "0:07", "1:02:03", "2-03:04:05".
 [[nodiscard]] std::string human_duration(std::int64_t milliseconds);
 
+/// Nanoseconds: "850ns", "12.3us", "4.56ms", "17.0s"; three digits.
+[[nodiscard]] std::string human_latency(std::uint64_t nanoseconds);
+
 /// Local "2026-01-31 08:05:09"; "-" for 0.
 [[nodiscard]] std::string local_time(std::int64_t wall_ms);
 

@@ -5,6 +5,7 @@
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "mvm/base/result.h"
 
@@ -25,5 +26,17 @@ inline constexpr std::size_t kMostMessage = std::size_t{1} << 20;
 /// Writes a message, or a piece of one: `first` and `last` say which, `size` that of the whole.
 void write_message(std::ostream& out, Framing framing, std::string_view piece, std::uint64_t size, bool first,
                    bool last);
+
+/// True for UTF-8.
+[[nodiscard]] bool is_text(std::string_view bytes);
+
+[[nodiscard]] std::string base64(std::string_view bytes);
+
+/// A job, and a port or link of it.
+struct JobPart {
+  std::string job, part;
+};
+/// JOB.PART at the first dot. kInvalid says what was `expected`.
+[[nodiscard]] Result<JobPart> job_part(const std::string& text, const std::string& expected);
 
 }  // namespace mvm::cli

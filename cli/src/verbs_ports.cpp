@@ -13,6 +13,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* kExpected = "JOB.PORT such as 12.work or 12.cell[0].work";
 constexpr milliseconds kPatience{60'000};
 constexpr milliseconds kPoll{1'000};  // Ctrl-C waits no longer than this
 constexpr std::size_t kBatchBytes = 256 << 10;
@@ -26,18 +27,6 @@ struct PortOptions {
     return whole ? Framing::kWhole : size ? Framing::kSize : Framing::kLines;
   }
 };
-
-struct Target {
-  std::string job, port;
-};
-
-Result<Target> target_of(const std::string& text) {
-  const std::size_t dot = text.find('.');
-  if (dot == std::string::npos || dot == 0 || dot + 1 == text.size())
-    return Error(ErrorCode::kInvalid,
-                 "found " + text + ", expected JOB.PORT such as 12.work or 12.cell[0].work");
-  return Target{text.substr(0, dot), text.substr(dot + 1)};
-}
 
 /// --timeout, where it was given: longest time in which nothing moves.
 std::optional<milliseconds> limit_of(Session& session) {
@@ -79,10 +68,10 @@ Result<bool> read_batch(Session& session, const PutOptions& options, std::vector
 
 class Putter {
  public:
-  Putter(Session& session, soap::BrokerApi& api, const Target& target, std::optional<milliseconds> limit)
+  Putter(Session& session, soap::BrokerApi& api, const JobPart& target, std::optional<milliseconds> limit)
       : session_(session), api_(api), limit_(limit) {
     request_.job = target.job;
-    request_.port = target.port;
+    request_.port = target.part;
     request_.client = random_hex(16);
     request_.wait = kPoll;
   }
@@ -126,7 +115,7 @@ class Putter {
 };
 
 Result<int> put(Session& session, const PutOptions& options) {
-  MVM_ASSIGN(const Target target, target_of(options.target));
+  MVM_ASSIGN(const JobPart target, job_part(options.target, kExpected));
   const auto limit = limit_of(session);
   MVM_ASSIGN(auto api, session.api());
   Putter putter(session, api, target, limit);
@@ -142,7 +131,7 @@ Result<int> put(Session& session, const PutOptions& options) {
   if (!session.as_table()) {
     Json json = schema_object("queue-put");
     json["job"] = target.job;
-    json["port"] = target.port;
+    json["port"] = target.part;
     json["messages"] = putter.count();
     json["done"] = options.done;
     print_json(session.out(), session.format(), json);
@@ -156,29 +145,6 @@ struct GetOptions : PortOptions {
   std::uint64_t count = 0;
   bool follow = false;
 };
-
-bool is_text(std::string_view bytes) {
-  try {
-    static_cast<void>(Json(bytes).dump());
-    return true;
-  } catch (const Json::exception&) {
-    return false;
-  }
-}
-
-std::string base64(std::string_view bytes) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8U | (i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U);
-    for (std::size_t k = 0; k < 4; ++k)
-      text.push_back(i + k <= bytes.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=');
-  }
-  return text;
-}
 
 /// Writes messages as they come, whole ones and long ones in pieces.
 class MessagePrinter {
@@ -227,10 +193,10 @@ class MessagePrinter {
 /// One client's taking: what was written is acknowledged with the next call, or with the last.
 class Getter {
  public:
-  Getter(Session& session, soap::BrokerApi& api, const Target& target, const GetOptions& options)
+  Getter(Session& session, soap::BrokerApi& api, const JobPart& target, const GetOptions& options)
       : session_(session), api_(api), options_(options), printer_(session, options.framing()) {
     request_.job = target.job;
-    request_.port = target.port;
+    request_.port = target.part;
     request_.client = random_hex(16);
   }
 
@@ -304,7 +270,7 @@ class Getter {
 };
 
 Result<int> get(Session& session, const GetOptions& options) {
-  MVM_ASSIGN(const Target target, target_of(options.target));
+  MVM_ASSIGN(const JobPart target, job_part(options.target, kExpected));
   const auto limit = limit_of(session);
   MVM_ASSIGN(auto api, session.api());
   session.context().interrupts.arm();

@@ -56,9 +56,16 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
   if (rates != nullptr) {
     columns.insert(columns.end(), {{"IN/S", "enqueuedPerSecond", true},
                                    {"OUT/S", "dequeuedPerSecond", true},
-                                   {"DROPPED/S", "droppedPerSecond", true}});
+                                   {"DROPPED/S", "droppedPerSecond", true},
+                                   {"BYTES-IN/S", "bytesEnqueuedPerSecond", true},
+                                   {"BYTES-OUT/S", "bytesDequeuedPerSecond", true}});
   }
-  columns.push_back({"WAITING", "waiting"});
+  columns.insert(columns.end(), {{"P50", "latencyP50Ns", true},
+                                 {"P99", "latencyP99Ns", true},
+                                 {"", "latencySamples"},
+                                 {"", "bytesEnqueued"},
+                                 {"", "bytesDequeued"},
+                                 {"WAITING", "waiting"}});
   Listing listing("queue", std::move(columns));
   for (const soap::QueueView& queue : queues) {
     const bool full = queue.capacity > 0 && queue.depth >= queue.capacity;
@@ -77,7 +84,17 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
       cells.emplace_back(rates->of(queue, &soap::QueueView::enqueued));
       cells.emplace_back(rates->of(queue, &soap::QueueView::dequeued));
       cells.emplace_back(rates->of(queue, &soap::QueueView::dropped));
+      for (const auto counter : {&soap::QueueView::bytes_enqueued, &soap::QueueView::bytes_dequeued}) {
+        const std::uint64_t rate = rates->of(queue, counter);
+        cells.emplace_back(human_bytes(rate), rate);
+      }
     }
+    for (const std::uint64_t latency : {queue.latency_p50_ns, queue.latency_p99_ns})
+      cells.emplace_back(queue.latency_samples > 0 ? human_latency(latency) : "-",
+                         queue.latency_samples > 0 ? Json(latency) : Json(nullptr));
+    cells.emplace_back(queue.latency_samples);
+    cells.emplace_back(queue.bytes_enqueued);
+    cells.emplace_back(queue.bytes_dequeued);
     cells.emplace_back(queue.waiting);
     listing.row(std::move(cells));
   }
@@ -118,8 +135,8 @@ void add_queue_verbs(Grammar& grammar) {
       });
   add_lab_and_watch(grammar, top_verb, *top);
   top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
-  top_verb.add_flag("--rates", top->rates,
-                    "also messages a second in, out and dropped, measured for a second");
+  top_verb.add_flag("--rates", top->rates, "also messages and bytes a second, measured for a second");
+  add_peek_verb(grammar, queue);
   add_port_verbs(grammar, queue);
 }
 

@@ -194,6 +194,25 @@ std::uint64_t stream_payload(const ring::Slot& slot) {
   return position > overhead ? position - overhead : 0;
 }
 
+void latency_stats(const ring::Region& region, QueueStats& stats) {
+  std::array<std::uint64_t, ring::kLatencyBuckets> buckets{};
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    buckets[i] = region.latencies().buckets[i].load(std::memory_order_relaxed);
+    stats.latency_samples += buckets[i];
+  }
+  const auto at = [&](std::uint64_t percent) {
+    std::uint64_t wanted = (stats.latency_samples * percent + 99) / 100;
+    for (std::uint32_t i = 0; i < buckets.size(); ++i) {
+      if (buckets[i] >= wanted) return std::chrono::nanoseconds(ring::latency_of(i));
+      wanted -= buckets[i];
+    }
+    return std::chrono::nanoseconds(0);
+  };
+  if (stats.latency_samples == 0) return;
+  stats.latency_p50 = at(50);
+  stats.latency_p99 = at(99);
+}
+
 /// The places tell what is there, and so what has left: an end that died may not have counted its last one.
 void claims_stats(const ring::Region& region, QueueStats& stats) {
   for (std::uint32_t i = 0; i < region.geometry().cell_count; ++i) {
@@ -230,6 +249,8 @@ QueueStats Queue::stats() const {
       stats.waiting_consumers += asleep ? 1 : 0;
     }
   }
+  latency_stats(region, stats);
+  stats.bytes_dequeued = consumed;
   if (stream) {
     stats.depth = stats.enqueued > stats.dequeued ? stats.enqueued - stats.dequeued : 0;
     stats.bytes = stats.bytes_enqueued > consumed ? stats.bytes_enqueued - consumed : 0;

@@ -137,8 +137,64 @@ TEST_F(LabsTest, AJobCrossesItsMemoryDomains) {
   EXPECT_EQ(queues[0].depth, 3U);
   EXPECT_EQ(queues[0].link, "ring[0]");
   EXPECT_EQ(queues[0].waiting, "cell[0] waits for cell[1] to take");
+  EXPECT_EQ(queues[0].bytes_enqueued, 100U);
+  EXPECT_EQ(queues[0].bytes_dequeued, 70U);
+  EXPECT_EQ(queues[0].latency_samples, 5U);
+  EXPECT_EQ(queues[0].latency_p50_ns, 1500U);
+  EXPECT_EQ(queues[0].latency_p99_ns, 2500U);
   for (const auto format : {soap::GraphFormat::kDot, soap::GraphFormat::kSvg, soap::GraphFormat::kText})
     EXPECT_THAT(*world.labs().graph(world.user, lab, format), HasSubstr("guest-0"));
+}
+
+TEST_F(LabsTest, QueuesOfARunningJobAreLookedInto) {
+  world.host().auto_exit = false;
+  world.start();
+  world.pump();
+  const auto lab = create();
+  const auto job = world.submit(kGuest, {}, lab);
+  soap::QueueApi& queues = world.broker->api().queues;
+  const auto peek = [&](const std::string& name, std::uint32_t count = 5, std::uint32_t bytes = 6) {
+    return queues.peek(world.user, {.job = job, .name = name, .count = count, .bytes = bytes});
+  };
+  EXPECT_EQ(peek("ring[0]").error().code(), ErrorCode::kConflict) << "it does not run yet";
+  world.pump();
+  ASSERT_EQ(world.state_of(job), "RUNNING") << world.job(job).job.reason;
+
+  const auto one = peek("ring[0]");
+  ASSERT_TRUE(one) << one.error().describe();
+  ASSERT_THAT(*one, SizeIs(1));
+  const soap::PeekedQueue& queue = one->front();
+  EXPECT_EQ(queue.link, "ring[0]");
+  EXPECT_EQ(queue.depth, 4U);
+  EXPECT_TRUE(queue.steady);
+  ASSERT_THAT(queue.messages, SizeIs(1));
+  EXPECT_EQ(queue.messages[0].number, 7U);
+  EXPECT_EQ(queue.messages[0].data, "node-0");
+  EXPECT_EQ(queue.messages[0].size, std::string("node-0 q0").size());
+  EXPECT_EQ(queue.messages[0].key, 3U);
+  EXPECT_EQ(queue.messages[0].age_ns, 900U);
+
+  // A link between two memory domains has a queue in each; each is seen by a node of its own.
+  const auto across = peek("ring[1]");
+  ASSERT_TRUE(across) << across.error().describe();
+  ASSERT_THAT(*across, SizeIs(2));
+  EXPECT_NE(across->front().where, across->back().where);
+  EXPECT_NE(across->front().messages[0].data, across->back().messages[0].data);
+  EXPECT_THAT(*peek("ring"), SizeIs(5)) << "one in the host's memory, two each that cross";
+  EXPECT_THAT(*peek("cell[0].to-right"), SizeIs(1));
+  EXPECT_THAT(*peek("cell.to-right"), SizeIs(3));
+  EXPECT_THAT(*peek("from-left"), SizeIs(3));
+
+  EXPECT_THAT(peek("ring[7]").error().message(), HasSubstr("its links are ring[0], ring[1], ring[2]"));
+  EXPECT_EQ(peek("cell[3].to-right").error().code(), ErrorCode::kNotFound);
+  EXPECT_EQ(peek("ring", 0).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(peek("ring", 5, 1 << 20).error().code(), ErrorCode::kInvalid);
+  world.host().fail["wire.peek"].push_back(Error(ErrorCode::kNotFound, "queue q0 is not here"));
+  EXPECT_THAT(peek("ring[0]").error().describe(), HasSubstr("looking into ring[0]"));
+  EXPECT_EQ(queues.peek(world.user, {.job = "99", .name = "ring"}).error().code(), ErrorCode::kNotFound);
+  ASSERT_TRUE(world.jobs().cancel(world.user, job));
+  world.advance(std::chrono::seconds(3));
+  EXPECT_THAT(peek("ring[0]").error().message(), HasSubstr("has ended"));
 }
 
 TEST_F(LabsTest, DestroyingALabEndsItsJobs) {

@@ -40,6 +40,13 @@ TEST(Format, Sizes) {
 }
 
 TEST(Format, Durations) {
+  EXPECT_EQ(human_latency(0), "0ns");
+  EXPECT_EQ(human_latency(999), "999ns");
+  EXPECT_EQ(human_latency(1'000), "1.00us");
+  EXPECT_EQ(human_latency(12'345), "12.3us");
+  EXPECT_EQ(human_latency(999'600), "1.00ms");
+  EXPECT_EQ(human_latency(456'000'000), "456ms");
+  EXPECT_EQ(human_latency(1'234'000'000'000), "1234s");
   EXPECT_EQ(human_duration(-5), "0:00");
   EXPECT_EQ(human_duration(7'900), "0:07");
   EXPECT_EQ(human_duration(3'723'000), "1:02:03");

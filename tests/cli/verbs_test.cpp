@@ -59,7 +59,12 @@ class Verbs : public CliTest {
                           .enqueued = 10,
                           .dequeued = 6,
                           .dropped = 2,
-                          .waiting = "cell[1] waits to put"}};
+                          .waiting = "cell[1] waits to put",
+                          .bytes_enqueued = 9000,
+                          .bytes_dequeued = 808,
+                          .latency_samples = 6,
+                          .latency_p50_ns = 850,
+                          .latency_p99_ns = 12'345}};
     broker.host_list = {{.name = "alpha",
                          .state = "up",
                          .architecture = "x86_64",
@@ -436,12 +441,55 @@ TEST_F(Verbs, LinkListAndQueueTop) {
   EXPECT_EQ(link["transport"], "tcp");
   EXPECT_EQ(link["forced"], true);
   EXPECT_EQ(run({"queue", "top"}).out,
-            "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED  WAITING\n"
-            "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  cell[1] waits to put\n"
-            "lab-1  1    ring[0]  alpha      1         4  2 KiB  10    9        0  -\n");
+            "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED    P50     P99  WAITING\n"
+            "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  850ns  12.3us  cell[1] waits "
+            "to put\n"
+            "lab-1  1    ring[0]  alpha      1         4  2 KiB  10    9        0      -       -  -\n");
   const Json json = run({"queue", "top", "-n", "1", "-o", "json"}).json();
   ASSERT_EQ(json["items"].size(), 1U);
   EXPECT_EQ(json["items"][0]["bytes"], 8192);
+  EXPECT_EQ(json["items"][0]["latencyP99Ns"], 12345);
+  EXPECT_EQ(json["items"][0]["latencySamples"], 6);
+  EXPECT_EQ(json["items"][0]["bytesEnqueued"], 9000);
+  EXPECT_TRUE(run({"queue", "top", "-o", "json"}).json()["items"][1]["latencyP50Ns"].is_null());
+}
+
+TEST_F(Verbs, QueuePeek) {
+  broker.peek_list = {
+      {.link = "ring[0]",
+       .where = "host:alpha",
+       .depth = 3,
+       .bytes = 70,
+       .steady = true,
+       .messages = {{.number = 41, .size = 5, .data = "hello", .key = 9, .age_ns = 1'500'000},
+                    {.number = 42, .size = 60, .data = std::string("\0\xff", 2), .priority = 7, .again = true}}},
+      {.link = "ring[1]", .where = "host:alpha", .depth = 1, .bytes = 1, .steady = false, .messages = {}},
+      {.link = "ring[2]", .where = "guest-0", .depth = 0, .bytes = 0, .steady = true, .messages = {}}};
+  const Ran ran = run({"queue", "peek", "12.ring", "-n", "2", "--bytes", "5"});
+  EXPECT_EQ(ran.code, kDone);
+  EXPECT_EQ(broker.last_peek().job, "12");
+  EXPECT_EQ(broker.last_peek().name, "ring");
+  EXPECT_EQ(broker.last_peek().count, 2U);
+  EXPECT_EQ(broker.last_peek().bytes, 5U);
+  EXPECT_EQ(ran.out,
+            "LINK     WHERE       NUMBER  SIZE  PRIORITY  KEY     AGE  STATE         MESSAGE\n"
+            "ring[0]  host:alpha      41     5         0    9  1.50ms  waits         hello\n"
+            "ring[0]  host:alpha      42    60         7    0       -  waits, again  0x00ff…\n"
+            "ring[2] in guest-0 is empty\n");
+  EXPECT_EQ(ran.err,
+            "ring[0] in host:alpha: 2 of 3 messages\n"
+            "ring[1] in host:alpha: messages left while this looked; others that wait may be missing\n");
+  const Json items = run({"queue", "peek", "12.cell[0].out", "-o", "json"}).json()["items"];
+  EXPECT_EQ(broker.last_peek().name, "cell[0].out");
+  EXPECT_EQ(broker.last_peek().count, 10U);
+  ASSERT_EQ(items.size(), 2U);
+  EXPECT_EQ(items[0]["base64"], "aGVsbG8=");
+  EXPECT_EQ(items[0]["ageNs"], 1'500'000);
+  EXPECT_EQ(items[1]["again"], true);
+  EXPECT_EQ(items[1]["base64"], "AP8=");
+  EXPECT_EQ(run({"queue", "peek", "ring"}).code, kBadInput);
+  EXPECT_EQ(run({"queue", "peek", "12.ring", "-n", "0"}).code, kBadInput);
+  EXPECT_EQ(run({"queue", "peek", "12.ring", "-n", "2000"}).code, kBadInput);
 }
 
 TEST_F(Verbs, QueueTopMeasuresRates) {
@@ -450,6 +498,8 @@ TEST_F(Verbs, QueueTopMeasuresRates) {
     broker.queue_list[0].enqueued += 2500;
     broker.queue_list[0].dequeued += 1000;
     broker.queue_list[0].dropped += 70;
+    broker.queue_list[0].bytes_enqueued += 5'000'000;
+    broker.queue_list[0].bytes_dequeued += 4096;
   };
   const Json json = run({"queue", "top", "--rates", "-o", "json"}).json();
   EXPECT_EQ(clock.passed, std::chrono::seconds(1));
@@ -458,8 +508,10 @@ TEST_F(Verbs, QueueTopMeasuresRates) {
     EXPECT_EQ(item["enqueuedPerSecond"], moved ? 2500 : 0);
     EXPECT_EQ(item["dequeuedPerSecond"], moved ? 1000 : 0);
     EXPECT_EQ(item["droppedPerSecond"], moved ? 70 : 0);
+    EXPECT_EQ(item["bytesEnqueuedPerSecond"], moved ? 5'000'000 : 0);
+    EXPECT_EQ(item["bytesDequeuedPerSecond"], moved ? 4096 : 0);
   }
-  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  DROPPED/S  WAITING"));
+  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  DROPPED/S  BYTES-IN/S  BYTES-OUT/S    P50"));
 }
 
 TEST_F(Verbs, WatchShowsAgainUntilCtrlC) {

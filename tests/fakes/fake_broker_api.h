@@ -79,6 +79,7 @@ class FakeBrokerApi final : public JobApi,
   std::vector<VmView> vm_list;
   std::vector<LinkView> link_list;
   std::vector<QueueView> queue_list;
+  std::vector<PeekedQueue> peek_list;
   RewireView rewire_view, rewire_result;
   std::vector<HostView> host_list;
   std::vector<std::string> hosts_asked;  ///< calls of HostsApi, in order
@@ -96,6 +97,7 @@ class FakeBrokerApi final : public JobApi,
   [[nodiscard]] SubmitRequest last_request() const { return locked(last_request_); }
   [[nodiscard]] ExecRequest last_exec() const { return locked(last_exec_); }
   [[nodiscard]] std::string last_suspend() const { return locked(last_suspend_); }
+  [[nodiscard]] PeekRequest last_peek() const { return locked(last_peek_); }
   [[nodiscard]] std::uint64_t blob_bytes() const { return locked(blob_bytes_); }
   [[nodiscard]] std::size_t waiting() const { return locked(waiting_); }
   [[nodiscard]] std::string blob(const std::string& digest) const {
@@ -425,6 +427,12 @@ class FakeBrokerApi final : public JobApi,
     if (answer.messages.empty() && port.closed) answer.end = port.end;
     return answer;
   }
+  Result<std::vector<PeekedQueue>> peek(const Caller& caller, const PeekRequest& request) override {
+    const std::lock_guard lock(mutex_);
+    last_caller_ = caller;
+    last_peek_ = request;
+    return peek_list;
+  }
 
  private:
   struct Kept {
@@ -478,6 +486,7 @@ class FakeBrokerApi final : public JobApi,
   std::vector<EventView> events_;
   Caller last_caller_;
   SubmitRequest last_request_;
+  PeekRequest last_peek_;
   ExecRequest last_exec_;
   std::map<std::string, Port> ports_;
   RewireRequest last_rewire_;

@@ -326,6 +326,9 @@ Result<CallReply> FakeHostAgent::stats(const Lab& lab, const std::string& attemp
                               {"enqueued", 10},
                               {"dequeued", 7},
                               {"dropped", 0},
+                              {"bytes_enqueued", 100},
+                              {"bytes_dequeued", 70},
+                              {"latency", {{"samples", 5}, {"p50_ns", 1500}, {"p99_ns", 2500}}},
                               {"waiting", {{"producers", 1}, {"consumers", 0}}}}});
   for (const auto& [key, steps] : lab.wirings) {
     if (key.first != attempt) continue;
@@ -368,6 +371,14 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
     return CallReply{json::object(), {}};
   }
   if (op == "wire.stats") return stats(labs_.at(lab), args.at("attempt"));
+  if (op == "wire.peek") {
+    // One message of which only a part is asked for, and which says where it came from.
+    const std::string text = name + " " + args.at("queue").get<std::string>();
+    const auto length = std::min<std::size_t>(text.size(), args.at("bytes").get<std::size_t>());
+    const json message = {{"n", 7}, {"size", text.size()}, {"length", length}, {"key", 3}, {"age_ns", 900}};
+    return CallReply{{{"messages", {message}}, {"steady", true}, {"depth", 4}, {"bytes", 40}},
+                     text.substr(0, length)};
+  }
   return CallReply{json::object(), {}};
 }
 

@@ -176,3 +176,8 @@ int b__enqueue(t__Enqueue *request 1, struct b__enqueueResponse { t__Enqueued an
 //gsoap b service method-action: dequeue "urn:mvm:broker:1#dequeue"
 //gsoap b service method-fault: dequeue _t__Fault
 int b__dequeue(t__Dequeue *request 1, struct b__dequeueResponse { t__Dequeued answer 1; } &r);
+
+//gsoap b service method-documentation: peek Shows what waits in the queues of a link or port of a running job and takes nothing
+//gsoap b service method-action: peek "urn:mvm:broker:1#peek"
+//gsoap b service method-fault: peek _t__Fault
+int b__peek(xsd__string job 1, xsd__string name 1, xsd__unsignedInt count 1, xsd__unsignedInt bytes 1, struct b__peekResponse { std::vector<t__PeekedQueue> queue 0; } &r);

@@ -277,6 +277,34 @@ class t__Queue {
   xsd__unsignedLong dequeued 1;
   xsd__unsignedLong dropped 1;
   xsd__string waiting 1;
+  xsd__unsignedLong *bytesEnqueued 0;
+  xsd__unsignedLong *bytesDequeued 0;
+  xsd__unsignedLong *latencySamples 0;
+  xsd__unsignedLong *latencyP50Ns 0;
+  xsd__unsignedLong *latencyP99Ns 0;
+};
+
+// A message that waits in a queue, and its first bytes.
+class t__PeekedMessage {
+ public:
+  xsd__unsignedLong number 1;
+  xsd__unsignedLong size 1;
+  xsd__base64Binary data 1;
+  xsd__unsignedLong key 1;
+  xsd__unsignedInt priority 1;
+  xsd__boolean again 1;
+  xsd__boolean taken 1;
+  xsd__unsignedLong *ageNs 0;
+};
+
+class t__PeekedQueue {
+ public:
+  xsd__string link 1;
+  xsd__string where 1;
+  xsd__unsignedLong depth 1;
+  xsd__unsignedLong bytes 1;
+  xsd__boolean steady 1;
+  std::vector<t__PeekedMessage> message 0;
 };
 
 // A message into a queue.

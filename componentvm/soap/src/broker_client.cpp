@@ -504,4 +504,13 @@ Result<TakeAnswer> BrokerClient::take(const Caller&, const TakeRequest& request)
       MVM_TAKE(answer));
 }
 
+Result<std::vector<PeekedQueue>> BrokerClient::peek(const Caller&, const PeekRequest& request) {
+  return state_->broker<std::vector<PeekedQueue>, b__peekResponse>(
+      milliseconds(0),
+      [&](BrokerProxy& proxy, struct soap*, b__peekResponse& response) {
+        return proxy.peek(request.job, request.name, request.count, request.bytes, response);
+      },
+      MVM_TAKE(queue));
+}
+
 }  // namespace mvm::soap

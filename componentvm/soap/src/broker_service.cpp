@@ -327,6 +327,14 @@ class BrokerImpl final : public BrokerService {
     });
   }
 
+  int peek(const std::string& job, const std::string& name, unsigned count, unsigned bytes,
+           b__peekResponse& r) override {
+    return with([&](const Caller& caller) -> Status {
+      return put(r.queue,
+                 api_.queues.peek(caller, {.job = job, .name = name, .count = count, .bytes = bytes}));
+    });
+  }
+
   // ---- system ----
   int whoami(b__whoamiResponse& r) override {
     return with([&](const Caller& caller) -> Status {

@@ -38,6 +38,13 @@ struct ToWire {
     *wire = xml_text(ours);
   }
   void bytes(xsd__base64Binary& wire, const std::string& ours) { bytes_to_wire(soap, wire, ours); }
+  /// A number that may be absent, and is where it is 0.
+  void operator()(ULONG64*& wire, std::uint64_t ours) {
+    wire = nullptr;
+    if (ours == 0) return;
+    wire = soap_new_ULONG64(soap);
+    *wire = ours;
+  }
   template <class Wire, class Ours>
   requires std::is_arithmetic_v<Wire>
   void operator()(Wire& wire, const Ours& ours) { wire = static_cast<Wire>(ours); }
@@ -58,6 +65,7 @@ struct FromWire {
     ours = wire != nullptr ? *wire : std::string();
   }
   void bytes(const xsd__base64Binary& wire, std::string& ours) { ours = bytes_from_wire(wire); }
+  void operator()(const ULONG64* wire, std::uint64_t& ours) { ours = wire != nullptr ? *wire : 0; }
   template <class Wire, class Ours>
   requires std::is_arithmetic_v<Wire>
   void operator()(const Wire& wire, Ours& ours) { ours = static_cast<Ours>(wire); }
@@ -129,7 +137,15 @@ void fields(Direction& d, Wire& w, Ours& o) {
   } else if constexpr (kPair<t__Queue, QueueView, Wire, Ours>) {
     d(w.lab, o.lab), d(w.job, o.job), d(w.link, o.link), d(w.where, o.where), d(w.depth, o.depth);
     d(w.capacity, o.capacity), d(w.bytes, o.bytes), d(w.enqueued, o.enqueued), d(w.dequeued, o.dequeued);
-    d(w.dropped, o.dropped), d(w.waiting, o.waiting);
+    d(w.dropped, o.dropped), d(w.waiting, o.waiting), d(w.bytesEnqueued, o.bytes_enqueued);
+    d(w.bytesDequeued, o.bytes_dequeued), d(w.latencySamples, o.latency_samples);
+    d(w.latencyP50Ns, o.latency_p50_ns), d(w.latencyP99Ns, o.latency_p99_ns);
+  } else if constexpr (kPair<t__PeekedMessage, PeekedMessage, Wire, Ours>) {
+    d(w.number, o.number), d(w.size, o.size), d.bytes(w.data, o.data), d(w.key, o.key);
+    d(w.priority, o.priority), d(w.again, o.again), d(w.taken, o.taken), d(w.ageNs, o.age_ns);
+  } else if constexpr (kPair<t__PeekedQueue, PeekedQueue, Wire, Ours>) {
+    d(w.link, o.link), d(w.where, o.where), d(w.depth, o.depth), d(w.bytes, o.bytes);
+    d(w.steady, o.steady), d(w.message, o.messages);
   } else if constexpr (kPair<t__TakenMessage, TakenMessage, Wire, Ours>) {
     d(w.number, o.number), d(w.size, o.size), d(w.offset, o.offset), d.bytes(w.data, o.data);
     d(w.key, o.key), d(w.priority, o.priority), d(w.again, o.again);

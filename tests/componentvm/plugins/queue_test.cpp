@@ -111,6 +111,39 @@ TEST_F(QueueTest, ProcessesTalkOverAQueueThatTheKernelMade) {
   EXPECT_EQ(stats.at("queues")[0].at("depth"), 0);
 }
 
+TEST_F(QueueTest, WhatWaitsIsSeenAndStays) {
+  for (const bool of_host : {false, true}) {
+    SCOPED_TRACE(of_host ? "ring of the host" : "queue of the kernel");
+    if (of_host) hand_over_ring();
+    node_.must("wire.apply", steps({of_host ? nlohmann::json{{"id", "q"}} : queue_to_make("q")}));
+    start("sender", {"send", "20"});
+    EXPECT_EQ(node_.wait_end("j.1/sender").end->at("code"), 0);
+    const auto seen =
+        node_.call("wire.peek", {{"attempt", "j.1"}, {"queue", "q"}, {"count", 3}, {"bytes", 4}});
+    ASSERT_TRUE(seen) << seen.error().describe();
+    EXPECT_EQ(seen->blob, "messmessmess");
+    EXPECT_EQ(seen->result.at("depth"), 20);
+    EXPECT_EQ(seen->result.at("steady"), true);
+    ASSERT_EQ(seen->result.at("messages").size(), 3U);
+    const auto& last = seen->result.at("messages")[2];
+    EXPECT_EQ(last.at("n"), 2);
+    EXPECT_EQ(last.at("size"), 9);
+    EXPECT_EQ(last.at("length"), 4);
+    EXPECT_GT(seen->result.at("messages")[0].at("age_ns"), 0);
+    EXPECT_EQ(node_.call("wire.peek", {{"attempt", "j.1"}, {"queue", "p"}}).error().code(),
+              ErrorCode::kNotFound);
+    auto latency = [&] {
+      return node_.must("wire.stats", {{"attempt", "j.1"}}).at("queues")[0].at("latency");
+    };
+    EXPECT_EQ(latency().at("samples"), 0);
+    start("receiver", {"receive"});
+    expect_all(20);
+    EXPECT_GT(latency().at("samples"), 0);
+    EXPECT_GE(latency().at("p99_ns"), latency().at("p50_ns"));
+    clean();
+  }
+}
+
 TEST_F(QueueTest, ProcessesTalkOverARingOfTheHost) {
   hand_over_ring();
   node_.must("wire.apply", steps({{{"id", "q"}}}));

@@ -233,6 +233,7 @@ Result<std::vector<soap::QueueView>> NodeService::queues(const soap::Caller& /*c
     if (!answer) continue;  // an attempt without queues here
     for (const json& queue : array_or_empty(answer->result, "queues")) {
       if (!queue.is_object()) continue;
+      const json& latency = object_or_empty(queue, "latency");
       views.push_back({.lab = kernel_.config().lab,
                        .job = attempt,
                        .link = text_or(queue, "id"),
@@ -243,7 +244,12 @@ Result<std::vector<soap::QueueView>> NodeService::queues(const soap::Caller& /*c
                        .enqueued = number_or(queue, "enqueued"),
                        .dequeued = number_or(queue, "dequeued"),
                        .dropped = number_or(queue, "dropped"),
-                       .waiting = waiting_text(queue)});
+                       .waiting = waiting_text(queue),
+                       .bytes_enqueued = number_or(queue, "bytes_enqueued"),
+                       .bytes_dequeued = number_or(queue, "bytes_dequeued"),
+                       .latency_samples = number_or(latency, "samples"),
+                       .latency_p50_ns = number_or(latency, "p50_ns"),
+                       .latency_p99_ns = number_or(latency, "p99_ns")});
     }
   }
   return views;

@@ -14,6 +14,8 @@ using queuevm::EndState;
 using queuevm::Queue;
 
 constexpr std::size_t kDescriptorsPerEntry = 60;
+constexpr std::uint64_t kMostPeeked = 1024;
+constexpr std::uint64_t kMostPeekedBytes = 256 << 10;
 constexpr const char* kOutside = "outside";  // in a process's place: our own ends for clients outside
 const SystemClock system_clock;
 
@@ -450,6 +452,12 @@ nlohmann::json Attempt::stats() const {
          {"enqueued", stats.enqueued},
          {"dequeued", stats.dequeued},
          {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
+         {"bytes_enqueued", stats.bytes_enqueued},
+         {"bytes_dequeued", stats.bytes_dequeued},
+         {"latency",
+          {{"samples", stats.latency_samples},
+           {"p50_ns", stats.latency_p50.count()},
+           {"p99_ns", stats.latency_p99.count()}}},
          {"producers", attached(queuevm::Side::kProducer)},
          {"consumers", attached(queuevm::Side::kConsumer)},
          {"open_producers", open(queuevm::Side::kProducer)},
@@ -472,6 +480,34 @@ nlohmann::json Attempt::joined() const {
     list.push_back({{"proc", name}, {"joined", all}});
   }
   return list;
+}
+
+Result<kernel::Answer> Attempt::peek(const nlohmann::json& args) const {
+  MVM_ASSIGN(const std::string id, need_text(args, "queue", 256));
+  const std::uint64_t most = std::clamp<std::uint64_t>(number_or(args, "count", 10), 1, kMostPeeked);
+  const std::uint64_t preview = std::min<std::uint64_t>(number_or(args, "bytes"), kMostPeekedBytes / most);
+  const std::lock_guard lock(mutex_);
+  const auto found = queues_.find(id);
+  if (found == queues_.end()) return Error(ErrorCode::kNotFound, "queue " + id + " is not here");
+  const queuevm::QueueStats stats = found->second.stats();
+  MVM_ASSIGN(const queuevm::PeekedQueue peeked, found->second.peek(most, preview));
+  kernel::Answer answer;
+  nlohmann::json messages = nlohmann::json::array();
+  for (const queuevm::PeekedMessage& message : peeked.messages) {
+    nlohmann::json item = {{"n", message.number}, {"size", message.size}, {"length", message.head.size()}};
+    if (message.key != 0) item["key"] = message.key;
+    if (message.priority != 0) item["priority"] = message.priority;
+    if (message.redelivered) item["again"] = true;
+    if (message.taken) item["taken"] = true;
+    if (message.age) item["age_ns"] = std::max<std::int64_t>(message.age->count(), 1);
+    messages.push_back(std::move(item));
+    answer.blob += message.head;
+  }
+  answer.result = {{"messages", std::move(messages)},
+                   {"steady", peeked.steady},
+                   {"depth", stats.depth},
+                   {"bytes", stats.bytes}};
+  return answer;
 }
 
 // ---- a new kernel ----------------------------------------------------------------------------------------

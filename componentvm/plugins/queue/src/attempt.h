@@ -45,6 +45,8 @@ class Attempt {
   [[nodiscard]] nlohmann::json stats() const;
   /// The processes that the wiring names, and whether each has come for all of its ends.
   [[nodiscard]] nlohmann::json joined() const;
+  /// wire.peek: what waits in a queue, untouched.
+  [[nodiscard]] Result<kernel::Answer> peek(const nlohmann::json& args) const;
   /// The gateway at an open port's queue, attached when it is first asked for. kInvalid where clients have no
   /// such end of that queue.
   [[nodiscard]] Result<std::shared_ptr<Intake>> intake(const std::string& queue);

@@ -30,6 +30,7 @@ Status Queues::offer() {
   MVM_TRY(kernel_.handle("wire.queues", [this](Call& call) { return give(call); }));
   MVM_TRY(kernel_.handle("wire.apply", [this](Call& call) { return apply(call); }));
   MVM_TRY(kernel_.handle("wire.stats", [this](Call& call) { return stats(call); }));
+  MVM_TRY(kernel_.handle("wire.peek", [this](const Call& call) { return peek(call); }));
   for (const char* op : {"wire.put", "wire.take", "wire.rest"})
     MVM_TRY(kernel_.handle(op, [this](Call& call) { return outside(call); }));
   // For the job runner.
@@ -59,6 +60,11 @@ Result<Answer> Queues::stats(const Call& call) {
   nlohmann::json result = {{"queues", (*attempt)->stats()}};
   if (flag_or(call.args, "processes")) result["processes"] = (*attempt)->joined();
   return Answer{std::move(result), {}, {}};
+}
+
+Result<Answer> Queues::peek(const Call& call) {
+  MVM_ASSIGN(const auto attempt, find(call));
+  return attempt->peek(call.args);
 }
 
 Result<Answer> Queues::outside(const Call& call) {

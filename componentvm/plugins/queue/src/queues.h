@@ -24,6 +24,7 @@ class Queues {
   Result<kernel::Answer> give(kernel::Call& call);
   Result<kernel::Answer> apply(const kernel::Call& call);
   Result<kernel::Answer> stats(const kernel::Call& call);
+  Result<kernel::Answer> peek(const kernel::Call& call);
   Result<kernel::Answer> outside(const kernel::Call& call);
   Result<kernel::Answer> attach(const kernel::Call& call);
   Result<kernel::Answer> ended(const kernel::Call& call);

@@ -84,8 +84,34 @@ struct QueueStats {
   std::uint64_t refused = 0;         ///< enqueue calls that failed because the queue was full
   std::uint64_t redelivered = 0;     ///< put back because their consumer died
   std::uint64_t bytes_enqueued = 0;
+  std::uint64_t bytes_dequeued = 0;
   std::uint32_t waiting_producers = 0;
   std::uint32_t waiting_consumers = 0;
+  /// How long messages took from their commitment to their release by a consumer: of the latest 4096 to 8192
+  /// that were timed, about one a millisecond. Exact to 6 %, and to 20 minutes.
+  std::uint64_t latency_samples = 0;
+  std::chrono::nanoseconds latency_p50{0};  ///< 0 where there are no samples
+  std::chrono::nanoseconds latency_p99{0};
+};
+
+/// A message as an observer saw it.
+struct PeekedMessage {
+  std::uint64_t number = 0;  ///< of the queue's messages, from 0 in the order in which they entered
+  std::uint64_t size = 0;
+  std::uint64_t key = 0;
+  std::uint32_t priority = 0;
+  bool redelivered = false;
+  bool taken = false;  ///< a consumer holds it and has not released it (a stream does not tell)
+  std::optional<std::chrono::nanoseconds> age;  ///< where it is a sample, or the queue has a time to live
+  std::string head;                             ///< its first bytes
+};
+
+/// What an observer saw.
+struct PeekedQueue {
+  std::vector<PeekedMessage> messages;  ///< in the order in which they will leave
+  /// False: messages left while this looked, however often it began anew. What is told was there all the
+  /// same, whole, each at some moment of the call; others may be missing.
+  bool steady = true;
 };
 
 /// One message as it lies in the queue.
@@ -210,6 +236,12 @@ class Queue {
   Status close_all(EndState how);
   /// Wakes whoever waits on the queue, to look at the wiring table again.
   void wake_all();
+
+  /// What waits, in the order in which it will leave: the first `most` messages, each with at most `preview`
+  /// bytes. The memory is mapped anew, to be read only; nothing is locked or taken, and no process of the
+  /// queue notices. Nothing that is read is believed (docs/formats/ring.md, "Observers"). kCorrupt where the
+  /// memory holds impossible values.
+  [[nodiscard]] Result<PeekedQueue> peek(std::size_t most, std::size_t preview) const;
 
   /// Attaches to a slot. kConflict where another process holds it or it is closed. `supervised`: peers do not
   /// infer the death of this end, only close_end tells it (a proxy that may be restarted).

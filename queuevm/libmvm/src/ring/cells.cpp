@@ -19,7 +19,9 @@ std::uint64_t length_of(std::uint64_t size) {
   return (std::max<std::uint64_t>(size, 1) + kCellAlign - 1) / kCellAlign * kCellAlign;
 }
 
-std::uint32_t now_ms() { return static_cast<std::uint32_t>(now_ns() / 1'000'000); }
+constexpr std::int64_t kMillisecond = 1'000'000;
+
+std::uint32_t now_ms() { return static_cast<std::uint32_t>(now_ns() / kMillisecond); }
 
 template <class T>
 void add(std::atomic<T>& counter, T amount) {  // under the lock: no other writer
@@ -200,8 +202,8 @@ void CellBook::append(std::uint32_t index, std::uint32_t priority) {
   bits.store(bits.load(kRelaxed) | std::uint64_t{1} << (priority % 64), kRelaxed);
 }
 
-void CellBook::make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t priority,
-                          std::uint64_t key) {
+void CellBook::make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t priority, std::uint64_t key,
+                          std::int64_t sampled) {
   Cell& cell = region_->cell(index);
   const std::uint64_t room = cell.size.load(kRelaxed);
   const std::uint64_t number = table_->next_number.load(kRelaxed);
@@ -210,7 +212,13 @@ void CellBook::make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t
   cell.number.store(number, kRelaxed);
   cell.priority.store(priority, kRelaxed);
   cell.key.store(key, kRelaxed);
-  if (region_->spec().ttl_ms != 0) cell.born_ms.store(now_ms(), kRelaxed);
+  if (sampled != 0) {
+    cell.born_ms.store(static_cast<std::uint32_t>(sampled / kMillisecond), kRelaxed);
+    cell.flags.store(kCellSampled | static_cast<std::uint32_t>(sampled % kMillisecond) << kCellFractionAt,
+                     kRelaxed);
+  } else if (region_->spec().ttl_ms != 0) {
+    cell.born_ms.store(now_ms(), kRelaxed);
+  }
   cell.state.store(kReady, std::memory_order_release);
   table_->next_number.store(number + 1, kRelaxed);
   append(index, priority);

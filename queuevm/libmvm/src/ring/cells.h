@@ -31,7 +31,9 @@ class CellBook {
   /// A reserved cell, or kNone where there is no room.
   std::uint32_t allocate(std::uint64_t size, std::uint32_t owner);
   /// Reserved to ready, at the end of its level. Wakes one consumer.
-  void make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t priority, std::uint64_t key);
+  /// `sampled`: when that is, in ns, where its way is to be timed; else 0.
+  void make_ready(std::uint32_t index, std::uint64_t size, std::uint32_t priority, std::uint64_t key,
+                  std::int64_t sampled);
   /// The next message's cell without taking it, or kNone. Drops messages that have waited too long.
   std::uint32_t first();
   /// Drops the oldest messages of all levels that have waited too long. Returns how many.

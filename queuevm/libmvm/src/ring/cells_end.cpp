@@ -71,11 +71,27 @@ int End::cells_put(const void* data, std::uint64_t size, std::uint32_t priority,
     return result;
   }
   if (size != 0) std::memcpy(region_.data() + copy.offset, data, size);
-  book.make_ready(cell, size, region_.spec().kind == kPriority ? priority : 0, key);
+  book.make_ready(cell, size, region_.spec().kind == kPriority ? priority : 0, key, cells_sample());
   ++count_;
   count_message(size);
   book.unlock();
   return MVM_OK;
+}
+
+// Any number of samples are on their way at a time: each cell says itself since when it is there.
+std::int64_t End::cells_take_sample() {
+  const std::int64_t now = now_ns();
+  sampler_.took(count_, now);
+  return now;
+}
+
+// With the lock held, of a cell that was just freed. The low bits of the milliseconds are enough.
+void End::cells_count_sample(const Cell& cell) const {
+  const std::uint32_t flags = cell.flags.load(kRelaxed);
+  const std::int64_t now = now_ns();
+  const auto ms = static_cast<std::uint32_t>(now / 1'000'000) - cell.born_ms.load(kRelaxed);
+  add_latency(region_.latencies(),
+              std::int64_t{ms} * 1'000'000 + now % 1'000'000 - (flags >> kCellFractionAt));
 }
 
 void End::fill(View& view, std::uint32_t index, std::uint64_t offset, std::uint64_t size) const {
@@ -116,6 +132,7 @@ int End::cells_take(View& view, bool copy_small, void* buffer, std::uint64_t cap
     } else if (copy_small && copy.size <= kCopyInside) {
       if (copy.size != 0) std::memcpy(buffer, view.data, copy.size);
       book.discard(index, index_);
+      cells_left(region_.cell(index));
       ++count_;
       count_message(copy.size);
       view.data = nullptr;
@@ -138,6 +155,7 @@ int End::cells_release(std::uint64_t token) {
                     book.locate(static_cast<std::uint32_t>(token), copy) &&
                     book.discard(static_cast<std::uint32_t>(token), index_);
   if (ours) {
+    cells_left(region_.cell(static_cast<std::uint32_t>(token)));
     ++count_;
     count_message(copy.size);
   }

@@ -15,6 +15,7 @@ inline constexpr unsigned kClaimLapBits = 64 - kClaimEndBits - kClaimOwnerBits -
 inline constexpr std::uint64_t kClaimEndMask = (std::uint64_t{1} << kClaimEndBits) - 1;
 inline constexpr std::uint64_t kClaimUnit = 8;
 inline constexpr std::uint64_t kClaimKeyed = std::uint64_t{1} << 61;
+inline constexpr std::uint64_t kClaimSampled = std::uint64_t{1} << 62;
 inline constexpr unsigned kClaimIndexBits = 18;
 static_assert(2 * kMaxCells + 2 * kMaxSlots <= std::uint64_t{1} << kClaimIndexBits);
 static_assert(2 * kMaxSlots <= 1U << kClaimOwnerBits);

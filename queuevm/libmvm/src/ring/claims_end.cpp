@@ -42,6 +42,7 @@ void End::claims_attach() {
   settle_claims(region_, index_);
   count_ = slot.count.load();
   bytes_ = slot.bytes.load();
+  sampler_.begin(count_);
   if (!c_.alone) {
     claims_look_back(claims_tail());
     if (side_ == Side::kProducer) c_.next = c_.rescan_until;
@@ -102,8 +103,16 @@ bool End::claims_fits(std::uint64_t ticket, std::uint64_t end, std::uint64_t roo
 // For an only producer: room behind what it has put.
 bool End::claims_room_alone(std::uint64_t room) {
   if (!claims_fits(c_.next, c_.end, room) && !claims_walk(c_.next)) return broken(), false;
-  s_.room_until = reserved_ ? 0 : std::min(c_.taken + region_.spec().capacity, c_.freed + c_.places.count());
+  claims_short_way_ends();
   return claims_fits(c_.next, c_.end, room);
+}
+
+// An only producer's: where there may be no room, or a sample is due.
+void End::claims_short_way_ends() {
+  s_.room_until =
+      reserved_
+          ? 0
+          : std::min({c_.taken + region_.spec().capacity, c_.freed + c_.places.count(), sampler_.next()});
 }
 
 // Claims the next place and room for so many units behind the bytes of the one before. kAgain: full.
@@ -181,12 +190,27 @@ std::byte* End::claims_place(std::uint64_t room) const {
   return s_.data + (((c_.end - room) * kClaimUnit) & s_.mask);
 }
 
+// The last sample has left where nobody but a consumer has its place.
+bool End::claims_sample(std::uint64_t ticket) {
+  if (count_ < sampler_.next()) return false;
+  bool gone = true;
+  if (const std::uint64_t last = own().sample.load(kRelaxed); last != 0) {
+    const std::uint64_t word = c_.places.at(last - 1).word.load(kAcquire);
+    gone = c_.places.ahead(word, last - 1) != 0 || PlaceWord::state(word) != kPlaceReady;
+  }
+  const bool taken = sample(count_, ticket, gone);
+  if (c_.alone) claims_short_way_ends();
+  return taken;
+}
+
 int End::claims_publish(std::uint64_t size, std::uint64_t room, bool keyed) {
   const Places& places = c_.places;
   Slot& slot = own();
+  std::uint64_t meta = claim_meta(size, room, keyed);
+  if (claims_sample(c_.alone ? c_.next : c_.mine)) meta |= kClaimSampled;
   if (c_.alone) {
     Place& place = places.at(c_.next);
-    place.meta.store(claim_meta(size, room, keyed), kRelaxed);
+    place.meta.store(meta, kRelaxed);
     place.word.store(PlaceWord::make(places.lap(c_.next), kPlaceReady, index_, c_.end),
                      std::memory_order_release);
     count_ = ++c_.next;
@@ -194,7 +218,7 @@ int End::claims_publish(std::uint64_t size, std::uint64_t room, bool keyed) {
     const std::uint64_t ticket = c_.mine;
     Place& place = places.at(ticket);
     std::uint64_t mine = PlaceWord::make(places.lap(ticket), kPlaceWriting, index_, c_.end);
-    place.meta.store(claim_meta(size, room, keyed), kRelaxed);
+    place.meta.store(meta, kRelaxed);
     slot.progress.store(intent_of(places.index(ticket), count_ + 1), std::memory_order_release);
     if (!place.word.compare_exchange_strong(mine, PlaceWord::changed(mine, kPlaceReady, index_),
                                             std::memory_order_acq_rel, kRelaxed)) {
@@ -251,6 +275,10 @@ void End::claims_wake_consumer() {
   fence_own(s_.fences || (kSwapsDoNotFence && side_ == Side::kProducer && !c_.alone));
   Event& event = region_.shared().data;
   if (__builtin_expect(event.sleepers.load(kRelaxed) == 0, 1)) return;
+  if (side_ == Side::kProducer) {
+    sampler_.slow(count_);
+    s_.room_until = std::min(s_.room_until, sampler_.next());
+  }
   for (;;) {
     event.sleepers.store(0, kRelaxed);
     event.step.fetch_add(1);
@@ -367,6 +395,14 @@ bool End::claims_view(const Found& found, View& view) const {
   return true;
 }
 
+// Before it is taken: then its word still names its producer.
+void End::claims_sampled(const Found& found) {
+  if ((c_.places.at(found.ticket).meta.load(kRelaxed) & kClaimSampled) == 0 ||
+      PlaceWord::state(found.word) != kPlaceReady)
+    return;
+  sample_taken(PlaceWord::owner(found.word), found.ticket, found.ticket);
+}
+
 // A hint for others; true for those that need not look back.
 void End::claims_tell_head() {
   if (c_.hole_count == 0 && c_.next >= c_.rescan_until) {
@@ -390,6 +426,7 @@ int End::claims_take(View& view) {
     if (const int result = claims_next(found); result != MVM_OK) return result;
     const std::uint64_t held = PlaceWord::changed(found.word, kPlaceHeld, index_);
     const Found before = found;
+    claims_sampled(found);
     if (!claims_take_place(found, held)) continue;
     return claims_view(before, view) ? MVM_OK : broken();
   }
@@ -406,6 +443,7 @@ int End::claims_release(std::uint64_t token) {
     slot.progress.store(intent_of(c_.places.index(token), count_ + 1), std::memory_order_release);
     if (place.word.compare_exchange_strong(word, PlaceWord::freed(word, index_), std::memory_order_acq_rel,
                                            kRelaxed)) {
+      sample_released(token);
       claims_left(size);
       return MVM_OK;
     }
@@ -436,10 +474,12 @@ int End::claims_get(void* buffer, std::uint64_t capacity, View& view) {
       claims_wake_consumer();  // it may fit another one's buffer
       return MVM_TOOBIG;
     }
+    claims_sampled(found);
     if (view.size <= kClaimQuick) {
       copy_unclaimed(buffer, view.data, view.size);
       if (!claims_take_place(found, PlaceWord::freed(found.word, index_))) continue;
       view.data = nullptr;
+      sample_released(view.token);
       claims_left(view.size);
       return MVM_OK;
     }

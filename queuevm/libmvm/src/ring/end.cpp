@@ -55,6 +55,9 @@ int End::attach(Region&& region, Side side, std::uint32_t slot, bool supervised,
     book.reap(index_);
     book.unlock();
   }
+  count_ = own().count.load();
+  bytes_ = own().bytes.load();
+  sampler_.begin(count_);
   return MVM_OK;
 }
 
@@ -140,6 +143,40 @@ int End::full_result() {
   }
 }
 
+// Says since when the message with this number, the next after so many, is there, so that whoever releases it
+// knows how long it took. Each producer has one such message at a time. False: the last one has not left.
+bool End::sample(std::uint64_t count, std::uint64_t number, bool last_is_gone) {
+  if (!last_is_gone) {
+    sampler_.missed(count);
+    return false;
+  }
+  const std::int64_t now = now_ns();
+  sampler_.took(count, now);
+  Slot& slot = own();
+  slot.sample.store(0, std::memory_order_relaxed);
+  slot.sample_at.store(now, std::memory_order_release);
+  slot.sample.store(number + 1, std::memory_order_release);
+  return true;
+}
+
+// The message was marked as a sample. What its producer says is only believed where it speaks of this one.
+void End::sample_taken(std::uint32_t producer, std::uint64_t number, std::uint64_t token) {
+  if (producer >= region_.spec().producers) return;
+  const Slot& slot = region_.slot(producer);
+  if (slot.sample.load(std::memory_order_acquire) != number + 1) return;
+  const std::int64_t at = slot.sample_at.load(std::memory_order_acquire);
+  if (slot.sample.load(std::memory_order_relaxed) != number + 1) return;
+  sampled_ = token;
+  sampled_at_ = at;
+}
+
+void End::count_sample() {
+  // Unsigned: what stands there is a stranger's word.
+  const std::uint64_t took = static_cast<std::uint64_t>(now_ns()) - static_cast<std::uint64_t>(sampled_at_);
+  add_latency(region_.latencies(), static_cast<std::int64_t>(took));
+  sampled_at_ = 0;
+}
+
 int End::broken() {
   region_.shared().broken.store(1, std::memory_order_relaxed);
   return MVM_ECORRUPT;
@@ -200,7 +237,8 @@ int End::commit(std::uint64_t size, std::uint32_t priority, std::uint64_t key) {
   const bool ours = cell.state.load(std::memory_order_relaxed) == kReserved &&
                     cell.owner.load(std::memory_order_relaxed) == index_;
   if (ours) {
-    book.make_ready(reserved_cell_, size, region_.spec().kind == kPriority ? priority : 0, key);
+    book.make_ready(reserved_cell_, size, region_.spec().kind == kPriority ? priority : 0, key,
+                    cells_sample());
     ++count_;
     count_message(size);
   }

@@ -9,6 +9,7 @@
 #include "cells.h"
 #include "claims.h"
 #include "fence.h"
+#include "latency.h"
 #include "region.h"
 
 namespace mvm::ring {
@@ -183,6 +184,7 @@ class End {
   bool stream_room(std::uint64_t need);
   bool stream_fits(std::uint64_t need);
   std::byte* stream_place() const { return s_.data + ((s_.position + 8) & s_.mask); }
+  bool stream_sample();
   void stream_publish(std::uint64_t size, std::uint64_t flags, bool counts);
   void stream_grow(const void* data, std::uint64_t size);
   void stream_wake();
@@ -192,6 +194,16 @@ class End {
   int cells_put(const void* data, std::uint64_t size, std::uint32_t priority, std::uint64_t key);
   int cells_take(View& view, bool copy_small, void* buffer, std::uint64_t capacity);
   int cells_release(std::uint64_t token);
+  /// When the message that becomes ready now does so, if it is to be a sample; else 0.
+  std::int64_t cells_sample() {
+    return __builtin_expect(count_ < sampler_.next(), 1) ? 0 : cells_take_sample();
+  }
+  std::int64_t cells_take_sample();
+  void cells_left(const Cell& cell) const {
+    if (__builtin_expect((cell.flags.load(std::memory_order_relaxed) & kCellSampled) != 0, 0))
+      cells_count_sample(cell);
+  }
+  void cells_count_sample(const Cell& cell) const;
   bool cells_lock();
   void fill(View& view, std::uint32_t index, std::uint64_t offset, std::uint64_t size) const;
   // ---- claims: claims_end.cpp ----
@@ -208,6 +220,8 @@ class End {
   int claims_claim(std::uint64_t room, bool only_look);
   int claims_begin(std::uint64_t room);
   [[nodiscard]] std::byte* claims_place(std::uint64_t room) const;
+  bool claims_sample(std::uint64_t ticket);
+  void claims_short_way_ends();
   int claims_publish(std::uint64_t size, std::uint64_t room, bool keyed);
   int claims_put(const void* data, std::uint64_t size, std::uint64_t key);
   int claims_reserve(std::uint64_t size, std::byte** data);
@@ -218,6 +232,7 @@ class End {
   bool claims_find(Found& found);
   int claims_next(Found& found);
   bool claims_view(const Found& found, View& view) const;
+  void claims_sampled(const Found& found);
   bool claims_take_place(Found& found, std::uint64_t to);
   void claims_tell_head();
   int claims_take(View& view);
@@ -226,6 +241,14 @@ class End {
   int claims_get(void* buffer, std::uint64_t capacity, View& view);
   std::int64_t claims_next_size();
   bool claims_maybe();
+
+  // ---- samples: end.cpp ----
+  bool sample(std::uint64_t count, std::uint64_t number, bool last_is_gone);
+  void sample_taken(std::uint32_t producer, std::uint64_t number, std::uint64_t token);
+  void sample_released(std::uint64_t token) {
+    if (__builtin_expect(sampled_at_ != 0, 0) && token == sampled_) count_sample();
+  }
+  void count_sample();
 
   int full_result();
   int broken();
@@ -243,6 +266,9 @@ class End {
   bool all_gone_ = false;   // nobody left there
   std::uint32_t told_ = 0;  // deaths reported to our caller
   std::vector<std::uint8_t> suspects_;
+  Sampler sampler_;              // producer
+  std::uint64_t sampled_ = 0;    // consumer: the token of the sample that it holds
+  std::int64_t sampled_at_ = 0;  // ... and since when it was there; 0: it holds none
 
   StreamState s_;  // of claims too: data, mask, own, wakes, epoch, seen_epoch, fences
   ClaimState c_;

@@ -11,7 +11,7 @@
 namespace mvm::ring {
 
 inline constexpr std::uint64_t kMagic = 0x4555'4555'514d'564dULL;  // "MVMQUEUE" read as little-endian
-inline constexpr std::uint32_t kVersion = 3;
+inline constexpr std::uint32_t kVersion = 4;
 inline constexpr std::uint32_t kByteOrder = 0x01020304;
 
 enum Mode : std::uint32_t { kStream = 1, kCells = 2, kClaims = 3 };
@@ -78,12 +78,24 @@ struct Shared {
 };
 inline constexpr std::uint64_t kSharedAt = 1024;
 
+/// How long sampled messages took from their commitment to their release, on a logarithmic scale (latency.h).
+/// Statistics only: nothing is decided by them.
+inline constexpr std::uint32_t kLatencyBuckets = 304;
+struct Latencies {
+  std::atomic<std::uint32_t> samples;  // roughly the buckets' sum
+  std::atomic<std::uint32_t> buckets[kLatencyBuckets];
+};
+inline constexpr std::uint64_t kLatenciesAt = 2048;
+
 /// One end. Producers' slots come first, then consumers'.
 struct Slot {
   alignas(64) std::atomic<std::uint32_t> state;
   std::atomic<std::uint32_t> supervised;  // 1: peers do not infer this end's death
   std::atomic<std::uint32_t> fences;      // 1: its process cannot fence its peers; they do it themselves
   std::atomic<std::uint32_t> settled;     // claims: 1 when what a closed end had under way is dealt with
+  // Producer, stream and claims: the message whose way is being timed, and when it was committed.
+  std::atomic<std::uint64_t> sample;  // its number + 1; 0: none
+  std::atomic<std::int64_t> sample_at;
   alignas(64) std::atomic<std::uint64_t> position;  // stream: bytes written or released
   std::atomic<std::uint64_t> count;                 // messages committed or released
   std::atomic<std::uint64_t> bytes;                 // cells: their payload; stream: see kStreamOverhead
@@ -111,7 +123,9 @@ inline constexpr std::uint64_t kWordNext = std::uint64_t{1} << 50;   // not the 
 inline constexpr std::uint64_t kWordAbort = std::uint64_t{1} << 51;  // the fragments before are void
 inline constexpr std::uint64_t kWordGrowing = std::uint64_t{1}
                                               << 52;  // the payload is still being written, up to `progress`
-inline constexpr std::uint64_t kWordKnown = kWordMore | kWordFirst | kWordNext | kWordAbort | kWordGrowing;
+inline constexpr std::uint64_t kWordSampled = std::uint64_t{1} << 53;  // its producer's slot says since when
+inline constexpr std::uint64_t kWordKnown =
+    kWordMore | kWordFirst | kWordNext | kWordAbort | kWordGrowing | kWordSampled;
 
 // ---- claims: several ends, no lock; a ring of places, each claimed by a compare and swap of its own word
 // ---- word: bits 0..35 where the bytes of this message end (in units of 8 since the creation), 36..48 the
@@ -126,7 +140,8 @@ enum PlaceState : std::uint32_t {
 
 struct Place {
   std::atomic<std::uint64_t> word;
-  std::atomic<std::uint64_t> meta;  // bits 0..31 size, 32..60 its room in units of 8, 61 a key comes first
+  std::atomic<std::uint64_t> meta;  // bits 0..31 size, 32..60 its room in units of 8, 61 a key comes first,
+                                    // 62 its producer's slot says since when it is there
 };
 
 /// Hints, and a counter: whatever they say, the places decide.
@@ -139,6 +154,8 @@ struct ClaimTable {
 // ---- cells: any number of ends; every message has a descriptor, all under one lock ----
 enum CellState : std::uint32_t { kFree = 0, kReserved = 1, kReady = 2, kTaken = 3 };
 inline constexpr std::uint32_t kCellRedelivered = 1;
+inline constexpr std::uint32_t kCellSampled = 2;  // then bits 12.. are the nanoseconds of its millisecond
+inline constexpr unsigned kCellFractionAt = 12;
 
 struct Cell {
   alignas(64) std::atomic<std::uint32_t> state;
@@ -187,6 +204,7 @@ inline constexpr std::uint64_t kCellAlign = 64;
 
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free &&
               std::atomic<std::uint32_t>::is_always_lock_free);
-static_assert(sizeof(Header) <= kSharedAt && kSharedAt + sizeof(Shared) <= 4096);
+static_assert(sizeof(Header) <= kSharedAt && kSharedAt + sizeof(Shared) <= kLatenciesAt &&
+              kLatenciesAt + sizeof(Latencies) <= 4096);
 
 }  // namespace mvm::ring

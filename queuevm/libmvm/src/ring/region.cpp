@@ -145,7 +145,7 @@ void Region::swap(Region& other) noexcept {
   std::swap(geometry_, other.geometry_);
 }
 
-int Region::open(int fd, std::string& why) {
+int Region::open(int fd, std::string& why, bool observer) {
   struct stat info {};
   Header header{};
   if (::fstat(fd, &info) != 0) {
@@ -173,13 +173,13 @@ int Region::open(int fd, std::string& why) {
   const Geometry& at = header.geometry;
   const std::size_t mirror = at.mode == kCells ? 0 : at.data_size;
   const std::size_t length = at.file_size + mirror;
+  const int access = observer ? PROT_READ : PROT_READ | PROT_WRITE;
   void* space = ::mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   bool good = space != MAP_FAILED;
   auto* base = static_cast<char*>(space);
-  good =
-      good && ::mmap(base, at.file_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
+  good = good && ::mmap(base, at.file_size, access, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
   if (good && mirror != 0) {
-    good = ::mmap(base + at.file_size, mirror, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+    good = ::mmap(base + at.file_size, mirror, access, MAP_SHARED | MAP_FIXED, fd,
                   static_cast<off_t>(at.data_at)) != MAP_FAILED;
   }
   if (!good) {

@@ -30,14 +30,15 @@ class Region {
   ~Region();
 
   /// Maps the file and checks its header. Takes the descriptor, on success only. MVM_OK, MVM_ECORRUPT,
-  /// MVM_ESYS.
-  int open(int fd, std::string& why);
+  /// MVM_ESYS. An observer's memory is read only: whoever changes something through it dies of it.
+  int open(int fd, std::string& why, bool observer = false);
 
   [[nodiscard]] bool is_open() const { return base_ != nullptr; }
   [[nodiscard]] const Spec& spec() const { return spec_; }
   [[nodiscard]] const Geometry& geometry() const { return geometry_; }
   [[nodiscard]] int fd() const { return fd_; }
   [[nodiscard]] Shared& shared() const { return *reinterpret_cast<Shared*>(base_ + kSharedAt); }
+  [[nodiscard]] Latencies& latencies() const { return *reinterpret_cast<Latencies*>(base_ + kLatenciesAt); }
   [[nodiscard]] Slot& slot(std::uint32_t index) const {
     return reinterpret_cast<Slot*>(base_ + geometry_.slots_at)[index];
   }

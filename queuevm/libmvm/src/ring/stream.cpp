@@ -72,6 +72,7 @@ int End::stream_attach(std::string& why) {
       mine.bytes.store(bytes_);
       mine.count.store(s_.count);
       mine.position.store(s_.position);
+      sampler_.begin(s_.count);
       return MVM_OK;
     }
     if (!plausible(region_, word, s_.count)) break;
@@ -95,7 +96,7 @@ bool End::stream_fits(std::uint64_t need) {
   const std::uint64_t limit = std::min(region_.spec().bytes, s_.mask + 1 - 16);
   const bool fits = s_.position + need - seen_ <= limit && s_.count - seen_count_ < region_.spec().capacity;
   s_.room_until = reserved_ ? 0 : seen_ + limit;
-  s_.count_until = seen_count_ + region_.spec().capacity;
+  s_.count_until = std::min(seen_count_ + region_.spec().capacity, sampler_.next());
   return fits;
 }
 
@@ -116,14 +117,28 @@ bool End::stream_room(std::uint64_t need) {
 
 // Whoever sleeps on the other side, once.
 void End::stream_wake() {
+  if (side_ == Side::kProducer) {
+    sampler_.slow(s_.count);
+    s_.count_until = std::min(s_.count_until, sampler_.next());
+  }
   s_.wakes->sleepers.store(0, kRelaxed);
   s_.wakes->step.fetch_add(1);
   futex_wake(s_.wakes->step, 1);
 }
 
+// The last sample has left where the consumer has counted it.
+bool End::stream_sample() {
+  const std::uint64_t last = own().sample.load(kRelaxed);
+  const bool taken =
+      sample(s_.count, s_.count, region_.slot(1).count.load(std::memory_order_acquire) >= last);
+  s_.count_until = std::min(seen_count_ + region_.spec().capacity, sampler_.next());
+  return taken;
+}
+
 void End::stream_publish(std::uint64_t size, std::uint64_t flags, bool counts) {
   const std::uint64_t length = padded(size);
   const std::uint64_t end = s_.position + 8 + length;
+  if (counts && s_.count >= sampler_.next() && stream_sample()) flags |= kWordSampled;
   word_at(s_, end).store(0, kRelaxed);
   word_at(s_, s_.position).store((size + 1) | (s_.count & 0xffffU) << 32 | flags, std::memory_order_release);
   s_.position = end;
@@ -235,6 +250,7 @@ int End::stream_take(View& view, bool growing_too) {
   if (counts) ++count_held_;
   // The end of it; in the lowest bit whether a message is complete with it; on top what was padding.
   view.token = (s_.position + s_.held) | (counts ? 1U : 0U) | (padded(size) - size) << kPaddingAt;
+  if ((word & kWordSampled) != 0) sample_taken(0, count, view.token);
   return MVM_OK;
 }
 
@@ -243,6 +259,7 @@ int End::stream_release(std::uint64_t token) {
   const std::uint64_t end = token & (kPaddingBit - 1) & ~std::uint64_t{7};
   if (end <= s_.position || end > s_.position + s_.held || end - s_.position - 8 < padding) return MVM_EINVAL;
   const bool counts = (token & 1) != 0;
+  sample_released(token);
   s_.held -= end - s_.position;
   s_.position = end;
   if (counts) ++s_.count, --count_held_;
@@ -289,7 +306,10 @@ int End::get_grown(const View& view, void* buffer, std::uint64_t& done) {
       done = there;
       continue;
     }
-    if (whole) return stream_release(view.token);
+    if (whole) {
+      if ((word & kWordSampled) != 0) sample_taken(0, s_.count + count_held_ - 1, view.token);
+      return stream_release(view.token);
+    }
     awaited_ = at + 8 + done;
     return kAgain;
   }

@@ -175,7 +175,11 @@ struct LinkView {
 struct QueueView {
   std::string lab, job, link, where;
   std::uint64_t depth = 0, capacity = 0, bytes = 0, enqueued = 0, dequeued = 0, dropped = 0;
-  std::string waiting;  ///< who waits for whom; empty: nobody
+  std::string waiting;                                   ///< who waits for whom; empty: nobody
+  std::uint64_t bytes_enqueued = 0, bytes_dequeued = 0;  ///< of payload, since the queue was made
+  /// From being committed to being released by the consumer: of so many of the latest messages, about one a
+  /// millisecond. 0: none yet.
+  std::uint64_t latency_samples = 0, latency_p50_ns = 0, latency_p99_ns = 0;
 };
 
 /// One change of a running job's links.
@@ -321,6 +325,35 @@ struct TakeAnswer {
   std::string end;  ///< "done": all producers are done and every message is acknowledged; "dead": one died
 };
 
+/// A look at what waits in a running job's queues.
+struct PeekRequest {
+  std::string job;
+  /// A link as LabApi::links() names it ("ring[3]"; "ring": all of that pattern), or a port:
+  /// "cell[3].out[1]", "cell.out" (of all processes), "out" (of all roles).
+  std::string name;
+  std::uint32_t count = 10;  ///< most messages of each queue, 1 .. kMostMessages
+  std::uint32_t bytes = 64;  ///< most bytes of each message; a queue's answer has 256 KiB at most
+};
+
+/// A message that waits, and its first bytes.
+struct PeekedMessage {
+  std::uint64_t number = 0;  ///< in the order in which they entered, from 0
+  std::uint64_t size = 0;
+  std::string data;
+  std::uint64_t key = 0;
+  std::uint32_t priority = 0;
+  bool again = false;        ///< its consumer died with it
+  bool taken = false;        ///< a consumer holds it
+  std::uint64_t age_ns = 0;  ///< 0: not known
+};
+
+struct PeekedQueue {
+  std::string link, where;
+  std::uint64_t depth = 0, bytes = 0;
+  bool steady = true;  ///< false: messages left meanwhile, and some that were there may be missing
+  std::vector<PeekedMessage> messages;  ///< in the order in which they will leave
+};
+
 /// Queues of running jobs, for those outside the lab [MVM 003, §2.2].
 class QueueApi {
  public:
@@ -331,6 +364,9 @@ class QueueApi {
   /// Each message is given to one client, and again to another where a client does not call for 30 s without
   /// having acknowledged it. What is left when the job's processes end is kept with the job.
   [[nodiscard]] virtual Result<TakeAnswer> take(const Caller&, const TakeRequest&) = 0;
+  /// What waits in the queues of a link or port, without taking or disturbing it. kNotFound says what there
+  /// is; kConflict: the job does not run.
+  [[nodiscard]] virtual Result<std::vector<PeekedQueue>> peek(const Caller&, const PeekRequest&) = 0;
 };
 
 // ---- store and system ----------------------------------------------------------------------------------

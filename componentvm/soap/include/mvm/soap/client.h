@@ -94,6 +94,7 @@ class BrokerClient final : public JobApi,
 
   [[nodiscard]] Result<PutAnswer> put(const Caller&, const PutRequest&) override;
   [[nodiscard]] Result<TakeAnswer> take(const Caller&, const TakeRequest&) override;
+  [[nodiscard]] Result<std::vector<PeekedQueue>> peek(const Caller&, const PeekRequest&) override;
 
  private:
   struct State;
