@@ -440,11 +440,12 @@ TEST_F(Verbs, LinkListAndQueueTop) {
   EXPECT_EQ(link["codec"], "zstd:3 encrypt");
   EXPECT_EQ(link["transport"], "tcp");
   EXPECT_EQ(link["forced"], true);
-  EXPECT_EQ(run({"queue", "top"}).out,
-            "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED    P50     P99  WAITING\n"
-            "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  850ns  12.3us  cell[1] waits "
-            "to put\n"
-            "lab-1  1    ring[0]  alpha      1         4  2 KiB  10    9        0      -       -  -\n");
+  EXPECT_EQ(
+      run({"queue", "top"}).out,
+      "LAB    JOB  LINK     WHERE  DEPTH  CAPACITY  BYTES  IN  OUT  DROPPED    P50     P99  WAITING\n"
+      "lab-1  1    ring[1]  alpha      4         4  8 KiB  10    6        2  850ns  12.3us  cell[1] waits "
+      "to put\n"
+      "lab-1  1    ring[0]  alpha      1         4  2 KiB  10    9        0      -       -  -\n");
   const Json json = run({"queue", "top", "-n", "1", "-o", "json"}).json();
   ASSERT_EQ(json["items"].size(), 1U);
   EXPECT_EQ(json["items"][0]["bytes"], 8192);
@@ -461,8 +462,9 @@ TEST_F(Verbs, QueuePeek) {
        .depth = 3,
        .bytes = 70,
        .steady = true,
-       .messages = {{.number = 41, .size = 5, .data = "hello", .key = 9, .age_ns = 1'500'000},
-                    {.number = 42, .size = 60, .data = std::string("\0\xff", 2), .priority = 7, .again = true}}},
+       .messages =
+           {{.number = 41, .size = 5, .data = "hello", .key = 9, .age_ns = 1'500'000},
+            {.number = 42, .size = 60, .data = std::string("\0\xff", 2), .priority = 7, .again = true}}},
       {.link = "ring[1]", .where = "host:alpha", .depth = 1, .bytes = 1, .steady = false, .messages = {}},
       {.link = "ring[2]", .where = "guest-0", .depth = 0, .bytes = 0, .steady = true, .messages = {}}};
   const Ran ran = run({"queue", "peek", "12.ring", "-n", "2", "--bytes", "5"});
@@ -511,7 +513,8 @@ TEST_F(Verbs, QueueTopMeasuresRates) {
     EXPECT_EQ(item["bytesEnqueuedPerSecond"], moved ? 5'000'000 : 0);
     EXPECT_EQ(item["bytesDequeuedPerSecond"], moved ? 4096 : 0);
   }
-  EXPECT_THAT(run({"queue", "top", "--rates"}).out, HasSubstr("IN/S  OUT/S  DROPPED/S  BYTES-IN/S  BYTES-OUT/S    P50"));
+  EXPECT_THAT(run({"queue", "top", "--rates"}).out,
+              HasSubstr("IN/S  OUT/S  DROPPED/S  BYTES-IN/S  BYTES-OUT/S    P50"));
 }
 
 TEST_F(Verbs, WatchShowsAgainUntilCtrlC) {
