@@ -411,7 +411,8 @@ WiringContext Jobs::wiring_context(const Job& job, std::uint64_t generation,
                            .bridge_port = info.bridge_port,
                            .proxy_address = info.proxy_address,
                            .proxy_port = info.proxy_port,
-                           .plain_port = info.plain_port};
+                           .plain_port = info.plain_port,
+                           .region_port = info.region_port};
   for (const auto& guest : guests_with_tls(layout))
     context.guests[guest.name] = core_.labs->identity(*lab, guest.name);
   return context;

@@ -234,12 +234,16 @@ host::LabSpec Labs::spec(const Lab& lab, const std::string& host) const {
   // Between hosts links are carried by TLS, to guests where a topology says so.
   const bool tls = lab.record.proxies.contains(host) &&
                    (lab.record.subnets.size() > 1 || lab.record.secured.contains(host));
+  std::uint32_t seats = 0;
+  for (const auto& node : lab.plan.nodes)
+    if (node.host == host) seats = std::max(seats, node.seat);
   return {.lab = lab.record.id,
           .owner = lab.record.user,
           .secret = lab.record.secret,
           .subnet = subnet == lab.record.subnets.end() ? std::string() : subnet->second,
           .proxy = lab.record.proxies.contains(host),
           .plain_links = lab.record.plain.contains(host),
+          .seats = seats,
           .identity = tls ? identity(lab, "host:" + host) : host::LinkIdentity()};
 }
 
@@ -251,7 +255,8 @@ host::NodeSpec Labs::node_spec(const Lab& lab, const PlanNode& node) const {
           .image = node.image,
           .vcpus = node.vcpus,
           .memory = node.memory,
-          .address = node.address};
+          .address = node.address,
+          .seat = node.seat};
 }
 
 // ---- standing labs

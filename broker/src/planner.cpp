@@ -170,8 +170,8 @@ class Packer {
   std::vector<std::uint32_t> rank_;
 };
 
-/// Sets of machines whose processes links join that are forced to shared memory, in groups; each set alone
-/// where there is no such link.
+/// Sets of machines whose processes links join that are forced to memory of one host, in groups; each set
+/// alone where there is no such link.
 std::vector<std::vector<std::size_t>> sets_together(const Profile& profile) {
   const auto& graph = profile.graph;
   std::vector<std::size_t> group(profile.machines.size());
@@ -191,7 +191,7 @@ std::vector<std::vector<std::size_t>> sets_together(const Profile& profile) {
   for (topologies::LinkId id = 0; id < graph.link_count(); ++id) {
     const auto link = graph.link(id);
     const auto forced = transport_from(link.spec->transport);
-    if (!forced || !stays_inside(*forced)) continue;
+    if (!forced || !(stays_inside(*forced) || *forced == Transport::kIvshmem)) continue;
     std::optional<std::size_t> first;
     for (const auto ends : {link.producers, link.consumers})
       for (const auto& end : ends)
@@ -353,6 +353,7 @@ namespace {
 
 std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
   std::vector<PlanNode> nodes;
+  std::map<std::string, std::uint32_t> seats;
   std::size_t next = 0;
   for (const auto& machines : profile.machines) {
     for (std::uint32_t k = 0; k < machines.count; ++k, ++next) {
@@ -368,7 +369,8 @@ std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile,
                     .memory = machines.memory,
                     .toolchain = {},
                     .machines = machines.name,
-                    .existing = false};
+                    .existing = false,
+                    .seat = 0};
       for (const auto& image : host.images) {
         if (image.name != machines.image) continue;
         node.image_digest = image.digest;
@@ -376,6 +378,7 @@ std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile,
           node.toolchain += (node.toolchain.empty() ? "" : ", ") + toolchain;
         if (!image.architecture.empty()) node.architecture = image.architecture;
       }
+      if (node.driver == "qemu" && seats[node.host] < host::kMostRegionSeats) node.seat = ++seats[node.host];
       nodes.push_back(std::move(node));
     }
   }
@@ -432,7 +435,8 @@ Result<Plan> plan_in_lab(const Snapshot& snapshot, const Profile& profile) {
                           .memory = node.memory,
                           .toolchain = node.toolchain,
                           .machines = machines,
-                          .existing = true});
+                          .existing = true,
+                          .seat = node.seat});
   };
   if (profile.machines.empty()) {
     for (const auto& node : snapshot.nodes) take(node, node.machines);

@@ -49,7 +49,8 @@ soap::Transition transition_from(const json& value) {
 
 json node_json(const PlanNode& node) {
   return json::array({node.node, node.host, node.driver, node.image, node.image_digest, node.architecture,
-                      node.address, node.vcpus, node.memory, node.toolchain, node.machines, node.existing});
+                      node.address, node.vcpus, node.memory, node.toolchain, node.machines, node.existing,
+                      node.seat});
 }
 
 PlanNode node_from(const json& value) {
@@ -64,7 +65,8 @@ PlanNode node_from(const json& value) {
           .memory = value.at(8),
           .toolchain = value.at(9),
           .machines = value.at(10),
-          .existing = value.at(11)};
+          .existing = value.at(11),
+          .seat = value.size() > 12 ? value.at(12).get<std::uint32_t>() : 0};
 }
 
 }  // namespace

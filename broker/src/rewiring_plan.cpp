@@ -31,8 +31,9 @@ Result<Transport> transport_of(const json& text, const Carry& carry, const Wirin
     if (const auto said = transport_from(text.at(6).get<std::string>())) return *said;
     return Error(ErrorCode::kCorrupt, "a wiring in the store has a transport that there is not");
   }
-  return negotiate(layout.domains[layout.queues[carry.from_queue].domain],
-                   layout.domains[layout.queues[carry.to_queue].domain], std::nullopt);
+  const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
+  const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
+  return from.host == to.host ? Transport::kTcp : Transport::kTls;
 }
 
 /// What a text may refer to.

@@ -75,7 +75,8 @@ Snapshot Scheduler::snapshot(const std::string& lab_id) const {
          .vcpus = node.vcpus,
          .memory = node.memory,
          .machines = node.machines,
-         .up = status != lab->status.end() && status->second.state == host::NodeState::kUp});
+         .up = status != lab->status.end() && status->second.state == host::NodeState::kUp,
+         .seat = node.seat});
   }
   return snapshot;
 }

@@ -6,7 +6,8 @@
 namespace mvm::broker {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames = {"shm", "tcp", "tcp+tls", "posix-mq", "boost-mq"};
+constexpr std::array<std::string_view, 6> kNames = {"shm",     "ivshmem",  "tcp",
+                                                    "tcp+tls", "posix-mq", "boost-mq"};
 
 /// "tcp, posix-mq or boost-mq"
 std::string listed(const std::vector<std::string_view>& names) {
@@ -36,7 +37,7 @@ std::optional<Transport> transport_from(std::string_view name) {
 }
 
 bool stays_inside(Transport transport) {
-  return transport != Transport::kTcp && transport != Transport::kTls;
+  return transport == Transport::kShm || transport == Transport::kPosixMq || transport == Transport::kBoostMq;
 }
 
 std::vector<Offer> offers(const MemoryDomain& own, const MemoryDomain& other) {
@@ -48,11 +49,15 @@ std::vector<Offer> offers(const MemoryDomain& own, const MemoryDomain& other) {
                                       {Transport::kTcp, true},
                                       {Transport::kPosixMq, true},
                                       {Transport::kBoostMq, true}};
+  const bool region = own.region && other.region && own.host == other.host;
+  std::vector<Offer> all;
+  if (region) all.push_back({Transport::kIvshmem, false});
   // On the lab's bridge nobody listens but the lab's own machine; between machines anybody may.
-  if (own.host == other.host)
-    return guest && !other.node.empty()
-               ? std::vector<Offer>{}
-               : std::vector<Offer>{{Transport::kTcp, false}, {Transport::kTls, true}};
+  if (own.host == other.host) {
+    if (guest && !other.node.empty()) return all;
+    all.insert(all.end(), {{Transport::kTcp, region}, {Transport::kTls, true}});
+    return all;
+  }
   if (guest || !other.node.empty()) return {};
   return {{Transport::kTcp, true}, {Transport::kTls, false}};
 }

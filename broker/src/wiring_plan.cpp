@@ -37,6 +37,7 @@ class Layouter {
   };
 
   std::uint32_t domain(const std::string& name, const std::string& host, const std::string& node);
+  [[nodiscard]] bool reaches_directly(LinkId link, std::span<const End> producers, std::uint32_t home) const;
   void make_domains();
   /// The domain one step nearer to the home.
   [[nodiscard]] std::uint32_t parent(std::uint32_t domain, std::uint32_t home) const;
@@ -81,6 +82,8 @@ void Layouter::make_domains() {
       continue;
     }
     const auto guest = domain("node:" + node.node, node.host, node.node);
+    out_.domains[guest].region = node.seat != 0;
+    out_.domains[own].region = out_.domains[own].region || node.seat != 0;
     host_domain_[guest] = own;
     of_node.push_back(guest);
   }
@@ -88,6 +91,7 @@ void Layouter::make_domains() {
 }
 
 std::uint32_t Layouter::parent(std::uint32_t domain, std::uint32_t home) const {
+  if (!out_.domains[home].node.empty()) return home;  // all its producers reach it
   return host_domain_[domain] != domain ? host_domain_[domain] : home;
 }
 
@@ -130,7 +134,9 @@ void Layouter::wire_afresh(LinkId link, std::span<const End> producers, std::spa
   const auto inside = [&](const End& end) { return out_.domain_of[end.process] == first; };
   const bool one_domain = std::all_of(producers.begin(), producers.end(), inside) &&
                           std::all_of(consumers.begin(), consumers.end(), inside);
-  Tree tree{.link = link, .home = one_domain ? first : host_domain_[first], .feeders = {}, .drains = {}};
+  const bool in_place = one_domain || (std::all_of(consumers.begin(), consumers.end(), inside) &&
+                                       reaches_directly(link, producers, first));
+  Tree tree{.link = link, .home = in_place ? first : host_domain_[first], .feeders = {}, .drains = {}};
   const auto home = add_queue(tree.home, link);
   const bool apart = keep_apart(tree, producers, consumers);
   tree.feeders[tree.home] = apart ? add_queue(tree.home, link) : home;
@@ -161,6 +167,20 @@ void Layouter::seat(LinkId link, const End& end, bool producer, std::uint32_t qu
   else
     ends_[end.process].push_back(
         {.process = end.process, .slot = end.slot, .queue = queue, .queue_slot = slot, .after = {}});
+}
+
+/// True where the only consumers are in one guest, and each producer's domain has a way to it of its own:
+/// then what comes from other guests need not pass their host.
+bool Layouter::reaches_directly(LinkId link, std::span<const End> producers, std::uint32_t home) const {
+  if (out_.domains[home].node.empty()) return false;
+  const auto forced = transport_from(graph_.link(link).spec->transport);
+  bool guests = false;
+  for (const auto& end : producers) {
+    const auto from = out_.domain_of[end.process];
+    guests = guests || (from != home && !out_.domains[from].node.empty());
+    if (!negotiate(out_.domains[from], out_.domains[home], forced)) return false;
+  }
+  return guests;
 }
 
 /// True where a forced transport leads out of the home's memory, but it has both producers and consumers.
@@ -230,6 +250,9 @@ Result<WiringLayout> Layouter::run() {
 
 using nlohmann::json;
 
+/// Where a guest's proxy awaits those of other guests, at its address in the lab's network; no port of a job,
+/// which is not root.
+constexpr std::uint16_t kGuestProxyPort = 779;
 constexpr std::int64_t kMaxTtlMs = (std::int64_t{1} << 31) - 1;
 
 json create_queue(const Graph& graph, const WiredQueue& queue) {
@@ -260,19 +283,37 @@ std::string codec_key(const WiringContext& context, std::uint64_t link) {
   return sha256_hex("MVM codec key 2 " + context.codec_seed + " " + inner);
 }
 
-json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, Transport transport,
+std::string address_of(const Plan& plan, const std::string& node) {
+  const auto found = std::find_if(plan.nodes.begin(), plan.nodes.end(),
+                                  [&](const PlanNode& one) { return one.node == node; });
+  return found == plan.nodes.end() ? std::string() : found->address;
+}
+
+/// How a step says what carries a link, or joins two proxies.
+void mark(json& entry, Transport transport) {
+  if (transport == Transport::kTls) entry["tls"] = true;
+  if (transport > Transport::kShm && transport != Transport::kTcp && transport != Transport::kTls)
+    entry["carrier"] = to_string(transport);
+}
+
+json peer_entry(const MemoryDomain& mine, const MemoryDomain& peer, Transport transport, const Plan& plan,
                 const WiringContext& context) {
   json entry = {{"name", peer.name}, {"address", ""}, {"port", 0}};
+  mark(entry, transport);
   const bool tls = transport == Transport::kTls;
-  if (tls) entry["tls"] = true;
-  if (!peer.node.empty()) return entry;  // a guest dials its host
+  const bool region = transport == Transport::kIvshmem;
+  if (!mine.node.empty() && !peer.node.empty() && peer.name < mine.name) {
+    entry["address"] = address_of(plan, peer.node);
+    entry["port"] = kGuestProxyPort;
+  }
+  if (!peer.node.empty()) return entry;  // a guest dials its host, of two guests the later name dials
   const bool guest = !mine.node.empty();
   if (!guest && mine.name < peer.name) return entry;  // of two hosts the later name dials
   const auto found = context.hosts.find(peer.host);
   if (found == context.hosts.end()) return entry;
   entry["address"] = guest ? found->second.bridge : found->second.proxy_address;
   const auto plain = guest ? found->second.bridge_port : found->second.plain_port;
-  entry["port"] = tls ? found->second.proxy_port : plain;
+  entry["port"] = tls ? found->second.proxy_port : region ? found->second.region_port : plain;
   return entry;
 }
 
@@ -307,8 +348,10 @@ Result<WiringLayout> lay_out_again(const Graph& graph, const Plan& plan, const W
 std::set<std::string> hosts_with_proxy(const WiringLayout& layout) {
   std::set<std::string> hosts;
   for (const auto& carry : layout.carries)
-    for (const auto queue : {carry.from_queue, carry.to_queue})
-      hosts.insert(layout.domains[layout.queues[queue].domain].host);
+    for (const auto queue : {carry.from_queue, carry.to_queue}) {
+      const auto& domain = layout.domains[layout.queues[queue].domain];
+      if (domain.node.empty()) hosts.insert(domain.host);
+    }
   return hosts;
 }
 
@@ -366,8 +409,7 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"peer", layout.domains[peer].name},
                  {"queue", queue_id(layout.queues[queue])},
                  {"slot", slot}};
-      if (carry.transport == Transport::kTls) entry["tls"] = true;
-      if (stays_inside(carry.transport)) entry["carrier"] = to_string(carry.transport);
+      mark(entry, carry.transport);
       if (!carry.codecs.empty()) entry["codecs"] = carry.codecs;
       if (topologies::needs_key(carry.codecs))
         entry["key"] = codec_key(context, context.link_base + carry.id);
@@ -385,8 +427,12 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
     if (context.generation == 1 && steps[d].processes.empty() && steps[d].queues.empty()) continue;
     const auto& domain = layout.domains[d];
     json peers = json::array();
-    for (const auto& [peer, transport] : steps[d].peers)
-      peers.push_back(peer_entry(domain, layout.domains[peer], transport, context));
+    bool dialled = false;  // by other guests
+    for (const auto& [peer, transport] : steps[d].peers) {
+      const auto& other = layout.domains[peer];
+      peers.push_back(peer_entry(domain, other, transport, plan, context));
+      dialled = dialled || (!domain.node.empty() && !other.node.empty() && domain.name < other.name);
+    }
     json text = {{"attempt", context.attempt},
                  {"generation", context.generation},
                  {"domain", domain.name},
@@ -398,6 +444,7 @@ std::vector<HostWiring> make_steps(const Graph& graph, const Plan& plan, const W
                  {"outside", std::move(steps[d].outside)}};
     if (!context.also_told.empty() && domain.node.empty())
       text["nodes"] = nodes_in(context.also_told, plan, domain.host);
+    if (dialled) text["listen"] = {{"address", address_of(plan, domain.node)}, {"port", kGuestProxyPort}};
     if (const auto found = context.guests.find(domain.name); found != context.guests.end())
       text["identity"] = {{"certificate", found->second.certificate},
                           {"key", found->second.key},

@@ -81,6 +81,8 @@ struct LocalHostAgent::State : std::enable_shared_from_this<LocalHostAgent::Stat
   [[nodiscard]] std::filesystem::path ring_folder(const Lab& lab) const {
     return config.shared_memory / lab.spec.lab;
   }
+  /// Where a step says that two proxies share memory, adds which part of it.
+  [[nodiscard]] Status add_parts(Lab& lab, const std::string& node, nlohmann::json& steps) const;
   /// In memory, for what of a node lives no longer than its VM.
   [[nodiscard]] std::filesystem::path scratch_folder(const Lab& lab, const Node& node) const {
     return ring_folder(lab) / "nodes" / node.spec.node;

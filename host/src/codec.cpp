@@ -33,7 +33,8 @@ NodeSpec read_node_spec(const json& j) {
           .image = j.at("image"),
           .vcpus = j.at("vcpus"),
           .memory = j.at("memory"),
-          .address = j.at("address")};
+          .address = j.at("address"),
+          .seat = j.value("seat", 0U)};
 }
 
 NodeInfo read_node_info(const json& j) {
@@ -69,25 +70,24 @@ json to_json(const LinkIdentity& identity) {
 }
 
 json to_json(const LabSpec& spec) {
-  return {{"lab", spec.lab},
-          {"owner", spec.owner},
-          {"secret", spec.secret},
-          {"subnet", spec.subnet},
-          {"proxy", spec.proxy},
-          {"plain_links", spec.plain_links},
-          {"identity", to_json(spec.identity)}};
+  return {{"lab", spec.lab},       {"owner", spec.owner},
+          {"secret", spec.secret}, {"subnet", spec.subnet},
+          {"proxy", spec.proxy},   {"plain_links", spec.plain_links},
+          {"seats", spec.seats},   {"identity", to_json(spec.identity)}};
 }
 
 json to_json(const LabInfo& info) {
   return {{"proxy_address", info.proxy_address},
           {"proxy_port", info.proxy_port},
           {"plain_port", info.plain_port},
-          {"bridge_port", info.bridge_port}};
+          {"bridge_port", info.bridge_port},
+          {"region_port", info.region_port}};
 }
 
 json to_json(const NodeSpec& spec) {
-  return {{"lab", spec.lab},     {"node", spec.node},   {"job", spec.job},       {"driver", spec.driver},
-          {"image", spec.image}, {"vcpus", spec.vcpus}, {"memory", spec.memory}, {"address", spec.address}};
+  return {{"lab", spec.lab},       {"node", spec.node},       {"job", spec.job},
+          {"driver", spec.driver}, {"image", spec.image},     {"vcpus", spec.vcpus},
+          {"memory", spec.memory}, {"address", spec.address}, {"seat", spec.seat}};
 }
 
 json to_json(const NodeInfo& info) {
@@ -152,6 +152,7 @@ Result<LabSpec> lab_spec_from(const json& j) {
                    .subnet = j.at("subnet"),
                    .proxy = j.at("proxy"),
                    .plain_links = j.value("plain_links", false),
+                   .seats = j.value("seats", 0U),
                    .identity = read_link_identity(j.at("identity"))};
   });
 }
@@ -161,7 +162,8 @@ Result<LabInfo> lab_info_from(const json& j) {
     return LabInfo{.proxy_address = j.at("proxy_address"),
                    .proxy_port = j.at("proxy_port"),
                    .plain_port = j.value("plain_port", std::uint16_t{0}),
-                   .bridge_port = j.at("bridge_port")};
+                   .bridge_port = j.at("bridge_port"),
+                   .region_port = j.value("region_port", std::uint16_t{0})};
   });
 }
 

@@ -32,6 +32,7 @@
 #include "mvm/queuevm/codecs/builtin.h"
 #include "mvm/queuevm/mq/mq_streams.h"
 #include "mvm/queuevm/proxy.h"
+#include "mvm/queuevm/region.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "unix_socket.h"
 
@@ -172,14 +173,13 @@ class LabChild {
       const std::string op = request.head.at("op");
       const json& args = request.head.at("args");
       if (op == "hello")
-        return json{{"pid", ::getpid()},
-                    {"port", port_},
-                    {"secure_port", secure_port_},
-                    {"plain_port", plain_port_},
-                    {"lab", options_.lab}};
+        return json{{"pid", ::getpid()},           {"port", port_},
+                    {"secure_port", secure_port_}, {"plain_port", plain_port_},
+                    {"region_port", region_port_}, {"lab", options_.lab}};
       if (op == "events") return json::object();
       if (op == "identity") return identify(args);
       if (op == "plain") return listen_plainly();
+      if (op == "region") return share(request.descriptors);
       if (op == "proxy.carry") return carry(args, request.descriptors);
       if (op == "proxy.drop") return drop(args.at("attempt"), args.value("keep", json::array()));
       if (op == "stats") return stats();
@@ -234,6 +234,18 @@ class LabChild {
     return json{{"plain_port", plain_port_}};
   }
 
+  /// From here on this host's guests reach us through the lab's shared memory, too.
+  Result<json> share(const std::vector<UniqueFd>& descriptors) {
+    if (descriptors.size() != 1) return Error(ErrorCode::kCorrupt, "one descriptor was expected");
+    if (!region_) {
+      MVM_ASSIGN(auto region, queuevm::Region::map(descriptors.front()));
+      region_.emplace(std::move(region));
+      proxy_->set_streams(Carrier::kRegion, region_->factory());
+      MVM_ASSIGN(region_port_, proxy_->listen(own_address(), 0, Carrier::kRegion));
+    }
+    return json{{"region_port", region_port_}};
+  }
+
   static std::string loop_name(const std::string& domain) { return domain + "/loop"; }
 
   /// A second proxy in this process, through which links pass that must not stay in shared memory.
@@ -281,9 +293,10 @@ class LabChild {
   using Carried = std::tuple<std::string, std::uint64_t, LinkHalf::Flow, std::string, Carrier>;
 
   static Carrier carrier_of(const json& link) {
-    const std::string queues = link.value("carrier", "");
-    if (queues == "posix-mq") return Carrier::kPosixMq;
-    if (queues == "boost-mq") return Carrier::kBoostMq;
+    const std::string name = link.value("carrier", "");
+    if (name == "posix-mq") return Carrier::kPosixMq;
+    if (name == "boost-mq") return Carrier::kBoostMq;
+    if (name == "ivshmem") return Carrier::kRegion;
     return link.value("tls", false) ? Carrier::kSecure : Carrier::kPlain;
   }
 
@@ -293,16 +306,23 @@ class LabChild {
             carrier_of(link)};
   }
 
+  /// A peer that steps name, with what its carrier needs.
+  Status add_peer(const json& peer) {
+    const Carrier carrier = carrier_of(peer);
+    if (carrier == Carrier::kSecure && !identified_)
+      return Error(ErrorCode::kUnavailable, "this lab has no certificate for links by TLS");
+    if (carrier == Carrier::kRegion) {
+      if (!region_) return Error(ErrorCode::kUnavailable, "this lab has no shared memory");
+      const json& part = peer.at("part");
+      MVM_TRY(region_->give(peer.at("name"), {.offset = part.at("offset"), .bytes = part.at("bytes")}));
+    }
+    return proxy_->add_peer(peer.at("name"), peer.value("address", ""), peer.value("port", std::uint16_t{0}),
+                            carrier);
+  }
+
   Result<json> carry(const json& args, std::vector<UniqueFd>& descriptors) {
     const std::string attempt = args.at("attempt");
-    for (const json& peer : args.at("peers")) {
-      const bool secure = peer.value("tls", false);
-      if (secure && !identified_)
-        return Error(ErrorCode::kUnavailable, "this lab has no certificate for links by TLS");
-      MVM_TRY(proxy_->add_peer(peer.at("name"), peer.value("address", ""),
-                               peer.value("port", std::uint16_t{0}),
-                               secure ? Carrier::kSecure : Carrier::kPlain));
-    }
+    for (const json& peer : args.at("peers")) MVM_TRY(add_peer(peer));
     const json& links = args.at("links");
     if (links.size() != descriptors.size())
       return Error(ErrorCode::kCorrupt, "a descriptor for each link was expected");
@@ -353,6 +373,7 @@ class LabChild {
                        {"flow", link.flow == LinkHalf::Flow::kOutgoing ? "out" : "in"},
                        {"peer", link.peer},
                        {"tls", link.carrier == Carrier::kSecure},
+                       {"ivshmem", link.carrier == Carrier::kRegion},
                        {"connected", link.connected},
                        {"messages", link.messages},
                        {"bytes", link.bytes},
@@ -369,6 +390,8 @@ class LabChild {
   std::uint16_t port_ = 0;
   std::uint16_t secure_port_ = 0;
   std::uint16_t plain_port_ = 0;
+  std::uint16_t region_port_ = 0;
+  std::optional<queuevm::RegionStreams> region_;
   bool identified_ = false;
   std::list<Client> clients_;
   std::map<Carried, bool> carried_;

@@ -62,6 +62,7 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::adopt(const std::filesys
   client->port_ = hello.value("port", std::uint16_t{0});
   client->secure_port_ = hello.value("secure_port", std::uint16_t{0});
   client->plain_port_ = hello.value("plain_port", std::uint16_t{0});
+  client->region_port_ = hello.value("region_port", std::uint16_t{0});
   client->hear_events(folder);
   return client;
 }
@@ -133,6 +134,12 @@ Status LabChildClient::identify(const LinkIdentity& identity) {
 Status LabChildClient::listen_plainly() {
   MVM_ASSIGN(const nlohmann::json answer, call("plain", nlohmann::json::object()));
   plain_port_ = answer.value("plain_port", std::uint16_t{0});
+  return ok();
+}
+
+Status LabChildClient::share(const UniqueFd& region) {
+  MVM_ASSIGN(const nlohmann::json answer, call("region", nlohmann::json::object(), {region.get()}));
+  region_port_ = answer.value("region_port", std::uint16_t{0});
   return ok();
 }
 

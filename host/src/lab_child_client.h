@@ -39,6 +39,10 @@ class LabChildClient {
   [[nodiscard]] std::uint16_t plain_port() const { return plain_port_; }
   /// Has it listen there: for links between hosts that are to do without.
   [[nodiscard]] Status listen_plainly();
+  /// Where guests reach it for links through shared memory; 0 before share().
+  [[nodiscard]] std::uint16_t region_port() const { return region_port_; }
+  /// Gives it the lab's region.
+  [[nodiscard]] Status share(const UniqueFd& region);
   /// Polls readable when the child tells something; -1 where it is too old to tell anything.
   [[nodiscard]] int events_fd() const { return events_.get(); }
   /// What it told: the host's event without the lab. Called by one thread, when events_fd() is readable.
@@ -68,6 +72,7 @@ class LabChildClient {
   std::uint16_t port_ = 0;
   std::atomic<std::uint16_t> secure_port_ = 0;
   std::atomic<std::uint16_t> plain_port_ = 0;
+  std::atomic<std::uint16_t> region_port_ = 0;
 };
 
 }  // namespace mvm::host

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "agent_state.h"
+#include "lab_region.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
 #include "mvm/queuevm/mq/mq_streams.h"
@@ -21,8 +22,13 @@ namespace {
 constexpr unsigned kChildUser = 65534;
 constexpr std::chrono::seconds kHypervisorPatience{5};
 
-/// Opens a lab child to others, as its links need it: by TLS, with what it proves itself with, or without.
-Status open_to_others(LabChildClient& child, const Lab& lab) {
+/// Opens a lab child to others, as its links need it: by shared memory, by TLS, with what it proves itself
+/// with, or without.
+Status open_to_others(LabChildClient& child, const Lab& lab, const std::filesystem::path& shared_memory) {
+  if (lab.spec.seats > 0 && child.region_port() == 0) {
+    MVM_ASSIGN(const UniqueFd region, open_region(region_file(shared_memory, lab.spec.lab)));
+    MVM_TRY(child.share(region));
+  }
   if (!lab.identity.certificate.empty()) MVM_TRY(child.identify(lab.identity));
   return lab.plain_links ? child.listen_plainly() : ok();
 }
@@ -61,7 +67,7 @@ Status LocalHostAgent::State::open_child(Lab& lab) {
     const std::lock_guard lock(lab.mutex);
     present = lab.child;
   }
-  if (present && present->alive()) return open_to_others(*present, lab);
+  if (present && present->alive()) return open_to_others(*present, lab, config.shared_memory);
   auto child = LabChildClient::adopt(lab.folder);
   if (!child)
     child = LabChildClient::start(config.program, {.lab = lab.spec.lab,
@@ -71,7 +77,7 @@ Status LocalHostAgent::State::open_child(Lab& lab) {
                                                    .advertise = config.advertise,
                                                    .user = ::geteuid() == 0 ? kChildUser : 0});
   if (!child) return std::move(child).error();
-  MVM_TRY(open_to_others(**child, lab));
+  MVM_TRY(open_to_others(**child, lab, config.shared_memory));
   {
     const std::lock_guard lock(lab.mutex);
     lab.child = std::move(*child);
@@ -102,6 +108,9 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
   lab->proxy = lab->proxy || spec.proxy;  // links that leave the domain may come later
   lab->plain_links = lab->plain_links || spec.plain_links;
   MVM_TRY(write_record(*lab));
+  if (lab->spec.seats > 0)
+    MVM_TRY(
+        make_region(region_file(state_->config.shared_memory, spec.lab), plan_region(lab->spec.seats).bytes));
   MVM_TRY(state_->open_network(*lab));
   MVM_TRY(state_->open_child(*lab));
   const std::lock_guard lock(lab->mutex);
@@ -110,6 +119,7 @@ Result<LabInfo> LocalHostAgent::ensure_lab(const LabSpec& spec) {
   info.proxy_port = lab->child ? lab->child->secure_port() : std::uint16_t{0};
   info.plain_port = lab->child ? lab->child->plain_port() : std::uint16_t{0};
   info.bridge_port = lab->child ? lab->child->port() : std::uint16_t{0};
+  info.region_port = lab->child ? lab->child->region_port() : std::uint16_t{0};
   return info;
 }
 
@@ -144,6 +154,7 @@ Status LocalHostAgent::State::close_lab(const std::shared_ptr<Lab>& lab) {
   queuevm::mq::sweep(lab->spec.secret);  // it may have been killed
   if (osvm::NetworkProvider* provider = networks(); provider != nullptr && !lab->spec.subnet.empty())
     MVM_TRY(provider->remove_network(network_name(lab->spec.lab)));
+  MVM_TRY(remove_tree(region_file(config.shared_memory, lab->spec.lab)));
   MVM_TRY(remove_tree(ring_folder(*lab)));
   MVM_TRY(remove_tree(lab->folder));
   const std::lock_guard lock(mutex);

@@ -22,6 +22,9 @@ Status check(const LabSpec& spec) {
   if (!is_sha256(spec.secret))
     return Error(ErrorCode::kInvalid, "lab " + spec.lab + ": the secret is not 64 hexadecimal digits");
   if (!spec.subnet.empty()) MVM_TRY(bridge_address(spec.subnet));
+  if (spec.seats > kMostRegionSeats)
+    return Error(ErrorCode::kInvalid, "lab " + spec.lab + ": more than " + std::to_string(kMostRegionSeats) +
+                                          " guests that share memory");
   return ok();
 }
 

@@ -4,6 +4,7 @@
 
 #include "agent_state.h"
 #include "codec.h"
+#include "lab_region.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
 #include "names.h"
@@ -108,6 +109,9 @@ Result<osvm::VmSpec> LocalHostAgent::State::vm_spec(const Lab& lab, const Node& 
                work,
                "--run",
                run};
+  if (wanted.driver == "qemu" && wanted.seat > 0)
+    spec.region = osvm::SharedRegion{.file = region_file(config.shared_memory, wanted.lab),
+                                     .bytes = plan_region(lab.spec.seats).bytes};
   if (!wanted.address.empty() && !plain && !lab.spec.subnet.empty()) {
     MVM_ASSIGN(const osvm::Subnet net, osvm::parse_subnet(lab.spec.subnet));
     MVM_ASSIGN(const std::string gateway, bridge_address(lab.spec.subnet));

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "agent_state.h"
+#include "lab_region.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
 #include "mvm/osvm/vm_spec.h"
@@ -183,6 +184,27 @@ Status carry_links(Lab& lab, const Rings& rings, const std::string& attempt, con
 
 }  // namespace
 
+Status LocalHostAgent::State::add_parts(Lab& lab, const std::string& node, json& steps) const {
+  const auto peers = steps.find("peers");
+  if (peers == steps.end()) return ok();
+  const std::string host = "host:" + config.name;
+  const std::lock_guard lock(lab.mutex);
+  const auto seat_of = [&](const std::string& domain) -> Result<std::uint32_t> {
+    if (domain == host) return std::uint32_t{0};
+    const auto found = lab.nodes.find(domain.starts_with("node:") ? domain.substr(5) : "");
+    if (found != lab.nodes.end() && found->second->spec.seat > 0) return found->second->spec.seat;
+    return Error(ErrorCode::kInvalid, domain + " has no place in the shared memory of lab " + lab.spec.lab);
+  };
+  for (json& peer : *peers) {
+    if (peer.value("carrier", "") != "ivshmem") continue;
+    MVM_ASSIGN(const std::uint32_t own, seat_of(node.empty() ? host : "node:" + node));
+    MVM_ASSIGN(const std::uint32_t other, seat_of(peer.at("name")));
+    MVM_ASSIGN(const queuevm::RegionPart part, part_of(lab.spec.seats, own, other));
+    peer["part"] = {{"offset", part.offset}, {"bytes", part.bytes}};
+  }
+  return ok();
+}
+
 Status LocalHostAgent::State::wire_guest(const std::string& lab, const std::string& attempt,
                                          const DomainWiring& wiring) {
   MVM_ASSIGN(const std::shared_ptr<channel::HostEnd> channel, channel_of(lab, wiring.node));
@@ -190,6 +212,7 @@ Status LocalHostAgent::State::wire_guest(const std::string& lab, const std::stri
   steps["attempt"] = attempt;
   MVM_ASSIGN(const std::shared_ptr<Lab> owner, find_lab(lab));
   steps["secret"] = owner->spec.secret;
+  MVM_TRY(add_parts(*owner, wiring.node, steps));
   MVM_TRY(channel->call("wire.apply", steps, kWireTimeout));
   return ok();
 }
@@ -255,7 +278,9 @@ Status LocalHostAgent::wire(const std::string& lab, const std::string& attempt, 
     auto& latest = owner->wired[attempt];
     if (generation < latest) return ok();
     latest = generation;
-    return state_->wire_host(*owner, attempt, wiring.steps);
+    json steps = wiring.steps;
+    MVM_TRY(state_->add_parts(*owner, "", steps));
+    return state_->wire_host(*owner, attempt, steps);
   } catch (const json::exception& problem) {
     return Error(ErrorCode::kInvalid, std::string("wiring: ") + problem.what());
   }

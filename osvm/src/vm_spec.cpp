@@ -1,6 +1,7 @@
 #include "mvm/osvm/vm_spec.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "mvm/osvm/network_spec.h"
@@ -163,6 +164,11 @@ Status validate(const VmSpec& spec) {
   if (spec.hosts.size() > kMaxHosts) return invalid("hosts", "are too many");
   for (const auto& [name, address] : spec.hosts)
     if (!is_label(name) || name.empty() || !parse_ipv4(address)) return invalid("host entry", "is not clean");
+  if (spec.region &&
+      (spec.region->file.parent_path() != "/dev/shm" || !is_name(spec.region->file.filename().native(), 63)))
+    return invalid("shared region", "is no file [a-z0-9-]{1,63} in /dev/shm");
+  if (spec.region && (spec.region->bytes < (1ull << 20) || !std::has_single_bit(spec.region->bytes)))
+    return invalid("shared region", "has no size that is a power of two from 1 MiB on");
   if (spec.binds.size() > kMaxBinds) return invalid("binds", "are too many");
   for (const Bind& bind : spec.binds)
     if (!is_absolute_path(bind.host) || !is_absolute_path(bind.guest))

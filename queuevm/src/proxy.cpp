@@ -469,6 +469,7 @@ bool Proxy::State::step(Moment now, const std::vector<pollfd>& fds) {
 bool Proxy::State::arm() {
   std::vector<ring::End*> ends;
   for (auto& [key, peer] : peers) {
+    if (peer.connection && !peer.connection->arm()) return false;
     if (!peer.up()) continue;
     for (auto& [number, half] : peer.outs) {
       if (half->wants_more()) ends.push_back(&half->end());

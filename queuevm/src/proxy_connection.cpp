@@ -1,6 +1,7 @@
 #include "proxy_connection.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "tcp.h"
 
@@ -96,9 +97,19 @@ Status Connection::greet(const Frame& frame) {
     if (!dialled()) append_proof(out_.tail(), proof_of(secret_, false, peer_hello_, own_hello_));
     stage_ = Stage::kReady;
     reader_.set_limit(kMaxBody);
-    return ok();
+    return establish();
   }
   return Error(ErrorCode::kRefused, "a peer does not greet as a proxy");
+}
+
+/// The dialler's proof is made of both nonces: no other connection has it.
+Status Connection::establish() {
+  const auto proof = dialled() ? proof_of(secret_, true, own_hello_, peer_hello_)
+                               : proof_of(secret_, true, peer_hello_, own_hello_);
+  Session session{.own = own_domain_, .peer = peer_, .number = 0, .unsent = pending()};
+  static_assert(kProofSize >= sizeof session.number);
+  std::memcpy(&session.number, proof.data(), sizeof session.number);
+  return stream_->established(session);
 }
 
 }  // namespace mvm::queuevm::link

@@ -45,12 +45,15 @@ class Connection {
   [[nodiscard]] OutBytes& out() { return out_; }
   [[nodiscard]] std::size_t pending() const { return out_.size(); }
   [[nodiscard]] const ByteStream& stream() const { return *stream_; }
+  /// As ByteStream::arm().
+  [[nodiscard]] bool arm() { return stream_->arm(); }
   [[nodiscard]] Moment last_heard() const { return last_heard_; }
   [[nodiscard]] Moment started() const { return started_; }
   Moment last_ping{};
 
  private:
   Status greet(const Frame& frame);
+  Status establish();
   void send_hello();
   std::unique_ptr<ByteStream> stream_;
   std::string own_domain_;

@@ -25,6 +25,12 @@ const MemoryDomain kGuest{.name = "node:v-0", .host = "alpha", .node = "v-0"};
 const MemoryDomain kOther{.name = "node:v-1", .host = "alpha", .node = "v-1"};
 const MemoryDomain kFar{.name = "node:w-0", .host = "beta", .node = "w-0"};
 
+// Two guests and their host that share memory, and others that do not.
+const MemoryDomain kHost{.name = "host:alpha", .host = "alpha", .node = "", .region = true};
+const MemoryDomain kOne{.name = "node:w-1", .host = "alpha", .node = "w-1", .region = true};
+const MemoryDomain kTwo{.name = "node:w-2", .host = "alpha", .node = "w-2", .region = true};
+const MemoryDomain kElsewhere{.name = "node:w-3", .host = "beta", .node = "w-3", .region = true};
+
 /// "tcp", or what was said against it.
 std::string agreed(const MemoryDomain& from, const MemoryDomain& to, const std::string& forced = "") {
   const auto transport = negotiate(from, to, transport_from(forced));
@@ -77,6 +83,31 @@ TEST(Transports, MessageQueuesJoinProcessesOfOneHost) {
   }
 }
 
+TEST(Transports, MemoryThatMachinesOfAHostShare) {
+  EXPECT_EQ(agreed(kOne, kHost), "ivshmem");
+  EXPECT_EQ(agreed(kHost, kOne), "ivshmem");
+  EXPECT_EQ(agreed(kOne, kTwo), "ivshmem");
+  EXPECT_EQ(agreed(kOne, kHost, "ivshmem"), "ivshmem");
+  EXPECT_EQ(agreed(kOne, kHost, "tcp"), "tcp");
+  EXPECT_EQ(agreed(kOne, kHost, "tcp+tls"), "tcp+tls");
+  EXPECT_EQ(agreed(kOne, kOne), "shm");
+  EXPECT_EQ(agreed(kHost, kHost), "shm");
+  EXPECT_EQ(agreed(kHost, kGuest), "tcp") << "one that has none";
+  EXPECT_EQ(agreed(kOne, kGuest), "from node:w-1 to node:v-0 there is nothing");
+  EXPECT_EQ(agreed(kOne, kElsewhere), "from node:w-1 to node:w-3 there is nothing");
+  EXPECT_EQ(agreed(kOne, kTwo, "tcp"),
+            "transport tcp is forced, but from node:w-1 to node:w-2 there is ivshmem");
+  EXPECT_EQ(agreed(kHost, kGuest, "ivshmem"),
+            "transport ivshmem is forced, but from host:alpha to node:v-0 there is tcp, or tcp+tls where "
+            "forced");
+  EXPECT_EQ(agreed(kHost, kHost, "ivshmem"),
+            "transport ivshmem is forced, but within host:alpha there is shm, or tcp, posix-mq or boost-mq "
+            "where forced");
+  EXPECT_EQ(agreed(kAlpha, kBeta, "ivshmem"),
+            "transport ivshmem is forced, but from host:alpha to host:beta there is tcp+tls, or tcp where "
+            "forced");
+}
+
 // ---- where the links of a plan go
 
 /// Two roles, each on machines of its own, joined by a link of this transport.
@@ -91,8 +122,8 @@ topologies::Profile pair(const std::string& transport, int count = 1, const std:
                     "\"><port name=\"out\" direction=\"out\"/></role><role name=\"t\" count=\"" +
                     std::to_string(count) +
                     "\"><port name=\"in\" direction=\"in\"/></role>"
-                    "<link from=\"s[*].out\" to=\"t[*].in\" name=\"flow\" transport=\"" +
-                    transport + "\"/>",
+                    "<link from=\"s[*].out\" to=\"t[*].in\" name=\"flow\"" +
+                    (transport.empty() ? "" : " transport=\"" + transport + "\"") + "/>",
                 machines("s", more_s) + machines("t", more_t), {"s", "t"});
 }
 
@@ -161,6 +192,26 @@ TEST(Transports, GuestsShareNoMemory) {
   EXPECT_THAT(outcome.reasons, Contains(HasSubstr("link flow: transport shm is forced")));
 }
 
+TEST(Transports, GuestsOfOneHostShareARegion) {
+  Snapshot snapshot;
+  snapshot.hosts = {host("a", 3, 1), host("b", 8)};
+  // As with shm, ends go where there is memory for both; here only b has room for all.
+  const auto outcome = plan(snapshot, pair("ivshmem", 2, "", "", "qemu"));
+  ASSERT_TRUE(outcome.plan) << outcome.reasons.front();
+  EXPECT_THAT(hosts_of(*outcome.plan), ElementsAre("b"));
+  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(outcome.plan->nodes[i].seat, i + 1);
+  const auto containers = plan(snapshot, pair("ivshmem", 1));
+  EXPECT_FALSE(containers.plan);
+  EXPECT_THAT(containers.reasons, Contains(HasSubstr("transport ivshmem is forced")));
+  // A host with more guests than a region has seats for.
+  snapshot.hosts = {host("b", 80)};
+  snapshot.hosts.front().info.vcpus = 64;
+  const auto many = plan(snapshot, pair("", 16, "", "", "qemu"));
+  ASSERT_TRUE(many.plan) << many.reasons.front();
+  EXPECT_EQ(many.plan->nodes[30].seat, 31U);
+  EXPECT_EQ(many.plan->nodes[31].seat, 0U);
+}
+
 TEST(Transports, ProcessesAreLaidAsTheirLinksNeedIt) {
   // Two guests with a source and a sink each: in blocks s[0] s[1] | t[0] t[1], in turns s[0] t[0] | s[1]
   // t[1].
@@ -195,8 +246,8 @@ Wired wire(const std::string& transport, const std::vector<PlanNode>& nodes) {
   WiringContext context;
   context.job = "7";
   context.attempt = "7.1";
-  context.hosts = {{"a", {"10.1.1.1", 4101, "192.0.2.1", 4001, 4201}},
-                   {"b", {"10.1.2.1", 4102, "192.0.2.2", 4002, 4202}}};
+  context.hosts = {{"a", {"10.1.1.1", 4101, "192.0.2.1", 4001, 4201, 4301}},
+                   {"b", {"10.1.2.1", 4102, "192.0.2.2", 4002, 4202, 4302}}};
   for (const auto& guest : guests_with_tls(wired.layout))
     context.guests[guest.name] = {.certificate = "C " + guest.name, .key = "K", .authority = "A"};
   wired.steps = make_steps(wired.profile.graph, wired.plan, wired.layout, context);
@@ -267,6 +318,40 @@ TEST(Transports, BetweenHostsWithoutTlsOnlyWhereForced) {
     EXPECT_EQ(step.wiring.steps.at("peers").at(0).at("port"), step.host == "b" ? 4001 : 0);
     EXPECT_EQ(step.wiring.steps.at("proxies").at(0).at("tls"), true);
   }
+}
+
+TEST(Transports, GuestsDialTheirHostAndEachOther) {
+  auto one = node("v", "a", "qemu");
+  one.seat = 1;
+  one.address = "10.1.1.2";
+  auto two = node("w", "a", "qemu");
+  two.seat = 2;
+  two.address = "10.1.1.3";
+  const auto with_host = wire("", {one, node("c", "a")});
+  for (const auto& step : with_host.steps) {
+    const bool guest = !step.wiring.node.empty();
+    const auto& peer = step.wiring.steps.at("peers").at(0);
+    EXPECT_EQ(peer.at("carrier"), "ivshmem");
+    EXPECT_FALSE(peer.contains("tls"));
+    EXPECT_EQ(peer.at("address"), guest ? "10.1.1.1" : "");
+    EXPECT_EQ(peer.at("port"), guest ? 4301 : 0);
+    EXPECT_EQ(step.wiring.steps.at("proxies").at(0).at("carrier"), "ivshmem");
+    EXPECT_FALSE(step.wiring.steps.contains("listen"));
+  }
+  const auto direct = wire("", {one, two});
+  ASSERT_THAT(direct.steps, SizeIs(2)) << "their host has no part in it";
+  for (const auto& step : direct.steps) {
+    const bool later = step.wiring.node == "w";
+    const auto& peer = step.wiring.steps.at("peers").at(0);
+    EXPECT_EQ(peer.at("name"), later ? "node:v" : "node:w");
+    EXPECT_EQ(peer.at("address"), later ? "10.1.1.2" : "") << "the later name dials";
+    EXPECT_EQ(peer.at("port"), later ? 779 : 0);
+    EXPECT_EQ(step.wiring.steps.contains("listen"), !later);
+    if (!later) {
+      EXPECT_EQ(step.wiring.steps.at("listen"), (nlohmann::json{{"address", "10.1.1.2"}, {"port", 779}}));
+    }
+  }
+  EXPECT_THAT(link_details(direct.profile.graph, direct.plan, direct.layout), ElementsAre("ivshmem"));
 }
 
 TEST(Transports, AGuestThatUsesTlsGetsACertificate) {

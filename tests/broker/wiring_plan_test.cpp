@@ -59,10 +59,10 @@ void check(const Graph& graph, const Plan& plan, const WiringLayout& layout) {
     const auto& from = layout.domains[layout.queues[carry.from_queue].domain];
     const auto& to = layout.domains[layout.queues[carry.to_queue].domain];
     EXPECT_TRUE(from.name != to.name || is_forced(graph, layout.queues[carry.from_queue].link));
-    // A guest talks to its own host only.
+    // A guest talks to its own host only, and to guests of it that share memory with it.
     if (!from.node.empty() || !to.node.empty()) {
       EXPECT_EQ(from.host, to.host);
-      EXPECT_TRUE(from.node.empty() || to.node.empty());
+      EXPECT_TRUE(from.node.empty() || to.node.empty() || (from.region && to.region));
     }
   }
   for (const auto& end : layout.outside) {
@@ -191,6 +191,45 @@ TEST(Wiring, FromAGuestToAContainerOfItsHost) {
   EXPECT_THAT(transports(graph, layout), ElementsAre("tcp"));
 }
 
+TEST(Wiring, GuestsThatShareMemoryNeedNotTheirHost) {
+  struct Row {
+    std::vector<std::string> nodes;
+    std::vector<std::uint32_t> node_of;  // s s t
+    std::string forced;
+    std::size_t carries;
+    const char* home;
+    const char* transport;
+  };
+  const Row rows[] = {
+      {{"w0@a", "w1@a"}, {0, 0, 1}, "", 1, "node:w1", "ivshmem"},
+      {{"w0@a", "w1@a", "w2@a"}, {0, 1, 2}, "", 2, "node:w2", "ivshmem"},
+      {{"w0@a", "c1@a", "w2@a"}, {0, 1, 2}, "", 2, "node:w2", "ivshmem"},
+      {{"w0@a", "w1@a"}, {0, 1, 1}, "", 1, "node:w1", "ivshmem"},
+      // Where a producer has no way of its own, and where only the host has one.
+      {{"w0@a", "c1@b", "w2@a"}, {0, 1, 2}, "", 3, "host:a", "tcp+tls"},
+      {{"w0@a", "w1@a"}, {0, 0, 1}, "tcp", 2, "host:a", "tcp"},
+      {{"w0@a", "v1@a"}, {0, 0, 1}, "", 2, "host:a", "tcp"},
+      {{"w0@a", "w1@a"}, {0, 1, 1}, "ivshmem", 3, "host:a", "ivshmem"},
+      {{"w0@a", "c1@a"}, {0, 0, 1}, "", 1, "host:a", "ivshmem"},
+      {{"w0@a", "w1@b"}, {0, 0, 1}, "", 3, "host:b", "tcp+tls"},
+  };
+  for (const auto& row : rows) {
+    const auto graph = flow(2, 1, "one-of", row.forced);
+    const auto plan = place(row.nodes, row.node_of);
+    const auto layout = lay_out(graph, plan);
+    ASSERT_TRUE(layout) << layout.error().message();
+    check(graph, plan, *layout);
+    const auto shown = ::testing::PrintToString(row.nodes) + " " + row.forced;
+    EXPECT_THAT(layout->carries, SizeIs(row.carries)) << shown;
+    EXPECT_THAT(transports(graph, *layout), ElementsAre(row.transport)) << shown;
+    const auto& home = layout->queues[layout->queues.front().tree];
+    EXPECT_EQ(layout->domains[home.domain].name, row.home) << shown;
+  }
+  const auto graph = flow(2, 1, "one-of");
+  const auto layout = *lay_out(graph, place({"w0@a", "w1@a"}, {0, 0, 1}));
+  EXPECT_THAT(hosts_with_proxy(layout), IsEmpty());
+}
+
 TEST(Wiring, BetweenGuestsOfTwoHostsItGoesOverBothHosts) {
   const auto graph = flow(1, 1, "one-of");
   const auto plan = place({"v0@a", "v1@b"}, {0, 1});
@@ -219,16 +258,18 @@ TEST(Wiring, AnyGraphOnAnyPlan) {
     const int sources = 1 + static_cast<int>(random() % 6);
     const int sinks = 1 + static_cast<int>(random() % 5);
     const char* const rules[] = {"one-of", "every-one", "by-key"};
-    const std::string forced = random() % 2 == 0 ? "tcp" : "";
+    const char* const transports[] = {"", "", "tcp", "ivshmem"};
+    const std::string forced = transports[random() % 4];
     const auto graph = flow(sources, sinks, rules[random() % 3], forced);
-    const std::vector<std::string> nodes = {"c0@a", "v1@a", "c2@b", "v3@b", "v4@c", "c5@a", "v6@a"};
+    const std::vector<std::string> nodes = {"c0@a", "v1@a", "c2@b", "v3@b", "v4@c", "c5@a",
+                                            "v6@a", "w7@a", "w8@a", "w9@b", "w10@a"};
     std::vector<std::uint32_t> node_of;
     for (int p = 0; p < sources + sinks; ++p)
       node_of.push_back(static_cast<std::uint32_t>(random() % nodes.size()));
     const auto plan = place(nodes, node_of);
     const auto layout = lay_out(graph, plan);
     if (!layout) {
-      EXPECT_THAT(layout.error().message(), ::testing::HasSubstr("within node:"));
+      EXPECT_THAT(layout.error().message(), ::testing::HasSubstr("transport " + forced + " is forced"));
       continue;
     }
     check(graph, plan, *layout);

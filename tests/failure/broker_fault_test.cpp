@@ -218,24 +218,38 @@ TEST_F(Faults, WhatNobodyKnowsIsReaped) {
   EXPECT_THAT(world.leftovers(), IsEmpty());
 }
 
+/// Two guests whose links are to pass their host's proxy.
+std::string guests_over_their_host() {
+  auto job = ring_job(2, 2, "", "qemu", "qemu-debian");
+  const auto begin = job.find("<topology");
+  const auto end = job.find("</topology>");
+  return job.replace(begin, end - begin,
+                     "<topology xmlns=\"urn:mvm:topology:1\" name=\"two\"><role name=\"cell\" count=\"2\">"
+                     "<port name=\"in\" direction=\"in\"/><port name=\"out\" direction=\"out\"/></role>"
+                     "<link from=\"cell[0].out\" to=\"cell[1].in\" transport=\"tcp\"/>"
+                     "<link from=\"cell[1].out\" to=\"cell[0].in\" transport=\"tcp\"/>");
+}
+
 TEST_F(Faults, ALostProxyIsAFaultOfThoseWhoNeedIt) {
   world.host().auto_exit = false;
   world.start();
-  const auto guests = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  const auto guests = world.submit(guests_over_their_host());
+  const auto direct = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
   const auto containers = world.submit(ring_job(4, 2));
   world.pump();
   ASSERT_EQ(world.state_of(guests), "RUNNING");
   ASSERT_EQ(world.state_of(containers), "RUNNING");
-  for (const auto& id : {guests, containers}) world.host().emit_child_lost(world.job(id).job.lab);
+  for (const auto& id : {guests, direct, containers}) world.host().emit_child_lost(world.job(id).job.lab);
   world.advance(std::chrono::seconds(2));
   EXPECT_EQ(world.job(guests).job.attempt, 2U);
+  EXPECT_EQ(world.job(direct).job.attempt, 1U) << "they share memory";
   EXPECT_EQ(world.job(containers).job.attempt, 1U);
 }
 
 TEST_F(Faults, AProxyLostAfterTheBrokersOwnDeathIsAFaultToo) {
   world.host().auto_exit = false;
   world.start();
-  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  const auto id = world.submit(guests_over_their_host());
   world.pump();
   ASSERT_EQ(world.state_of(id), "RUNNING");
   world.restart();
@@ -250,7 +264,7 @@ TEST_F(Faults, AProxyLostAfterTheBrokersOwnDeathIsAFaultToo) {
 TEST_F(Faults, TheDeathOfAProxyThatWasReplacedSinceIsNoFault) {
   world.host().auto_exit = false;
   world.start();
-  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  const auto id = world.submit(guests_over_their_host());
   world.pump();
   ASSERT_EQ(world.state_of(id), "RUNNING");
   world.host().emit_child_lost(world.job(id).job.lab, fakes::FakeHostAgent::kProxyPort + 1);
@@ -266,7 +280,7 @@ TEST_F(Faults, AProxyLostBeforeTheLinksAreMadeIsAFault) {
       world.host().emit_child_lost(world.host().inventory()->labs.front());
   };
   world.start();
-  const auto id = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  const auto id = world.submit(guests_over_their_host());
   world.advance(std::chrono::seconds(5));
   EXPECT_EQ(world.state_of(id), "DONE");
   EXPECT_EQ(world.job(id).job.attempt, 2U) << "guests would have dialled a proxy that is no more";

@@ -214,7 +214,8 @@ Result<host::LabInfo> FakeHostAgent::ensure_lab(const host::LabSpec& spec) {
   return host::LabInfo{.proxy_address = "192.0.2." + std::to_string(name_.size()),
                        .proxy_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort + 1000 : 0),
                        .plain_port = static_cast<std::uint16_t>(spec.plain_links ? kProxyPort + 2000 : 0),
-                       .bridge_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort : 0)};
+                       .bridge_port = static_cast<std::uint16_t>(spec.proxy ? kProxyPort : 0),
+                       .region_port = static_cast<std::uint16_t>(spec.seats > 0 ? kRegionPort : 0)};
 }
 
 Status FakeHostAgent::destroy_lab(const std::string& lab) {

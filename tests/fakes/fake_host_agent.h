@@ -30,6 +30,7 @@ class FakeHostAgent final : public host::HostAgent {
   FakeHostAgent(std::string name, FakeWorld& world, const BlobStore& blobs);
 
   static constexpr std::uint16_t kProxyPort = 4000;
+  static constexpr std::uint16_t kRegionPort = 4300;
 
   // ---- the script
   bool auto_exit = true;  ///< processes end at once, with `exit_code`, after a line of output

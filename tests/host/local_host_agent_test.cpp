@@ -8,6 +8,7 @@
 #include <future>
 #include <thread>
 
+#include "lab_region.h"
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "mvm/osvm/process/process.h"
@@ -243,6 +244,32 @@ TEST_F(LocalHostAgentTest, TheDeathOfALabChildIsTold) {
   epoch_.clear();
   seq_ = 0;
   EXPECT_EQ(await("lab.child").value("port", 1), 0);
+}
+
+TEST_F(LocalHostAgentTest, MemoryForGuestsComesAndGoesWithTheLab) {
+  lab_.proxy = true;
+  lab_.seats = kMostRegionSeats + 1;
+  EXPECT_EQ(agent_->ensure_lab(lab_).error().code(), ErrorCode::kInvalid);
+  lab_.seats = 2;
+  const auto first = agent_->ensure_lab(lab_);
+  ASSERT_TRUE(first) << first.error().describe();
+  EXPECT_NE(first->region_port, 0);
+  EXPECT_NE(first->region_port, first->bridge_port);
+  const auto file = region_file(rings_, "l1");
+  EXPECT_EQ(std::filesystem::file_size(file), 8U << 20U);
+  std::fstream(file, std::ios::in | std::ios::out | std::ios::binary) << "in use";
+  restart();
+  EXPECT_EQ(agent_->ensure_lab(lab_)->region_port, first->region_port) << "its child lives on";
+  EXPECT_EQ(read_file(file, 9 << 20)->substr(0, 6), "in use") << "and so does what is in it";
+  // Seats that nobody has.
+  const nlohmann::json steps = {{"generation", 1},
+                                {"queues", json::array()},
+                                {"processes", json::array()},
+                                {"peers", {{{"name", "node:n7"}, {"carrier", "ivshmem"}}}}};
+  EXPECT_EQ(agent_->wire("l1", "j.1", {.node = "", .steps = steps}).error().code(), ErrorCode::kInvalid);
+  ASSERT_EQ(signal_all("mvmd", SIGKILL), 1U);
+  EXPECT_TRUE(agent_->destroy_lab("l1"));
+  EXPECT_FALSE(std::filesystem::exists(file));
 }
 
 TEST_F(LocalHostAgentTest, BlobsTravelBothWays) {

@@ -4,6 +4,7 @@ Everything lives under one temporary folder and carries a mark in its environmen
 can be told from what others run on the machine.
 """
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -179,12 +180,18 @@ class World:
                 found[int(entry)] = line.strip()
         return found
 
+    def regions(self):
+        """The files of memory that labs of this world share with their guests."""
+        digits = hashlib.sha256(str(self.rings).encode()).hexdigest()[:8]
+        return list(pathlib.Path("/dev/shm").glob(f"mvm-*-{digits}"))
+
     def left_over(self):
         """Everything of ended labs that still exists, as text; empty: nothing."""
         found = [f"process {pid}: {line}" for pid, line in self.processes().items()]
         labs = self.state / "labs"
         found += [f"folder {path}" for path in (labs.iterdir() if labs.is_dir() else [])]
         found += [f"ring {path}" for path in (self.rings.iterdir() if self.rings.is_dir() else [])]
+        found += [f"shared memory {path}" for path in self.regions()]
         with open("/proc/mounts", encoding="utf-8") as mounts:
             found += [f"mount {line.split()[1]}" for line in mounts if str(self.state) in line]
         for kind, uri in self.libvirt.items():
@@ -233,6 +240,8 @@ class World:
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.processes(), 10, "processes do not die")
         shutil.rmtree(self.rings, ignore_errors=True)
+        for region in self.regions():
+            region.unlink()
         if os.environ.get("MVM_KEEP"):
             print(f"kept: {self.folder}")
         else:

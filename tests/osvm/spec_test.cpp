@@ -68,6 +68,18 @@ TEST(VmSpec, EachBadFieldIsNamed) {
        [](VmSpec& s) {
          s.hosts = {{"a", "10.0.0.1 evil"}};
        }},
+      {"shared region",
+       [](VmSpec& s) {
+         s.region = SharedRegion{"/dev/shm/../etc", 1 << 20};
+       }},
+      {"shared region",
+       [](VmSpec& s) {
+         s.region = SharedRegion{"/tmp/mvm-l", 1 << 20};
+       }},
+      {"shared region",
+       [](VmSpec& s) {
+         s.region = SharedRegion{"/dev/shm/mvm-l", 3 << 20};
+       }},
       {"bind",
        [](VmSpec& s) {
          s.binds = {{"/a/../b", "/c", true}};

@@ -1,9 +1,11 @@
-// Two domains in one process, joined over loopback TCP, a local socket, and message queues.
+// Two domains in one process, joined over loopback TCP, a local socket, message queues, and memory that they
+// share.
 #include "mvm/queuevm/proxy.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include "mvm/base/digest.h"
 #include "mvm/base/log.h"
 #include "mvm/queuevm/mq/mq_streams.h"
+#include "mvm/queuevm/region.h"
 #include "queuevm/content.h"
 #include "queuevm/node.h"
 
@@ -55,6 +58,8 @@ class ProxyTest : public ::testing::TestWithParam<Way> {
   void SetUp() override {
     if (carrier_ == Carrier::kPosixMq) streams_ = mq::make_posix_streams(random_hex(16)).value();
     if (carrier_ == Carrier::kBoostMq) streams_ = mq::make_boost_streams(random_hex(16)).value();
+    region_.reset(::memfd_create("proxy-test", MFD_CLOEXEC));
+    ASSERT_EQ(::ftruncate(region_.get(), 1 << 20), 0);
     a_ = start("a");
     b_ = start("b");
     port_ = b_->listen(address_, 0, carrier_).value();
@@ -69,6 +74,11 @@ class ProxyTest : public ::testing::TestWithParam<Way> {
     options.redial = 2ms;
     auto proxy = Proxy::start(std::move(options)).value();
     if (streams_) proxy->set_streams(carrier_, streams_);
+    if (carrier_ != Carrier::kRegion) return proxy;
+    // Each maps it for itself, as on two machines.
+    RegionStreams streams(Region::map(region_).value());
+    for (const char* peer : {"a", "b"}) EXPECT_TRUE(streams.give(peer, {.offset = 65536, .bytes = 524288}));
+    proxy->set_streams(carrier_, streams.factory());
     return proxy;
   }
   [[nodiscard]] LinkHalf half(LinkHalf::Flow flow, std::uint64_t link, const std::string& peer,
@@ -126,6 +136,7 @@ class ProxyTest : public ::testing::TestWithParam<Way> {
   const Carrier carrier_ = GetParam().carrier;
   const std::string address_ = GetParam().local ? "@mvm-proxy-test-" + random_hex(8) : "127.0.0.1";
   StreamFactory streams_;
+  UniqueFd region_;
   std::unique_ptr<Proxy> a_;
   std::unique_ptr<Proxy> b_;
   std::uint16_t port_ = 0;
@@ -134,6 +145,7 @@ class ProxyTest : public ::testing::TestWithParam<Way> {
 INSTANTIATE_TEST_SUITE_P(Ways, ProxyTest,
                          ::testing::Values(Way{"tcp", Carrier::kPlain, false},
                                            Way{"local", Carrier::kPlain, true},
+                                           Way{"ivshmem", Carrier::kRegion, false},
                                            Way{"posix_mq", Carrier::kPosixMq, true},
                                            Way{"boost_mq", Carrier::kBoostMq, true}),
                          [](const auto& one) { return one.param.name; });

@@ -20,7 +20,7 @@ constexpr std::pair<std::string_view, Deliver> kDeliver[] = {
     {"one-of", Deliver::kOneOf}, {"every-one", Deliver::kEveryOne}, {"by-key", Deliver::kByKey}};
 /// Each with the name that a link has it under.
 constexpr std::pair<std::string_view, std::string_view> kTransports[] = {
-    {"shm", "shm"},     {"tcp", "tcp"},           {"tcp+tls", "tcp+tls"},
+    {"shm", "shm"},     {"ivshmem", "ivshmem"},   {"tcp", "tcp"},          {"tcp+tls", "tcp+tls"},
     {"tls", "tcp+tls"}, {"posix-mq", "posix-mq"}, {"boost-mq", "boost-mq"}};
 
 class TopologyReader {

@@ -195,6 +195,15 @@ void add_qemu_channel(XMLElement* devices, const VmSpec& spec) {
   set(target, "name", std::string(kControlPort));
 }
 
+/// The host keeps the region, not the guest: role master lets it be saved and restored all the same.
+void add_qemu_region(XMLElement* devices, const SharedRegion& region) {
+  XMLElement* memory = add(devices, "shmem");
+  set(memory, "name", region.file.filename().native());
+  set(memory, "role", "master");
+  set(add(memory, "model"), "type", "ivshmem-plain");
+  set(add_text(memory, "size", std::to_string(region.bytes >> 20U)), "unit", "M");
+}
+
 void add_qemu_devices(XMLElement* domain, const VmSpec& spec, const QemuSettings& settings) {
   XMLElement* devices = add(domain, "devices");
   set(add(devices, "controller"), "type", "usb");
@@ -217,6 +226,7 @@ void add_qemu_devices(XMLElement* domain, const VmSpec& spec, const QemuSettings
   }
   add_qemu_console(devices, spec);
   add_qemu_channel(devices, spec);
+  if (spec.region) add_qemu_region(devices, *spec.region);
   XMLElement* random = add(devices, "rng");
   set(random, "model", "virtio");
   set(add_text(random, "backend", "/dev/urandom"), "model", "random");

@@ -1,11 +1,16 @@
+#include <fcntl.h>
 #include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 
 #include "domain_xml.h"
 #include "initramfs.h"
 #include "mvm/base/file.h"
 #include "mvm/base/subprocess.h"
+#include "mvm/base/unique_fd.h"
 #include "mvm/osvm/root_tree.h"
 #include "vms.h"
 
@@ -33,6 +38,15 @@ unsigned emulator_group() {
   if (::getpwnam_r("libvirt-qemu", &entry, text.data(), text.size(), &found) != 0 || found == nullptr)
     return 0;
   return found->pw_gid;
+}
+
+/// The host's file of shared memory belongs to root; QEMU is not root.
+Status open_to_emulator(const std::filesystem::path& file) {
+  const UniqueFd region(::open(file.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
+  if (!region || ::fchown(region.get(), static_cast<uid_t>(-1), emulator_group()) != 0 ||
+      ::fchmod(region.get(), 0660) != 0)
+    return Error::from_errno(errno, "opening the shared memory " + file.string() + " to QEMU");
+  return ok();
 }
 
 /// A guest writes on an overlay; the image stays as it is.
@@ -77,6 +91,7 @@ class QemuVms final : public LibvirtVms {
       return Error(ErrorCode::kNotFound, "there is no guest kernel " + settings.kernel.native() +
                                              "; packaging/make-qemu-image makes it");
     MVM_TRY(make_node_folder(spec, 0, emulator_group()));
+    if (spec.region) MVM_TRY(open_to_emulator(spec.region->file));
     MVM_ASSIGN(settings.virtiofs, write_virtiofs_daemons(options_.cache));
     settings.initramfs = spec.folder / "initramfs";
     MVM_ASSIGN(const auto alternatives, alternatives_.folder(spec.image.root));

@@ -294,6 +294,11 @@ TEST_F(QueueTest, WrongStepsAreRefusedWithTheirField) {
   wrong = steps({queue_to_make("other")});
   EXPECT_EQ(node_.call("wire.apply", wrong).error().code(), ErrorCode::kInvalid);
   EXPECT_EQ(node_.call("wire.apply", steps({{{"id", "q"}}})).error().code(), ErrorCode::kConflict);
+  wrong = steps({queue_to_make("q")});
+  wrong["peers"] = {{{"name", "node:other"}, {"port", 0}, {"carrier", "ivshmem"}}};
+  refused = node_.call("wire.apply", wrong);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), testing::HasSubstr("offset"));
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ struct ExistingNode {
   std::uint64_t memory = 0;
   std::string machines;  ///< name of its set of machines
   bool up = true;
+  std::uint32_t seat = 0;  ///< as PlanNode
 };
 
 /// How many of a host's vcpus may be promised at once.
@@ -56,6 +57,7 @@ struct PlanNode {
   std::string toolchain;  ///< what its image compiles with, "g++ 12.2.0"; empty: nothing
   std::string machines;
   bool existing = false;
+  std::uint32_t seat = 0;  ///< a guest's place in its host's shared region, from 1; 0: none
   bool operator==(const PlanNode&) const = default;
 };
 

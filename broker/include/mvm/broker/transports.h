@@ -15,13 +15,14 @@ namespace mvm::broker {
 /// Cheapest first; the last ones are there for who asks for them.
 enum class Transport : std::uint8_t {
   kShm,      ///< one ring in shared memory
+  kIvshmem,  ///< from queue to queue by two proxies of one host, through memory that their machines share
   kTcp,      ///< from queue to queue by two proxies over TCP, which everyone on the way can read
   kTls,      ///< the same over TLS 1.3, with certificates on both sides
   kPosixMq,  ///< from queue to queue by two proxies of one host over POSIX message queues
   kBoostMq,  ///< the same over Boost.Interprocess message queues
 };
 
-/// "shm", "tcp", "tcp+tls", "posix-mq", "boost-mq".
+/// "shm", "ivshmem", "tcp", "tcp+tls", "posix-mq", "boost-mq".
 [[nodiscard]] std::string_view to_string(Transport transport);
 /// None where it is empty or none of them.
 [[nodiscard]] std::optional<Transport> transport_from(std::string_view name);
@@ -33,7 +34,8 @@ enum class Transport : std::uint8_t {
 struct MemoryDomain {
   std::string name;  ///< "host:alpha", "node:cell-3"
   std::string host;
-  std::string node;  ///< of a guest; empty: the host's own domain
+  std::string node;     ///< of a guest; empty: the host's own domain
+  bool region = false;  ///< it has the memory that guests share with each other and their host
   bool operator==(const MemoryDomain&) const = default;
 };
 

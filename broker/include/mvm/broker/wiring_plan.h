@@ -160,9 +160,10 @@ struct WiringContext {
   struct HostAddress {
     std::string bridge;  ///< its address on the lab's network there: what its guests dial
     std::uint16_t bridge_port = 0;
-    std::string proxy_address;     ///< what other hosts dial
-    std::uint16_t proxy_port = 0;  ///< by TLS
-    std::uint16_t plain_port = 0;  ///< without
+    std::string proxy_address;      ///< what other hosts dial
+    std::uint16_t proxy_port = 0;   ///< by TLS
+    std::uint16_t plain_port = 0;   ///< without
+    std::uint16_t region_port = 0;  ///< what its guests dial for links through shared memory
   };
   std::string job, attempt, secret;
   std::string codec_seed;  ///< secret of the broker alone: the keys of links that encrypt are made of it

@@ -141,6 +141,7 @@ Status Attempt::start_proxy(const Steps& steps) {
     MVM_ASSIGN(auto streams, queuevm::tls::make_streams(steps.identity));
     proxy_->set_streams(queuevm::Carrier::kSecure, std::move(streams));
   }
+  MVM_TRY(join_region(steps));
   for (const PeerStep& peer : steps.peers)
     MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port, peer.carrier));
   for (const CarriedStep& carried : steps.carried) {
@@ -160,6 +161,23 @@ Status Attempt::start_proxy(const Steps& steps) {
     const Status added = proxy_->add_link(std::move(half));
     if (!added && added.error().code() != ErrorCode::kExists) return added.error();
   }
+  return ok();
+}
+
+/// The memory that this guest shares with others, once a link goes through it.
+Status Attempt::join_region(const Steps& steps) {
+  for (const PeerStep& peer : steps.peers) {
+    if (peer.carrier != queuevm::Carrier::kRegion) continue;
+    if (!region_) {
+      MVM_ASSIGN(auto region, queuevm::Region::of_guest());
+      region_.emplace(std::move(region));
+      proxy_->set_streams(queuevm::Carrier::kRegion, region_->factory());
+    }
+    MVM_TRY(region_->give(peer.name, peer.part));
+  }
+  if (steps.listen_address.empty() || listens_) return ok();
+  MVM_TRY(proxy_->listen(steps.listen_address, steps.listen_port, queuevm::Carrier::kRegion));
+  listens_ = true;
   return ok();
 }
 

@@ -69,6 +69,7 @@ class Attempt {
   Status wire_process(const ProcessStep& step);
   Status give_table(Process& process, const ProcessStep& step);
   Status start_proxy(const Steps& steps);
+  Status join_region(const Steps& steps);
   Result<UniqueFd> outside_descriptor(const std::string& queue, queuevm::Side side, std::uint32_t& slot);
   Status stop_carrying(const Steps& steps);
   void drop_queues(const Steps& steps);
@@ -94,6 +95,8 @@ class Attempt {
   std::map<std::string, std::multimap<std::string, UniqueFd>>
       given_;                               // by process, by queue; until handed on
   std::map<std::string, UniqueFd> tables_;  // kept by the launcher, of processes whose steps come again
+  std::optional<queuevm::RegionStreams> region_;
+  bool listens_ = false;  // for other guests' proxies
   std::unique_ptr<queuevm::Proxy> proxy_;
   std::map<std::string, queuevm::End> outside_;  // by queue
   std::map<std::string, std::shared_ptr<Intake>> intakes_;

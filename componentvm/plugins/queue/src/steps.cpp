@@ -129,6 +129,7 @@ Result<ProcessStep> process_step(const json& item) {
 }
 
 queuevm::Carrier carrier_of(const json& item) {
+  if (text_or(item, "carrier") == "ivshmem") return queuevm::Carrier::kRegion;
   return flag_or(item, "tls") ? queuevm::Carrier::kSecure : queuevm::Carrier::kPlain;
 }
 
@@ -139,6 +140,11 @@ Result<PeerStep> peer_step(const json& item) {
   MVM_ASSIGN(const std::uint64_t port, need_number(item, "port", 65535));
   step.port = static_cast<std::uint16_t>(port);
   step.carrier = carrier_of(item);
+  if (step.carrier == queuevm::Carrier::kRegion) {
+    const json& part = object_or_empty(item, "part");
+    MVM_ASSIGN(step.part.offset, need_number(part, "offset"));
+    MVM_ASSIGN(step.part.bytes, need_number(part, "bytes"));
+  }
   return step;
 }
 
@@ -193,6 +199,11 @@ Result<Steps> steps_from(const json& args) {
     steps.identity = {.certificate = text_or(*identity, "certificate"),
                       .key = text_or(*identity, "key"),
                       .authority = text_or(*identity, "authority")};
+  if (const json& listen = object_or_empty(args, "listen"); !listen.empty()) {
+    MVM_ASSIGN(steps.listen_address, need_text(listen, "address", 64));
+    MVM_ASSIGN(const std::uint64_t port, need_number(listen, "port", 65535));
+    steps.listen_port = static_cast<std::uint16_t>(port);
+  }
   MVM_TRY(parse_all(args, "queues", kMaxQueues, steps.queues, queue_step));
   MVM_TRY(parse_all(args, "processes", kMaxProcesses, steps.processes, process_step));
   MVM_TRY(parse_all(args, "peers", 1024, steps.peers, peer_step));

@@ -10,6 +10,7 @@
 #include "mvm/base/result.h"
 #include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/queue.h"
+#include "mvm/queuevm/region.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "mvm/queuevm/wiring.h"
 
@@ -44,6 +45,7 @@ struct PeerStep {
   std::string address;  ///< empty: it dials us
   std::uint16_t port = 0;
   queuevm::Carrier carrier = queuevm::Carrier::kPlain;
+  queuevm::RegionPart part;  ///< of Carrier::kRegion
 };
 
 /// One carried link's half.
@@ -73,6 +75,8 @@ struct Steps {
   std::vector<QueueStep> queues;
   std::vector<ProcessStep> processes;
   std::vector<PeerStep> peers;
+  std::string listen_address;  ///< for other guests' proxies, through shared memory; empty: none dials us
+  std::uint16_t listen_port = 0;
   std::vector<CarriedStep> carried;
   std::vector<OutsideStep> outside;
 };

@@ -79,6 +79,13 @@ struct VmLimits {
   unsigned pids = 4096;                       ///< processes and threads
 };
 
+/// Memory that guests of one host share with each other and with it: a file in /dev/shm, made by the host and
+/// removed by it. QEMU only: PCI device 1af4:1110 in the guest.
+struct SharedRegion {
+  std::filesystem::path file;
+  std::uint64_t bytes = 0;  ///< a power of two, at least 1 MiB
+};
+
 /// Everything a driver needs to make one VM. All strings may come from outside: validate() is the gate and
 /// create() calls it.
 struct VmSpec {
@@ -88,7 +95,8 @@ struct VmSpec {
   VmLimits limits;
   std::optional<NetworkAttachment> network;
   std::vector<std::pair<std::string, std::string>>
-      hosts;                      ///< (name, address) lines of the guest's /etc/hosts
+      hosts;  ///< (name, address) lines of the guest's /etc/hosts
+  std::optional<SharedRegion> region;
   std::vector<Bind> binds;        ///< beside those every VM has (see below)
   std::vector<std::string> argv;  ///< the first program, absolute inside the VM
   std::vector<std::pair<std::string, std::string>> environment;

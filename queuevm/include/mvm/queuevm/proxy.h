@@ -19,7 +19,14 @@
 
 namespace mvm::queuevm {
 
-/// A byte stream to a peer, non-blocking. TCP is one; TLS is put in by another factory.
+/// What the two ends of a connection know once each has proved itself to the other.
+struct Session {
+  std::string own, peer;     ///< domains
+  std::uint64_t number = 0;  ///< of this connection and no other
+  std::size_t unsent = 0;    ///< bytes of the greeting that are still to be written
+};
+
+/// A byte stream to a peer, non-blocking. TCP is one; TLS and shared memory are put in by other factories.
 class ByteStream {
  public:
   virtual ~ByteStream() = default;
@@ -43,6 +50,11 @@ class ByteStream {
   /// The domain that the stream itself proves to be at the other end, once bytes were read; empty: none, as
   /// over plain TCP.
   [[nodiscard]] virtual std::string peer() const { return {}; }
+  /// The greeting is over: but for its unsent bytes, all that follows may take another way.
+  [[nodiscard]] virtual Status established(const Session&) { return ok(); }
+  /// The loop is about to sleep on fd(), which will be readable once there is something to do. False: there
+  /// is already.
+  [[nodiscard]] virtual bool arm() { return true; }
 };
 
 /// Makes a stream of a connected, non-blocking socket. `dialled`: we connected; else we accepted.
@@ -53,6 +65,7 @@ using StreamFactory = std::function<std::unique_ptr<ByteStream>(UniqueFd socket,
 enum class Carrier {
   kPlain,    ///< TCP
   kSecure,   ///< TLS
+  kRegion,   ///< memory that machines of one host share (region.h)
   kPosixMq,  ///< POSIX message queues, within one host
   kBoostMq,  ///< Boost.Interprocess message queues, within one host
 };

@@ -51,6 +51,10 @@ struct LinkIdentity {
   bool operator==(const LinkIdentity&) const = default;
 };
 
+/// Guests of a lab that share memory on one host: each two of them, and each with the host, have a part of
+/// it.
+inline constexpr std::uint32_t kMostRegionSeats = 31;
+
 /// What a lab needs on one host.
 struct LabSpec {
   std::string lab;           ///< id, [a-z0-9-]{1,32}
@@ -59,6 +63,7 @@ struct LabSpec {
   std::string subnet;        ///< "10.181.7.0/24": the lab's network on this host
   bool proxy = true;         ///< links will leave the host's memory domain: load the lab child with its proxy
   bool plain_links = false;  ///< some link to another host is to do without TLS
+  std::uint32_t seats = 0;   ///< guests that are to share a region of memory with each other and the host
   LinkIdentity identity;     ///< empty: no link of the lab is carried by TLS here
 };
 
@@ -68,6 +73,7 @@ struct LabInfo {
   std::uint16_t proxy_port = 0;
   std::uint16_t plain_port = 0;   ///< there, without TLS; 0 where no link is to do without
   std::uint16_t bridge_port = 0;  ///< where its guests do, at the host's address on the lab's network
+  std::uint16_t region_port = 0;  ///< there, for links through shared memory; 0 where there is none
 };
 
 /// One node (MVM) to boot.
@@ -80,6 +86,7 @@ struct NodeSpec {
   std::uint32_t vcpus = 1;
   std::uint64_t memory = 0;  ///< bytes
   std::string address;       ///< static address on the lab's network; empty for the process driver
+  std::uint32_t seat = 0;    ///< a guest's place in the lab's shared region, 1 to LabSpec::seats; 0: none
 };
 
 enum class NodeState { kBooting, kUp, kSuspended, kLost };
