@@ -217,6 +217,7 @@ Result<Answer> Core::call(const std::string& caller, Call& call) {
     ++running_[operation.owner];
   }
   auto answer = run(caller, operation.owner, *operation.handler, call);
+  operation.handler.reset();  // its code is the plug-in's, which may go from here on
   const std::lock_guard lock(operations_mutex_);
   --running_[operation.owner];
   operation_ended_.notify_all();

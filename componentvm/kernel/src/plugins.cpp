@@ -193,7 +193,7 @@ Result<PluginHandle> Plugins::load(const std::string& owner, const std::string& 
   return std::move(started).error();
 }
 
-/// Undoes one loading of a plug-in that runs; the last one stops it.
+/// Undoes one loading of a plug-in that runs; the last one stops it. The name must outlive the entry.
 Status Plugins::let_go(Lock& lock, const std::string& name, PluginHandle handle) {
   Entry& entry = entries_.at(name);
   const auto holding = std::find_if(entry.holdings.begin(), entry.holdings.end(),

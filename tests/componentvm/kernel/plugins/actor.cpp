@@ -21,12 +21,6 @@ namespace {
 using mvm::kernel::Answer;
 using mvm::kernel::Call;
 
-#ifdef ACTOR_LOADS
-constexpr const char* kLoads = ACTOR_LOADS;
-#else
-constexpr const char* kLoads = nullptr;
-#endif
-
 class Actor final : public mvm::kernel::Plugin {
  public:
   mvm::Status start(mvm::kernel::Kernel& kernel) override {
@@ -52,10 +46,11 @@ class Actor final : public mvm::kernel::Plugin {
       if (number == nullptr) return mvm::Error(mvm::ErrorCode::kNotFound, "no such symbol");
       return Answer{{{"number", *number}}, {}, {}};
     }));
-    if (kLoads == nullptr) return mvm::ok();
-    auto loaded = kernel.load(kLoads);
+#ifdef ACTOR_LOADS
+    auto loaded = kernel.load(ACTOR_LOADS);
     if (!loaded) return std::move(loaded).error();
     handle_ = *loaded;
+#endif
     return mvm::ok();
   }
   void stop() override {
