@@ -227,7 +227,7 @@ Status Plugins::unload(const std::string& owner, PluginHandle handle) {
   for (const auto& [name, entry] : entries_)
     for (const Holding& holding : entry.holdings)
       if (holding.handle == handle && holding.owner == owner && entry.state == State::kRunning)
-        return let_go(lock, name, handle);
+        return let_go(lock, std::string(name), handle);
   return Error(ErrorCode::kNotFound, owner + " has loaded no plug-in with handle " + std::to_string(handle));
 }
 
