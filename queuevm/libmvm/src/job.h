@@ -69,7 +69,7 @@ class Job {
   std::uint32_t generation_ = 0;  // low half, as stored
   wire::Table table_;
   std::atomic<unsigned> index_ = 0;
-  unsigned count_ = 0;  // under the mutex
+  unsigned count_ = 0;                        // under the mutex
   std::vector<std::unique_ptr<Port>> ports_;  // never moves in memory
   std::atomic<std::size_t> known_ = 0;        // of them, for all threads
 };
