@@ -351,8 +351,16 @@ Status check_placement(const PlacementProblem& problem, const Placement& placeme
 
 namespace {
 
+/// True where a link is to go through memory that guests share: they have it from their boot on, or never.
+bool asks_for_region(const topologies::Graph& graph) {
+  for (topologies::LinkId id = 0; id < graph.link_count(); ++id)
+    if (transport_from(graph.link(id).spec->transport) == Transport::kIvshmem) return true;
+  return false;
+}
+
 std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile, const Placement& placement) {
   std::vector<PlanNode> nodes;
+  const bool region = asks_for_region(profile.graph);
   std::map<std::string, std::uint32_t> seats;
   std::size_t next = 0;
   for (const auto& machines : profile.machines) {
@@ -378,7 +386,8 @@ std::vector<PlanNode> nodes_of(const Snapshot& snapshot, const Profile& profile,
           node.toolchain += (node.toolchain.empty() ? "" : ", ") + toolchain;
         if (!image.architecture.empty()) node.architecture = image.architecture;
       }
-      if (node.driver == "qemu" && seats[node.host] < host::kMostRegionSeats) node.seat = ++seats[node.host];
+      if (region && node.driver == "qemu" && seats[node.host] < host::kMostRegionSeats)
+        node.seat = ++seats[node.host];
       nodes.push_back(std::move(node));
     }
   }

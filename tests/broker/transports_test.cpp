@@ -206,10 +206,13 @@ TEST(Transports, GuestsOfOneHostShareARegion) {
   // A host with more guests than a region has seats for.
   snapshot.hosts = {host("b", 80)};
   snapshot.hosts.front().info.vcpus = 64;
-  const auto many = plan(snapshot, pair("", 16, "", "", "qemu"));
-  ASSERT_TRUE(many.plan) << many.reasons.front();
-  EXPECT_EQ(many.plan->nodes[30].seat, 31U);
-  EXPECT_EQ(many.plan->nodes[31].seat, 0U);
+  const auto many = plan(snapshot, pair("ivshmem", 16, "", "", "qemu"));
+  EXPECT_FALSE(many.plan);
+  EXPECT_THAT(many.reasons, Contains(HasSubstr("transport ivshmem is forced")));
+  // Where no link asks for it, guests have none.
+  const auto none = plan(snapshot, pair("", 2, "", "", "qemu"));
+  ASSERT_TRUE(none.plan) << none.reasons.front();
+  for (const auto& node : none.plan->nodes) EXPECT_EQ(node.seat, 0U);
 }
 
 TEST(Transports, ProcessesAreLaidAsTheirLinksNeedIt) {

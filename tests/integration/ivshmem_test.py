@@ -61,7 +61,7 @@ PROFILE = """<?xml version="1.0"?>
     <role name="three"><port name="in" direction="in"/><port name="out" direction="out"/></role>
     <link name="guests" from="one.out" to="two.in"FORCED/>
     <link name="to-container" from="two.out" to="three.in"/>
-    <link name="to-guest" from="three.out" to="one.in"/>
+    <link name="to-guest" from="three.out" to="one.in" transport="ivshmem"/>
   </topology>
   PROGRAMS
   <machines role="one" driver="qemu" image="qemu-debian" count="1" memory="256MiB"/>
