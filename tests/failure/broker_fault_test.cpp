@@ -218,23 +218,27 @@ TEST_F(Faults, WhatNobodyKnowsIsReaped) {
   EXPECT_THAT(world.leftovers(), IsEmpty());
 }
 
-/// Two guests whose links are to pass their host's proxy.
-std::string guests_over_their_host() {
+/// Two guests with a link each way over a transport.
+std::string two_guests(const std::string& transport) {
   auto job = ring_job(2, 2, "", "qemu", "qemu-debian");
   const auto begin = job.find("<topology");
   const auto end = job.find("</topology>");
   return job.replace(begin, end - begin,
                      "<topology xmlns=\"urn:mvm:topology:1\" name=\"two\"><role name=\"cell\" count=\"2\">"
                      "<port name=\"in\" direction=\"in\"/><port name=\"out\" direction=\"out\"/></role>"
-                     "<link from=\"cell[0].out\" to=\"cell[1].in\" transport=\"tcp\"/>"
-                     "<link from=\"cell[1].out\" to=\"cell[0].in\" transport=\"tcp\"/>");
+                     "<link from=\"cell[0].out\" to=\"cell[1].in\" transport=\"" +
+                         transport + "\"/><link from=\"cell[1].out\" to=\"cell[0].in\" transport=\"" +
+                         transport + "\"/>");
 }
+
+/// Two guests whose links pass their host's proxy.
+std::string guests_over_their_host() { return two_guests("tcp"); }
 
 TEST_F(Faults, ALostProxyIsAFaultOfThoseWhoNeedIt) {
   world.host().auto_exit = false;
   world.start();
   const auto guests = world.submit(guests_over_their_host());
-  const auto direct = world.submit(ring_job(4, 2, "", "qemu", "qemu-debian"));
+  const auto direct = world.submit(two_guests("ivshmem"));
   const auto containers = world.submit(ring_job(4, 2));
   world.pump();
   ASSERT_EQ(world.state_of(guests), "RUNNING");

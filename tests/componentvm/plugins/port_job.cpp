@@ -17,7 +17,9 @@ int send(int count, int pause_ms) {
     if (pause_ms > 0) ::usleep(static_cast<unsigned>(pause_ms) * 1000);
     char text[32];
     std::snprintf(text, sizeof text, "message %d", i);
-    if (mvm_enqueue(port, text, std::strlen(text), nullptr) < 0) {
+    int put = MVM_REWIRED;  // where it waited while its links changed: again
+    while (put == MVM_REWIRED) put = mvm_enqueue(port, text, std::strlen(text), nullptr);
+    if (put < 0) {
       std::printf("enqueue: %s\n", mvm_error());
       return 8;
     }
@@ -30,6 +32,7 @@ int receive() {
   char text[64];
   for (;;) {
     const long got = mvm_dequeue(port, text, sizeof text, nullptr);
+    if (got == MVM_REWIRED) continue;  // it waited while its links changed
     if (got < 0) {
       std::printf("%s\n", got == MVM_EOS ? "end" : got == MVM_PEERDEAD ? "peer dead" : mvm_error());
       return got == MVM_EOS ? 0 : 7;
