@@ -204,7 +204,7 @@ class TwoHosts(unittest.TestCase):
         profile.write_text(profile.read_text().replace('"shm"', '"smh"'))
         wrong = self.first.mvm("validate", profile, check=False)
         self.assertEqual(wrong.returncode, 2, wrong.stderr)
-        self.assertIn("found transport 'smh', expected shm, tcp, tcp+tls, tls, posix-mq or boost-mq; did you mean shm?",
+        self.assertIn("found transport 'smh', expected shm, ivshmem, tcp, tcp+tls, tls, posix-mq or boost-mq; did you mean shm?",
                       wrong.stdout + wrong.stderr)
 
     def check_swapped_transports(self):
