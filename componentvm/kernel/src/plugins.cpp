@@ -33,15 +33,15 @@ Plugins::Plugins(PluginLoader::Options options, Hooks hooks)
 
 /// True where `who` cannot go on before `whom` does.
 bool Plugins::waits_for(const std::string& who, const std::string& whom) const {
-  std::vector<std::string> todo{who};
+  std::vector<std::string> ahead{who};
   std::set<std::string> seen;
-  while (!todo.empty()) {
-    const std::string one = todo.back();
-    todo.pop_back();
+  while (!ahead.empty()) {
+    const std::string one = ahead.back();
+    ahead.pop_back();
     if (one == whom) return true;
     if (!seen.insert(one).second) continue;
     if (const auto found = waiting_.find(one); found != waiting_.end())
-      todo.insert(todo.end(), found->second.begin(), found->second.end());
+      ahead.insert(ahead.end(), found->second.begin(), found->second.end());
   }
   return false;
 }
