@@ -260,9 +260,10 @@ Result<std::unique_ptr<LoadedPlugin::State>> PluginLoader::open(const std::strin
   return state;
 }
 
-Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& wish,
-                                                         const std::string& owner) const {
+Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& wish, const std::string& owner,
+                                                         const Check& check) const {
   MVM_ASSIGN(auto state, open(wish, owner));
+  if (check) MVM_TRY(check(state->info));
   if (state->descriptor->init != nullptr && state->descriptor->init() != 0)
     return Error(ErrorCode::kFailed, "plug-in " + state->info.name + " could not initialise itself");
   return std::shared_ptr<LoadedPlugin>(new LoadedPlugin(std::move(state)));

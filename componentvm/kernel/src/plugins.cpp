@@ -123,14 +123,12 @@ Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string
 /// Runs the plug-in's code; no lock is held, and the entry is this thread's.
 Status Plugins::start(const std::string& name, const std::string& wish, const std::string& owner,
                       Entry& entry) {
-  MVM_ASSIGN(PluginInfo info, loader_.inspect(wish));
-  info.owner = owner;
-  {
+  MVM_ASSIGN(entry.library, loader_.load(wish, owner, [&](const PluginInfo& info) -> Status {
     const std::lock_guard lock(mutex_);
     MVM_TRY(check_needs(info));
-    entry.info = std::move(info);  // from here on nobody takes away what it needs
-  }
-  MVM_ASSIGN(entry.library, loader_.load(wish, owner));
+    entry.info = info;  // from here on nobody takes away what it needs
+    return ok();
+  }));
   entry.view = hooks_.view(name);
   entry.object = LoadedPlugin::make<Plugin>(entry.library);
   if (!entry.object) return Error(ErrorCode::kFailed, "plug-in " + name + " made no object");

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -140,8 +141,10 @@ class PluginLoader {
   /// read as PluginWish::read does. The name may have folders ("policies/pack"); links and ".." are refused,
   /// and so is a file that others than its owner (root or us) may write. kNotFound, kRefused, kUnsupported
   /// (kind, version or compiler differ), kCorrupt (no plug-in). Symbols stay private (RTLD_LOCAL).
-  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& wish,
-                                                           const std::string& owner) const;
+  /// `check`, if given, hears what it is before any of it runs, and may refuse it.
+  using Check = std::function<Status(const PluginInfo&)>;
+  [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& wish, const std::string& owner,
+                                                           const Check& check = {}) const;
   /// What load() would load, without running any of it.
   [[nodiscard]] Result<PluginInfo> inspect(const std::string& wish) const;
   /// Names that could be loaded, sorted, without versions.
