@@ -1,6 +1,7 @@
-// mvm-kernel: the Harness kernel, the first program of every node. This file reads the command line; the
-// launcher and the kernel are in componentvm/kernel.
+// mvm-kernel: the Harness kernel, the first program of every node, or alone on any machine. This file reads
+// the command line; the launcher and the kernel are in componentvm/kernel.
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "mvm/base/file.h"
 #include "mvm/base/log.h"
 #include "mvm/kernel/config.h"
 #include "mvm/kernel/run.h"
@@ -26,21 +28,33 @@ struct Said {
   std::string node;
   std::string work, run, prefix, plugin_folder;
   std::vector<std::string> programs;
+  std::vector<std::string> spawn;
   std::string log_level = "info";
   Config config;
   LauncherLink link;
+  fs::path own_folder;  // of work and run, where they were not said: made by us, and removed at the end
 };
 
 void describe(CLI::App& app, Said& said) {
   app.set_config("--config", "", "read options from this file (TOML or INI, option names without dashes)");
-  app.add_option("--node", said.node, "name of this node: LAB/NODE")->required();
-  app.add_option("--channel", said.config.channel, "guest channel: unix:PATH, virtio:NAME or line:PATH")
-      ->required();
-  app.add_option("--work", said.work, "folder for jobs [/work, or $MVM_WORK]");
-  app.add_option("--run", said.run, "folder for the kernel itself [/run/mvm, or $MVM_RUN]");
+  app.add_option("--node", said.node, "name of this node: LAB/NODE [alone/kPID]")->take_last();
+  app.add_option("--channel", said.config.channel,
+                 "guest channel to a host: unix:PATH, virtio:NAME or line:PATH [none: the kernel is alone]");
+  app.add_option("--work", said.work,
+                 "folder for jobs [/work, or $MVM_WORK; one of its own where it is alone or not root]")
+      ->take_last();
+  app.add_option("--run", said.run,
+                 "folder for the kernel itself [/run/mvm, or $MVM_RUN; one of its own likewise]")
+      ->take_last();
   app.add_option("--prefix", said.prefix, "read-only tree of MVM [where this program lies]");
   app.add_option("--plugins", said.plugin_folder, "preset plug-in folder [PREFIX/lib/mvm/plugins]");
   app.add_option("--plugin", said.config.plugins, "load this plug-in at start; may be repeated");
+  app.add_option(
+         "--spawn", said.spawn,
+         "start this program with its arguments once the plug-ins are there: in the work folder, from "
+         "a program folder, without a shell; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   app.add_flag("!--no-default-plugins", said.config.default_plugins, "load only the plug-ins named");
   app.add_flag("--debug", said.config.debug,
                "the debug kernel: prefers plug-ins' .debug variants, logs more (also where it is called "
@@ -80,9 +94,57 @@ bool valid_name(const std::string& name, std::size_t limit) {
   });
 }
 
+/// A folder that nobody else can have put there: $XDG_RUNTIME_DIR or /tmp, then mvm-kernel-USER/NODE.
+fs::path folder_of(const std::string& node) {
+  std::string name = node;
+  std::replace(name.begin(), name.end(), '/', '-');
+  return fs::path(from_environment("XDG_RUNTIME_DIR", "/tmp")) /
+         ("mvm-kernel-" + std::to_string(::geteuid())) / name;
+}
+
+bool make_own(const fs::path& folder) {
+  // Others pass through to the work folder, where a root's kernel starts processes of another user.
+  struct stat info {};
+  if (::mkdir(folder.c_str(), 0711) != 0 && errno != EEXIST) return false;
+  return ::lstat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == ::geteuid() &&
+         (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/// Name and folders of a kernel that was told none. The kernel that this launcher starts is told them.
+std::string complete_alone(Said& said) {
+  const bool alone = said.config.channel.empty();
+  if (said.node.empty() && !alone) return "--node is required beside --channel";
+  if (said.node.empty()) said.node = "alone/k" + std::to_string(::getpid());
+  if (!alone && ::geteuid() == 0) return {};
+  const auto missing = [](const std::string& text, const char* variable) {
+    return text.empty() && from_environment(variable, "").empty();
+  };
+  const bool work = missing(said.work, "MVM_WORK");
+  const bool run = missing(said.run, "MVM_RUN");
+  if (!work && !run) return {};
+  said.own_folder = folder_of(said.node);
+  if (work) said.work = said.own_folder / "work";
+  if (run) said.run = said.own_folder / "run";
+  return {};
+}
+
+/// Splits what --spawn said; quotes hold words together.
+std::string split_spawned(Said& said) {
+  for (const std::string& text : said.spawn) {
+    std::vector<std::string> words;
+    for (const std::string& word : CLI::detail::split_up(text))
+      if (!word.empty()) words.push_back(word);
+    if (words.empty()) return "--spawn: found nothing, expected a program and its arguments";
+    said.config.spawned.push_back(std::move(words));
+  }
+  return said.config.spawned.size() > 64 ? "--spawn: at most 64 programs" : "";
+}
+
 /// Checks and completes; the text says what is wrong.
 std::string complete(Said& said) {
   Config& config = said.config;
+  if (std::string wrong = complete_alone(said); !wrong.empty()) return wrong;
+  if (std::string wrong = split_spawned(said); !wrong.empty()) return wrong;
   const std::size_t slash = said.node.find('/');
   config.lab = said.node.substr(0, slash);
   config.node = slash == std::string::npos ? "" : said.node.substr(slash + 1);
@@ -105,6 +167,24 @@ std::string complete(Said& said) {
   if (config.spool < (64U << 10)) return "--spool: expected at least 65536";
   if (::geteuid() == 0 && config.user == 0) return "--user: job processes must not be root";
   return {};
+}
+
+int launch(const Said& said, std::vector<std::string> arguments) {
+  // Another kernel that ends may take the empty folder of all away.
+  const auto made = [&] { return make_own(said.own_folder.parent_path()) && make_own(said.own_folder); };
+  if (!said.own_folder.empty() && !made() && !made() && !made()) {
+    std::cerr << "mvm-kernel: folder " << said.own_folder.string()
+              << " cannot be made, or is not ours alone; say --work and --run\n";
+    return 1;
+  }
+  arguments.insert(arguments.end(), {"--node", said.node, "--work", said.config.work.string(), "--run",
+                                     said.config.run.string()});
+  const int code = mvm::kernel::run_launcher(said.config, arguments);
+  if (!said.own_folder.empty()) {
+    (void)mvm::remove_tree(said.own_folder);
+    (void)::rmdir(said.own_folder.parent_path().c_str());  // where it is empty
+  }
+  return code;
 }
 
 mvm::log::Level level_of(const std::string& name) {
@@ -134,5 +214,5 @@ int main(int argc, char** argv) {
   const bool kernel_half = said.link.control >= 0;
   mvm::log::start(kernel_half ? "mvm-kernel" : "mvm-launcher", level_of(said.log_level), "");
   if (kernel_half) return mvm::kernel::run_kernel(said.config, said.link);
-  return mvm::kernel::run_launcher(said.config, std::vector<std::string>(argv, argv + argc));
+  return launch(said, std::vector<std::string>(argv, argv + argc));
 }

@@ -137,6 +137,7 @@ struct KernelEnd::State {
         answers(options.remembered, options.remembered_bytes) {}
 
   void run();
+  void run_alone();
   Result<UniqueFd> connect() const;
   bool pause(milliseconds time);
   Status serve(FrameStream& stream);
@@ -191,6 +192,32 @@ void KernelEnd::State::run() {
     }
     if (!pause(wait)) return;
     wait = std::min(wait * 2, serial ? milliseconds(200) : options.redial * 40);
+  }
+}
+
+/// Nobody asks, and the events are this program's own.
+void KernelEnd::State::run_alone() {
+  for (;;) {
+    JournalEntry entry;
+    {
+      const std::lock_guard lock(mutex);
+      if (ending) return;
+      if (const JournalEntry* next = journal->after(sent)) entry = *next;
+    }
+    if (entry.meta.seq == 0) {
+      pollfd item{wake.fd(), POLLIN, 0};
+      if (::poll(&item, 1, -1) > 0) wake.clear();
+      continue;
+    }
+    sent = entry.meta.seq;
+    if (entry.meta.spool) entry.blob = callbacks.read_spool(*entry.meta.spool).value_or("");
+    if (callbacks.alone)
+      callbacks.alone({.boot = options.boot,
+                       .seq = sent,
+                       .name = entry.meta.name,
+                       .args = std::move(entry.args),
+                       .blob = std::move(entry.blob)});
+    acknowledge(sent);
   }
 }
 
@@ -365,7 +392,7 @@ KernelEnd::KernelEnd(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::unique_ptr<KernelEnd>> KernelEnd::open(Options options, Callbacks callbacks) {
   const bool serial = options.address.starts_with("virtio:") || options.address.starts_with("line:");
-  if (!serial && !options.address.starts_with("unix:"))
+  if (!options.address.empty() && !serial && !options.address.starts_with("unix:"))
     return Error(ErrorCode::kInvalid, "channel address: found \"" + options.address +
                                           "\", expected unix:PATH, virtio:NAME or line:PATH");
   MVM_ASSIGN(Journal journal, Journal::open(options.journal, options.boot));
@@ -391,7 +418,8 @@ const std::vector<PendingEvent>& KernelEnd::recovered() const { return state_->r
 
 Status KernelEnd::start() {
   MVM_ASSERT(!state_->thread.joinable());
-  state_->thread = std::thread([state = state_.get()] { state->run(); });
+  state_->thread = std::thread(
+      [state = state_.get()] { state->options.address.empty() ? state->run_alone() : state->run(); });
   return ok();
 }
 

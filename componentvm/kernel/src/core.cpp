@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
 #include "toolchains.h"
@@ -50,6 +51,17 @@ Result<Sharing> sharing_of(const std::string& text) {
 std::string architecture() {
   utsname names{};
   return ::uname(&names) == 0 ? names.machine : "unknown";
+}
+
+/// Where there is no host: what programs print goes where the kernel prints, the rest into its log.
+void hear_alone(const channel::Event& event) {
+  if (event.name.ends_with(".output")) {
+    const int out = text_or(event.args, "stream") == "err" ? STDERR_FILENO : STDOUT_FILENO;
+    (void)write_all(out, event.blob);
+    return;
+  }
+  log::info(event.name,
+            {{"args", event.args.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
 }
 
 NodeConfig node_from(const Config& config, const LauncherLink& link) {
@@ -132,6 +144,7 @@ Status Core::start(std::function<void()> launcher_lost) {
                  std::move(options),
                  {.request = [this](channel::Request request) { take(std::move(request)); },
                   .read_spool = [this](const channel::SpoolPart& part) { return relay_->read(part); },
+                  .alone = hear_alone,
                   .acknowledged = [this](const auto& events) { relay_->on_acknowledged(events); }}));
   MVM_TRY(relay_->start(*channel_));
   if (link_.restarts > 0) {
@@ -141,6 +154,7 @@ Status Core::start(std::function<void()> launcher_lost) {
   }
   offer_own();
   MVM_TRY(load_plugins());
+  MVM_TRY(spawn_programs());
   return channel_->start();  // last: whoever asks finds every plug-in
 }
 
@@ -168,6 +182,36 @@ Status Core::load_plugins() {
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
     if (has(config_.plugins, name)) return loaded;
+  }
+  return ok();
+}
+
+/// Those that were started before a restart of the kernel are found as they are.
+Status Core::spawn_programs() {
+  if (config_.spawned.empty()) return ok();
+  relay_->on_exit(kKernelOwner, [this](const ProcessInfo& info) {
+    (void)relay_->finish(info.id, "spawn.exit",
+                         {{"proc", info.id}, {"code", info.code}, {"signal", info.signal}});
+  });
+  for (std::size_t i = 0; i < config_.spawned.size(); ++i) {
+    ProcessSpec spec;
+    spec.id = "spawn/" + std::to_string(i);
+    spec.owner = kKernelOwner;
+    spec.group = "spawn";
+    spec.argv = config_.spawned[i];
+    spec.folder = config_.work;
+    std::string path;
+    for (const std::filesystem::path& folder : config_.programs)
+      path += (path.empty() ? "" : ":") + folder.string();
+    spec.environment = {{"PATH", path},
+                        {"HOME", config_.work.string()},
+                        {"MVM_NODE", node_.lab + "/" + node_.node},
+                        {"MVM_WORK", config_.work.string()}};
+    spec.output_event = "spawn.output";
+    spec.output_args = {{"proc", spec.id}};
+    auto started = relay_->start(spec, {});
+    if (!started) return std::move(started).error().wrap("spawn " + spec.argv.front());
+    log::info("program.spawned", {{"proc", spec.id}, {"program", spec.argv.front()}, {"pid", started->pid}});
   }
   return ok();
 }

@@ -40,6 +40,7 @@ class Core {
   Core(const Config& config, const LauncherLink& link);
   Status start(std::function<void()> launcher_lost);
   Status load_plugins();
+  Status spawn_programs();
   void retire(const std::string& plugin);
   void take(channel::Request request);
   Result<Answer> call(const std::string& caller, Call& call);

@@ -1,5 +1,7 @@
 #include "plugins.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "mvm/base/log.h"
@@ -19,6 +21,30 @@ bool satisfies(const PluginInfo& info, const PluginWish& wish) {
   return version && version->speaks(*wish.version) && (!wish.age || *wish.age == version->age) &&
          (!wish.revision || *wish.revision == version->revision);
 }
+
+/// Memory tracing of the debug kernel: what all of this program has allocated around the code of a plug-in,
+/// in bytes. [Engelmann & Geist, lightweight kernel, §2.3]
+class MemoryTrace {
+ public:
+  MemoryTrace(bool on, std::string name, const char* when)
+      : on_(on), name_(std::move(name)), when_(when), before_(on ? now() : 0) {}
+  ~MemoryTrace() {
+    if (on_)
+      log::debug("plugin.memory", {{"name", name_}, {"when", when_}, {"before", before_}, {"after", now()}});
+  }
+  MemoryTrace(const MemoryTrace&) = delete;
+  MemoryTrace& operator=(const MemoryTrace&) = delete;
+
+ private:
+  static std::size_t now() {
+    const struct mallinfo2 info = ::mallinfo2();
+    return info.uordblks + info.hblkhd;
+  }
+  bool on_;
+  std::string name_;
+  const char* when_;
+  std::size_t before_;
+};
 
 bool holds(const std::vector<std::string>& list, const std::string& text) {
   return std::find(list.begin(), list.end(), text) != list.end();
@@ -123,6 +149,7 @@ Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string
 /// Runs the plug-in's code; no lock is held, and the entry is this thread's.
 Status Plugins::start(const std::string& name, const std::string& wish, const std::string& owner,
                       Entry& entry) {
+  const MemoryTrace trace(loader_.debug(), name, "load");
   MVM_ASSIGN(entry.library, loader_.load(wish, owner, [&](const PluginInfo& info) -> Status {
     const std::lock_guard lock(mutex_);
     MVM_TRY(check_needs(info));
@@ -140,6 +167,7 @@ Status Plugins::start(const std::string& name, const std::string& wish, const st
 
 /// Likewise, for its end.
 void Plugins::stop(const std::string& name, Entry& entry) {
+  const MemoryTrace trace(loader_.debug(), name, "unload");
   hooks_.retire(name);
   if (entry.object) entry.object->stop();
   entry.object.reset();

@@ -13,7 +13,9 @@ Captured run(std::vector<std::string> arguments) {
 
 TEST(ProgramTest, WrongUsageIsExplainedAndEndsWithTwo) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
-      {{}, "--node is required"},
+      {{"--channel", "unix:/tmp/none"}, "--node is required"},
+      {{"--node", "x"}, "expected LAB/NODE"},
+      {{"--spawn", " "}, "--spawn"},
       {{"--node", "x", "--channel", "unix:/tmp/none"}, "expected LAB/NODE"},
       {{"--node", "Lab/a", "--channel", "unix:/tmp/none"}, "expected LAB/NODE"},
       {{"--node", "lab/a", "--channel", "unix:/tmp/none", "--work", "relative"}, "expected an absolute path"},
@@ -43,6 +45,112 @@ TEST(ProgramTest, ReadsAConfigurationFile) {
     EXPECT_EQ(plugins[0].at("owner"), "kernel");
     EXPECT_EQ(node.call("build.start").error().code(), ErrorCode::kUnsupported);
   }
+  ASSERT_TRUE(remove_tree(*file));
+}
+
+/// A kernel without a host, as it is started by hand.
+class Alone {
+ public:
+  explicit Alone(std::vector<std::string> arguments, const std::string& program = "mvm-kernel") {
+    folder = *make_temporary_folder("/tmp", "mvm-alone-");
+    ::chmod(folder.c_str(), 0711);
+    arguments.insert(arguments.begin(), MVM_BINARY_DIR "/bin/" + program);
+    const UniqueFd out(::open((folder / "out").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    const UniqueFd err(::open((folder / "err").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    SpawnOptions spawn;
+    spawn.argv = std::move(arguments);
+    spawn.environment = {{"XDG_RUNTIME_DIR", folder.string()}};
+    spawn.standard_output = out.get();
+    spawn.standard_error = err.get();
+    auto child = Subprocess::spawn(spawn);
+    EXPECT_TRUE(child) << child.error().describe();
+    if (child) kernel.emplace(std::move(*child));
+  }
+  ~Alone() {
+    if (kernel) (void)end();
+    (void)remove_tree(folder);
+  }
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+  std::string said(const char* stream) const {
+    auto text = read_file(folder / stream, 1 << 20);
+    return text ? *text : "";
+  }
+  /// Until the text is there, or the program is not.
+  bool wait_for(const char* stream, const std::string& text) {
+    const auto until = std::chrono::steady_clock::now() + 60s;
+    while (said(stream).find(text) == std::string::npos)
+      if (std::chrono::steady_clock::now() > until || kernel->wait_for(10ms))
+        return said(stream).find(text) != std::string::npos;
+    return true;
+  }
+  ExitStatus end() {
+    kernel->signal(SIGTERM);
+    const ExitStatus status = kernel->wait_for(20s).value_or(ExitStatus{255, SIGKILL});
+    kernel.reset();
+    return status;
+  }
+  std::filesystem::path folder;
+  std::optional<Subprocess> kernel;
+};
+
+TEST(ProgramTest, AKernelRunsAloneWithoutAnyOption) {
+  Alone alone({});
+  ASSERT_TRUE(alone.wait_for("err", "kernel.started")) << alone.said("err");
+  const auto ours = alone.folder / ("mvm-kernel-" + std::to_string(::geteuid()));
+  EXPECT_TRUE(std::filesystem::exists(ours));
+  EXPECT_EQ(alone.end().code, 0);
+  EXPECT_THAT(alone.said("err"), testing::HasSubstr("node=alone/k"));
+  EXPECT_FALSE(std::filesystem::exists(ours)) << "its folders outlive it";
+}
+
+TEST(ProgramTest, ProgramsAreStartedWithTheKernelAndEndWithIt) {
+  Alone alone({"--node", "laptop/one", "--spawn", "sh -c 'echo node $MVM_NODE; echo wrong >&2; exit 3'",
+               "--spawn", "sh -c 'echo pid $$; exec sleep 1000'"});
+  ASSERT_TRUE(alone.wait_for("out", "node laptop/one")) << alone.said("err");
+  ASSERT_TRUE(alone.wait_for("err", "code\\\":3")) << alone.said("err");
+  EXPECT_TRUE(alone.wait_for("err", "wrong"));
+  ASSERT_TRUE(alone.wait_for("out", "pid "));
+  const std::string out = alone.said("out");
+  const auto pid = static_cast<pid_t>(std::stol(out.substr(out.find("pid ") + 4)));
+  EXPECT_EQ(::kill(pid, 0), 0);
+  EXPECT_EQ(alone.end().code, 0);
+  EXPECT_NE(::kill(pid, 0), 0);
+}
+
+TEST(ProgramTest, WhatCannotBeStartedEndsAKernelThatIsAlone) {
+  Alone alone({"--spawn", "/tmp/not-in-a-program-folder"});
+  ASSERT_TRUE(alone.wait_for("err", "neither in a program folder")) << alone.said("err");
+  EXPECT_EQ(alone.kernel->wait_for(20s).value_or(ExitStatus{0, 0}).code, 1);
+  alone.kernel.reset();
+  Alone other({"--plugin", "no-such-plugin"});
+  ASSERT_TRUE(other.wait_for("err", "no plug-in no-such-plugin")) << other.said("err");
+  EXPECT_EQ(other.kernel->wait_for(20s).value_or(ExitStatus{0, 0}).code, 1);
+  other.kernel.reset();
+}
+
+TEST(ProgramTest, TheDebugVariantSaysMore) {
+  Alone alone({"--spawn", "true"}, "mvm-kernel.debug");
+  ASSERT_TRUE(alone.wait_for("err", "spawn.exit")) << alone.said("err");
+  EXPECT_THAT(alone.said("err"), testing::HasSubstr("debug plugin.memory name=job"));
+  EXPECT_EQ(alone.end().code, 0);
+}
+
+TEST(ProgramTest, ProgramsAndPluginsCanBeNamedInTheConfigurationFile) {
+  Alone other({});  // a second one is in nobody's way
+  auto file = make_temporary_folder("/tmp", "mvm-config-");
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(write_file_durably(*file / "kernel.toml",
+                                 "node = \"laptop/two\"\nplugin = [\"job\"]\nno-default-plugins = true\n"
+                                 "spawn = [\"sh -c 'echo hello from $MVM_NODE'\", \"true\"]\n"));
+  {
+    Alone alone({"--config", (*file / "kernel.toml").string()});
+    ASSERT_TRUE(alone.wait_for("out", "hello from laptop/two")) << alone.said("err");
+    EXPECT_THAT(alone.said("err"), testing::HasSubstr("plugin.loaded name=job"));
+    EXPECT_THAT(alone.said("err"), testing::Not(testing::HasSubstr("name=builder")));
+    EXPECT_EQ(alone.end().code, 0);
+  }
+  EXPECT_EQ(other.end().code, 0);
   ASSERT_TRUE(remove_tree(*file));
 }
 

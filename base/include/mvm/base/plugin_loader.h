@@ -147,6 +147,7 @@ class PluginLoader {
                                                            const Check& check = {}) const;
   /// What load() would load, without running any of it.
   [[nodiscard]] Result<PluginInfo> inspect(const std::string& wish) const;
+  [[nodiscard]] bool debug() const { return options_.debug; }
   /// Names that could be loaded, sorted, without versions.
   [[nodiscard]] std::vector<std::string> available() const;
 

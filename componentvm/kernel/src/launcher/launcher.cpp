@@ -137,6 +137,12 @@ void Launcher::kernel_ended(int status) {
   kernel_pid_ = -1;
   drop_kernel_link();
   if (ending_) return;
+  // Nobody else would tell who started it by hand that it cannot do what it was told.
+  if (config_.channel.empty() && kernel_starts_ == 1 && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+    ending_ = true;
+    code_ = WEXITSTATUS(status);
+    return;
+  }
   const auto now = Clock::now();
   kernel_wait_ = now - kernel_begin_ > kKernelShortLife
                      ? milliseconds(0)
@@ -197,7 +203,7 @@ int Launcher::end() {
   kill_descendants();
   (void)remove_tree(config_.run / "spool");
   (void)remove_tree(config_.run / "journal");
-  return 0;
+  return code_;
 }
 
 // ---- children --------------------------------------------------------------------------------------------

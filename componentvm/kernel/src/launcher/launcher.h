@@ -77,6 +77,7 @@ class Launcher {
   Clock::time_point kernel_begin_{}, kernel_not_before_{};
   std::chrono::milliseconds kernel_wait_{0};
   bool ending_ = false;
+  int code_ = 0;  // how this program ends
   std::map<std::string, std::unique_ptr<Child>> children_;
   std::map<std::string, KeptEntry> kept_;
   std::vector<Waiting> waiting_;

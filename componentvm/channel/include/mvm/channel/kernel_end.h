@@ -46,7 +46,7 @@ class KernelEnd {
  public:
   struct Options {
     /// "unix:/run/mvm/channel.sock", "virtio:mvm.control.0", or "line:PATH": a UNIX socket behind which lies
-    /// a serial line.
+    /// a serial line. Empty: there is no host, and Callbacks::alone hears the events.
     std::string address;
     std::string node;                      ///< "LAB/NODE"
     std::string boot;                      ///< drawn by the launcher
@@ -62,6 +62,8 @@ class KernelEnd {
     std::function<void(Request)> request;
     /// The bytes of an event, when it is to be sent. Nothing: the spool is gone.
     std::function<std::optional<std::string>(const SpoolPart&)> read_spool;
+    /// An event where there is no host: in order, with its blob; acknowledged when this returns.
+    std::function<void(const Event&)> alone;
     /// These events are acknowledged; called before they are forgotten.
     std::function<void(const std::vector<PendingEvent>&)> acknowledged;
   };

@@ -14,12 +14,13 @@ namespace mvm::kernel {
 struct Config {
   std::string lab;
   std::string node;
-  std::string channel;  ///< as channel::KernelEnd::Options::address
+  std::string channel;  ///< as channel::KernelEnd::Options::address; empty: alone, without a host
   std::filesystem::path work = "/work";
   std::filesystem::path run = "/run/mvm";
   std::filesystem::path prefix = "/opt/mvm";
   std::filesystem::path plugin_folder;          ///< empty: <prefix>/lib/mvm/plugins
   std::vector<std::string> plugins;             ///< loaded at start, in this order; each must be there
+  std::vector<std::vector<std::string>> spawned;  ///< programs started with the kernel, as argument lists
   bool debug = false;                           ///< the debug kernel: prefers plug-ins' .debug variants
   bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
   std::vector<std::filesystem::path> programs;  ///< preset program folders
