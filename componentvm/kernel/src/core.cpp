@@ -27,25 +27,10 @@ bool runs_here(const std::string& plugin) {
                      [&](const std::string* name) { return *name == plugin; });
 }
 
-struct SharingName {
-  Sharing sharing;
-  const char* name;
-};
-constexpr std::array kSharingNames{SharingName{Sharing::kOwners, "owners"},
-                                   SharingName{Sharing::kKernel, "kernel"},
-                                   SharingName{Sharing::kEveryone, "everyone"}};
-
-const char* text_of(Sharing sharing) {
-  return std::find_if(kSharingNames.begin(), kSharingNames.end(),
-                      [&](const SharingName& one) { return one.sharing == sharing; })
-      ->name;
-}
-
-Result<Sharing> sharing_of(const std::string& text) {
-  for (const SharingName& one : kSharingNames)
-    if (text == one.name) return one.sharing;
-  return Error(ErrorCode::kInvalid,
-               "sharing: found \"" + text.substr(0, 40) + "\", expected owners, kernel or everyone");
+void run_as(const std::string& plugin, const std::function<void()>& body) {
+  on_this_thread.push_back(&plugin);
+  body();
+  on_this_thread.pop_back();
 }
 
 std::string architecture() {
@@ -87,6 +72,9 @@ class Core::View final : public Kernel {
   Status handle(const std::string& op, Handler handler) override {
     return core_.offer(owner_, op, std::move(handler));
   }
+  Status runnable(const std::string& function, RunBody body) override {
+    return core_.runs_.offer(owner_, function, std::move(body));
+  }
   Result<Answer> call(Call call) override { return core_.call(owner_, call); }
   Status tell(const std::string& event, const nlohmann::json& args, const std::string& blob) override {
     auto told = core_.channel_->tell({.name = event, .args = args, .blob = blob});
@@ -112,6 +100,10 @@ Core::Core(const Config& config, const LauncherLink& link)
       node_(node_from(config, link)),
       blobs_(*BlobStore::open(config.work / "blobs", {.keep_free = 8 << 20})),
       launcher_(UniqueFd(link.control)),
+      runs_({.submit = [this](std::function<void()> job) { return pool_->try_submit(std::move(job)); },
+             .most = [this] { return pool_->limits().maximum - kFewestThreads; },
+             .as = [](const std::string& name, const std::function<void()>& body) { run_as(name, body); },
+             .tell = [this](const std::string& op, nlohmann::json args) { notify(op, std::move(args)); }}),
       plugins_({.folder = config.plugin_folder,
                 .kind = kPluginKind,
                 .api_version = kPluginApi,
@@ -152,6 +144,7 @@ Status Core::start(std::function<void()> launcher_lost) {
         channel_->tell({.name = "node.kernel", .args = {{"restarted", true}, {"restarts", link_.restarts}}});
     if (!told) log::warning("kernel.untold", {{"reason", told.error().message()}});
   }
+  commands_ = std::make_unique<Commands>(plugins_, runs_);
   offer_own();
   MVM_TRY(load_plugins());
   MVM_TRY(spawn_programs());
@@ -160,6 +153,7 @@ Status Core::start(std::function<void()> launcher_lost) {
 
 Core::~Core() {
   if (channel_) channel_->stop();  // no more requests
+  if (commands_) commands_->end();
   plugins_.unload_all();
   if (relay_) relay_->stop();
   pool_.reset();  // what still runs answers and tells, which the next kernel delivers
@@ -218,6 +212,7 @@ Status Core::spawn_programs() {
 
 void Core::retire(const std::string& plugin) {
   relay_->forget_owner(plugin);
+  runs_.retire(plugin);
   std::unique_lock lock(operations_mutex_);
   std::erase_if(operations_, [&](const auto& entry) { return entry.second.owner == plugin; });
   operation_ended_.wait(lock, [&] { return running_[plugin] == 0; });
@@ -273,17 +268,30 @@ Result<Answer> Core::run(const std::string& caller, const std::string& owner, co
   if (!plugins_.may_call(caller, owner))
     return Error(ErrorCode::kRefused,
                  "plug-in " + owner + " does not share \"" + call.op.substr(0, 80) + "\" with " + caller);
-  on_this_thread.push_back(&owner);
-  auto answer = handler(call);
-  on_this_thread.pop_back();
+  Result<Answer> answer = Answer{};
+  run_as(owner, [&] { answer = handler(call); });
   return answer;
+}
+
+/// What was asked to hear of the end of a run, and may be gone meanwhile.
+void Core::notify(const std::string& op, nlohmann::json args) {
+  Call asked{op, std::move(args), {}, {}};
+  if (const auto told = call(kKernelOwner, asked); !told)
+    log::warning("run.untold", {{"op", op}, {"reason", told.error().message()}});
 }
 
 void Core::offer_own() {
   (void)offer("kernel", "node.info", [this](Call& call) -> Result<Answer> { return node_info(call); });
   (void)offer("kernel", "kernel.plugins", [this](Call&) -> Result<Answer> { return list_plugins(); });
-  (void)offer("kernel", "kernel.load", [this](Call& call) { return load_plugins_of(call); });
-  (void)offer("kernel", "kernel.unload", [this](Call& call) { return unload_plugin_of(call); });
+  for (auto& [op, command] : commands_->operations()) {
+    const bool changes = op == "kernel.load" || op == "kernel.unload";
+    (void)offer("kernel", op, [this, changes, command = std::move(command)](Call& call) -> Result<Answer> {
+      MVM_ASSIGN(auto done, command(call.args));
+      Answer answer = changes ? list_plugins() : Answer{};
+      answer.result.update(done);
+      return answer;
+    });
+  }
   (void)offer("kernel", "kernel.share", [this](Call& call) { return share_plugin_of(call); });
   (void)offer("kernel", "kernel.pool", [this](Call& call) { return adjust_pool(call); });
 }
@@ -335,24 +343,11 @@ Answer Core::list_plugins() {
                     {"offers", plugin.info.offers},
                     {"needs", plugin.info.needs},
                     {"operations", operations[plugin.info.name]},
+                    {"functions", runs_.functions_of(plugin.info.name)},
                     {"sharing", text_of(plugin.sharing)},
                     {"core", plugin.core},
                     {"state", plugin.state}});
   return {{{"plugins", std::move(list)}}, {}, {}};
-}
-
-Result<Answer> Core::load_plugins_of(const Call& call) {
-  MVM_ASSIGN(const std::vector<std::string> wishes, texts_of(call.args, "plugins", 256, 300));
-  if (wishes.empty()) return Error(ErrorCode::kInvalid, "plugins: found none, expected names of plug-ins");
-  MVM_ASSIGN(const Sharing sharing, sharing_of(text_or(call.args, "sharing", "everyone")));
-  MVM_TRY(plugins_.load_stack(wishes, sharing));
-  return list_plugins();
-}
-
-Result<Answer> Core::unload_plugin_of(const Call& call) {
-  MVM_ASSIGN(const std::string name, need_text(call.args, "plugin", 300));
-  MVM_TRY(plugins_.unload_for_kernel(name));
-  return list_plugins();
 }
 
 Result<Answer> Core::share_plugin_of(const Call& call) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "commands.h"
 #include "launcher_client.h"
 #include "mvm/base/thread_pool.h"
 #include "mvm/channel/kernel_end.h"
@@ -16,6 +17,7 @@
 #include "mvm/kernel/run.h"
 #include "plugins.h"
 #include "process_relay.h"
+#include "runs.h"
 
 namespace mvm::kernel {
 
@@ -42,6 +44,7 @@ class Core {
   Status load_plugins();
   Status spawn_programs();
   void retire(const std::string& plugin);
+  void notify(const std::string& op, nlohmann::json args);
   void take(channel::Request request);
   Result<Answer> call(const std::string& caller, Call& call);
   Result<Answer> run(const std::string& caller, const std::string& owner, const Handler& handler, Call& call);
@@ -49,8 +52,6 @@ class Core {
   void offer_own();
   Answer node_info(const Call& call);
   Answer list_plugins();
-  Result<Answer> load_plugins_of(const Call& call);
-  Result<Answer> unload_plugin_of(const Call& call);
   Result<Answer> share_plugin_of(const Call& call);
   Result<Answer> adjust_pool(const Call& call);
 
@@ -63,7 +64,9 @@ class Core {
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ProcessRelay> relay_;
   std::unique_ptr<channel::KernelEnd> channel_;
+  Runs runs_;
   Plugins plugins_;
+  std::unique_ptr<Commands> commands_;
   std::mutex operations_mutex_;
   std::condition_variable operation_ended_;
   std::map<std::string, Operation> operations_;

@@ -88,7 +88,7 @@ bool Plugins::offered(const std::string& interface, const std::string& without) 
   if (std::find(std::begin(kOwnInterfaces), std::end(kOwnInterfaces), interface) != std::end(kOwnInterfaces))
     return true;
   return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
-    return one.first != without && one.second.state == State::kRunning &&
+    return one.first != without && one.second.state == State::kRunning && !one.second.reserved &&
            holds(one.second.info.offers, interface);
   });
 }
@@ -219,6 +219,16 @@ Result<PluginHandle> Plugins::load(const std::string& owner, const std::string& 
   return std::move(started).error();
 }
 
+/// Another plug-in may need what only this one offers.
+Status Plugins::not_needed(const std::string& name) const {
+  for (const std::string& offer : entries_.at(name).info.offers)
+    for (const auto& [other, user] : entries_)
+      if (other != name && holds(user.info.needs, offer) && !offered(offer, name))
+        return Error(ErrorCode::kConflict, "plug-in " + other + " needs " + offer + ", which only " + name +
+                                               " offers; unload " + other + " first");
+  return ok();
+}
+
 /// Undoes one loading of a plug-in that runs; the last one stops it. The name must outlive the entry.
 Status Plugins::let_go(Lock& lock, const std::string& name, PluginHandle handle) {
   Entry& entry = entries_.at(name);
@@ -230,11 +240,7 @@ Status Plugins::let_go(Lock& lock, const std::string& name, PluginHandle handle)
   }
   if (hooks_.runs_here(name))
     return Error(ErrorCode::kConflict, "plug-in " + name + " cannot be unloaded by one of its operations");
-  for (const std::string& offer : entry.info.offers)
-    for (const auto& [other, user] : entries_)
-      if (other != name && holds(user.info.needs, offer) && !offered(offer, name))
-        return Error(ErrorCode::kConflict, "plug-in " + other + " needs " + offer + ", which only " + name +
-                                               " offers; unload " + other + " first");
+  MVM_TRY(not_needed(name));
   entry.state = State::kStopping;
   lock.unlock();
   stop(name, entry);
@@ -289,8 +295,8 @@ Status Plugins::load_core(const std::string& name) {
   return ok();
 }
 
-Status Plugins::unload_for_kernel(const std::string& name) {
-  Lock lock(mutex_);
+/// A loading that a user may undo.
+Result<PluginHandle> Plugins::kernels_holding(const std::string& name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second.state != State::kRunning)
     return Error(ErrorCode::kNotFound, "no plug-in " + name + " is loaded");
@@ -299,9 +305,40 @@ Status Plugins::unload_for_kernel(const std::string& name) {
                                           " is a core service: it goes with the kernel, and is upgraded by "
                                           "replacing its file and restarting the kernel");
   for (const Holding& holding : found->second.holdings)
-    if (holding.owner == kKernelOwner) return let_go(lock, name, holding.handle);
+    if (holding.owner == kKernelOwner) return holding.handle;
   return Error(ErrorCode::kRefused, "plug-in " + name + " belongs to " +
                                         found->second.holdings.front().owner + ", which loaded it");
+}
+
+Status Plugins::unload_for_kernel(const std::string& name) {
+  Lock lock(mutex_);
+  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name));
+  if (entries_.at(name).reserved)
+    return Error(ErrorCode::kConflict, "plug-in " + name + " is about to be unloaded by another command");
+  return let_go(lock, name, handle);
+}
+
+Status Plugins::reserve_unload(const std::string& name) {
+  const Lock lock(mutex_);
+  MVM_ASSIGN([[maybe_unused]] const PluginHandle handle, kernels_holding(name));
+  Entry& entry = entries_.at(name);
+  if (entry.reserved)
+    return Error(ErrorCode::kConflict, "plug-in " + name + " is about to be unloaded by another command");
+  if (entry.holdings.size() == 1) MVM_TRY(not_needed(name));
+  entry.reserved = true;
+  return ok();
+}
+
+Status Plugins::finish_unload(const std::string& name) {
+  Lock lock(mutex_);
+  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name));
+  entries_.at(name).reserved = false;
+  return let_go(lock, name, handle);
+}
+
+void Plugins::release_unload(const std::string& name) {
+  const Lock lock(mutex_);
+  if (const auto found = entries_.find(name); found != entries_.end()) found->second.reserved = false;
 }
 
 void Plugins::unload_all() {

@@ -66,6 +66,12 @@ class Plugins {
   Status load_stack(const std::vector<std::string>& wishes, Sharing sharing = Sharing::kEveryone);
   /// Undoes a loading of the kernel's. kRefused: a core plug-in.
   Status unload_for_kernel(const std::string& name);
+  /// Sees to it that a loading of the kernel's can be undone, and that nobody else comes between: the plug-in
+  /// is not taken as an offer by others. As unload_for_kernel.
+  Status reserve_unload(const std::string& name);
+  /// Undoes that loading.
+  Status finish_unload(const std::string& name);
+  void release_unload(const std::string& name);
   /// Loads a core plug-in. [000 §2.3: upgraded by replacing the file and restarting the kernel]
   Status load_core(const std::string& name);
   /// Stops all, the latest first.
@@ -95,11 +101,14 @@ class Plugins {
     std::vector<Holding> holdings;
     Sharing sharing = Sharing::kEveryone;
     bool core = false;
+    bool reserved = false;  // for its unloading
   };
   using Lock = std::unique_lock<std::mutex>;
 
   Status start(const std::string& name, const std::string& wish, const std::string& owner, Entry& entry);
   void stop(const std::string& name, Entry& entry);
+  [[nodiscard]] Result<PluginHandle> kernels_holding(const std::string& name) const;
+  [[nodiscard]] Status not_needed(const std::string& name) const;
   Status let_go(Lock& lock, const std::string& name, PluginHandle handle);
   Status wait_for(Lock& lock, const std::string& owner, const std::string& name);
   [[nodiscard]] bool waits_for(const std::string& who, const std::string& whom) const;

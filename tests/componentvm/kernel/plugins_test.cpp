@@ -51,6 +51,21 @@ class PluginsTest : public testing::Test {
   Error not_loaded(const std::vector<std::string>& names) {
     return failure("kernel.load", {{"plugins", names}});
   }
+  nlohmann::json run_of(const std::string& name) {
+    const nlohmann::json runs = node_->must("kernel.runs").at("runs");
+    for (const auto& one : runs)
+      if (one.at("run") == name) return one;
+    return nullptr;
+  }
+  static bool eventually(const std::function<bool()>& so) {
+    const auto until = std::chrono::steady_clock::now() + 60s;
+    while (!so())
+      if (std::chrono::steady_clock::now() > until) return false;
+    return true;
+  }
+  bool run_ends(const std::string& name) {
+    return eventually([&] { return run_of(name).at("state") == "ended"; });
+  }
   fs::path folder_;
   std::optional<Node> node_;
 };
@@ -220,6 +235,139 @@ TEST_F(PluginsTest, APluginIsNotUnloadedByItsOwnOperation) {
   EXPECT_EQ(failure("plain.call", {{"op", "mail.unload"}, {"handle", handle}}).code(), ErrorCode::kConflict);
   EXPECT_EQ(node_->must("plain.who").at("name"), "plain");
   node_->must("mail.unload", {{"handle", handle}});
+}
+
+// ---- threads of plug-in code ------------------------------------------------------------------------------
+
+TEST_F(PluginsTest, PluginCodeRunsOnAThreadUntilItIsStopped) {
+  boot();
+  load({"post"});
+  EXPECT_EQ(plugin("post").at("functions"), nlohmann::json({"fail", "main"}));
+  const std::string run =
+      node_->must("kernel.run", {{"plugin", "post"}, {"arguments", {"a", "b"}}}).at("run");
+  EXPECT_EQ(run_of(run).at("state"), "running");
+  EXPECT_EQ(run_of(run).at("arguments"), nlohmann::json({"a", "b"}));
+  node_->must("kernel.stop", {{"run", run}});
+  EXPECT_TRUE(run_ends(run));
+  EXPECT_TRUE(run_of(run).at("ok"));
+  // It tells who asked to hear of it, and the name is the caller's where he gives one; twice is once.
+  const nlohmann::json order{{"run", "mine"},
+                             {"plugin", "post"},
+                             {"function", "fail"},
+                             {"arguments", {"no luck"}},
+                             {"notify", "post.note"}};
+  node_->must("kernel.run", order);
+  EXPECT_EQ(node_->must("kernel.run", order).at("run"), "mine");
+  EXPECT_TRUE(run_ends("mine"));
+  EXPECT_THAT(run_of("mine").at("reason").get<std::string>(), HasSubstr("no luck"));
+  EXPECT_TRUE(eventually([&] { return node_->must("post.noted").value("run", "") == "mine"; }));
+  EXPECT_EQ(failure("kernel.run", {{"plugin", "post"}, {"function", "none"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.run", {{"plugin", "mail"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.stop", {{"run", "none"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.stop", {}).code(), ErrorCode::kInvalid);
+  node_->must("kernel.share", {{"plugin", "post"}, {"sharing", "kernel"}});
+  EXPECT_EQ(failure("kernel.run", {{"plugin", "post"}}).code(), ErrorCode::kRefused);
+}
+
+TEST_F(PluginsTest, ThreadsEndWithTheirPlugin) {
+  boot();
+  load({"post"});
+  for (int i = 0; i < 3; ++i)
+    node_->must("kernel.run", {{"plugin", "post"}, {"run", "r" + std::to_string(i)}});
+  node_->must("kernel.unload", {{"plugin", "post"}});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(run_of("r" + std::to_string(i)).at("state"), "ended");
+  load({"post"});
+  for (int i = 3; i < 6; ++i)
+    node_->must("kernel.run", {{"plugin", "post"}, {"run", "r" + std::to_string(i)}});
+  EXPECT_EQ(node_->must("kernel.stop", {{"plugin", "post"}}).at("stopped"), 3);
+  for (int i = 3; i < 6; ++i) EXPECT_TRUE(run_ends("r" + std::to_string(i)));
+}
+
+TEST_F(PluginsTest, ThreadsOfPluginsNeverTakeAllOfThePool) {
+  boot({"--threads-max", "6"});
+  load({"post"});
+  node_->must("kernel.run", {{"plugin", "post"}});
+  node_->must("kernel.run", {{"plugin", "post"}});
+  const Error full = failure("kernel.run", {{"plugin", "post"}});
+  EXPECT_EQ(full.code(), ErrorCode::kExhausted);
+  EXPECT_THAT(full.message(), HasSubstr("kernel.pool"));
+  node_->must("kernel.pool", {{"maximum", 7}});
+  node_->must("kernel.run", {{"plugin", "post"}});
+}
+
+// ---- commands that are prepared first ---------------------------------------------------------------------
+
+TEST_F(PluginsTest, APreparedLoadIsKeptOrTakenBack) {
+  boot();
+  const auto prepare = [&](const std::string& id, std::vector<std::string> names, int hold = 60'000) {
+    return nlohmann::json{
+        {"transaction", id}, {"op", "kernel.load"}, {"args", {{"plugins", names}}}, {"hold_ms", hold}};
+  };
+  node_->must("kernel.prepare", prepare("1", {"lonely", "mail", "post"}));
+  node_->must("kernel.prepare", prepare("1", {"lonely", "mail", "post"}));  // again
+  EXPECT_THAT(loaded(), ElementsAre("post", "mail", "lonely"));
+  node_->must("kernel.abort", {{"transaction", "1"}});
+  EXPECT_TRUE(loaded().empty());
+  EXPECT_EQ(failure("kernel.commit", {{"transaction", "1"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.prepare", prepare("1", {"post"})).code(), ErrorCode::kAborted);
+  node_->must("kernel.prepare", prepare("2", {"post"}));
+  node_->must("kernel.commit", {{"transaction", "2"}});
+  node_->must("kernel.commit", {{"transaction", "2"}});
+  EXPECT_EQ(failure("kernel.abort", {{"transaction", "2"}}).code(), ErrorCode::kConflict);
+  EXPECT_THAT(loaded(), ElementsAre("post"));
+  // Unable: nothing is left.
+  EXPECT_EQ(failure("kernel.prepare", prepare("3", {"mail", "hungry"})).code(), ErrorCode::kNotFound);
+  EXPECT_THAT(loaded(), ElementsAre("post"));
+  // An abort that overtakes its prepare.
+  node_->must("kernel.abort", {{"transaction", "4"}});
+  EXPECT_EQ(failure("kernel.prepare", prepare("4", {"mail"})).code(), ErrorCode::kAborted);
+  // A decision that never comes.
+  node_->must("kernel.prepare", prepare("5", {"mail"}, 1));
+  EXPECT_TRUE(eventually([&] { return loaded().size() == 1; }));
+  EXPECT_EQ(failure("kernel.commit", {{"transaction", "5"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.commit", {{"transaction", "none"}}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(failure("kernel.prepare", {{"transaction", "6"}, {"op", "node.info"}}).code(),
+            ErrorCode::kUnsupported);
+}
+
+TEST_F(PluginsTest, APreparedUnloadingLetsNobodyComeBetween) {
+  boot();
+  load({"post"});
+  const nlohmann::json unload{{"op", "kernel.unload"}, {"args", {{"plugin", "post"}}}, {"transaction", "1"}};
+  node_->must("kernel.prepare", unload);
+  EXPECT_EQ(node_->must("post.who").at("name"), "post");
+  EXPECT_EQ(not_loaded({"mail"}).code(), ErrorCode::kUnsupported);  // it needs post
+  EXPECT_EQ(failure("kernel.unload", {{"plugin", "post"}}).code(), ErrorCode::kConflict);
+  node_->must("kernel.abort", {{"transaction", "1"}});
+  load({"mail"});
+  nlohmann::json again = unload;
+  again["transaction"] = "2";
+  EXPECT_EQ(failure("kernel.prepare", again).code(), ErrorCode::kConflict);  // mail needs it
+  node_->must("kernel.unload", {{"plugin", "mail"}});
+  again["transaction"] = "3";
+  node_->must("kernel.prepare", again);
+  node_->must("kernel.commit", {{"transaction", "3"}});
+  EXPECT_TRUE(loaded().empty());
+}
+
+TEST_F(PluginsTest, APreparedRunHasItsThreadAndWaits) {
+  boot();
+  load({"post"});
+  const auto prepare = [&](const std::string& id) {
+    node_->must("kernel.prepare", {{"transaction", id},
+                                   {"op", "kernel.run"},
+                                   {"args", {{"plugin", "post"}, {"function", "fail"}, {"run", "r" + id}}}});
+  };
+  prepare("1");
+  EXPECT_EQ(run_of("r1").at("state"), "prepared");
+  node_->must("kernel.commit", {{"transaction", "1"}});
+  EXPECT_TRUE(run_ends("r1"));
+  prepare("2");
+  node_->must("kernel.abort", {{"transaction", "2"}});
+  EXPECT_TRUE(eventually([&] { return run_of("r2").is_null(); }));
+  prepare("3");
+  node_->must("kernel.unload", {{"plugin", "post"}});
+  EXPECT_EQ(failure("kernel.commit", {{"transaction", "3"}}).code(), ErrorCode::kNotFound);
 }
 
 }  // namespace

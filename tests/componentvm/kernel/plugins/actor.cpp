@@ -2,8 +2,11 @@
 //   NAME.who                       says who it is
 //   NAME.call {op}                 calls an operation as this plug-in
 //   NAME.load {wish}, NAME.unload {handle}, NAME.number {handle}   the kernel's loader, as this plug-in
+//   function main: runs until it is told to stop; fail: fails with its first argument
+//   NAME.note {..}, NAME.noted     keeps what it is told, and tells it
 // ACTOR_LOADS is loaded in start(), ACTOR_NEEDS and ACTOR_OFFERS are its interfaces.
 #include <atomic>
+#include <chrono>
 #include <vector>
 
 #include "mvm/base/json.h"
@@ -46,6 +49,21 @@ class Actor final : public mvm::kernel::Plugin {
       if (number == nullptr) return mvm::Error(mvm::ErrorCode::kNotFound, "no such symbol");
       return Answer{{{"number", *number}}, {}, {}};
     }));
+    MVM_TRY(kernel.runnable("main", [](mvm::kernel::Run& run) {
+      while (!run.wait_stop(std::chrono::seconds(60)) && !run.stopping()) {
+      }
+      return mvm::ok();
+    }));
+    MVM_TRY(kernel.runnable("fail", [](mvm::kernel::Run& run) -> mvm::Status {
+      return mvm::Error(mvm::ErrorCode::kFailed, run.arguments().empty() ? "nothing" : run.arguments()[0]);
+    }));
+    MVM_TRY(kernel.handle(name + ".note", [this](Call& call) -> mvm::Result<Answer> {
+      noted_ = call.args;
+      return Answer{};
+    }));
+    MVM_TRY(kernel.handle(name + ".noted", [this](Call&) -> mvm::Result<Answer> {
+      return Answer{noted_, {}, {}};
+    }));
 #ifdef ACTOR_LOADS
     auto loaded = kernel.load(ACTOR_LOADS);
     if (!loaded) return std::move(loaded).error();
@@ -62,6 +80,7 @@ class Actor final : public mvm::kernel::Plugin {
  private:
   mvm::kernel::Kernel* kernel_ = nullptr;
   mvm::kernel::PluginHandle handle_ = 0;
+  nlohmann::json noted_ = nlohmann::json::object();
 };
 
 #ifdef ACTOR_OFFERS

@@ -18,10 +18,10 @@ struct Config {
   std::filesystem::path work = "/work";
   std::filesystem::path run = "/run/mvm";
   std::filesystem::path prefix = "/opt/mvm";
-  std::filesystem::path plugin_folder;          ///< empty: <prefix>/lib/mvm/plugins
-  std::vector<std::string> plugins;             ///< loaded at start, in this order; each must be there
+  std::filesystem::path plugin_folder;            ///< empty: <prefix>/lib/mvm/plugins
+  std::vector<std::string> plugins;               ///< loaded at start, in this order; each must be there
   std::vector<std::vector<std::string>> spawned;  ///< programs started with the kernel, as argument lists
-  bool debug = false;                           ///< the debug kernel: prefers plug-ins' .debug variants
+  bool debug = false;                             ///< the debug kernel: prefers plug-ins' .debug variants
   bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
   std::vector<std::filesystem::path> programs;  ///< preset program folders
   unsigned user = 1000;                         ///< uid of job processes, where started by root

@@ -11,6 +11,7 @@
 //   };
 //   MVM_KERNEL_PLUGIN(Hello, "hello", "1.0.0")
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -28,7 +29,7 @@
 namespace mvm::kernel {
 
 inline constexpr const char* kPluginKind = "kernel";
-inline constexpr std::uint32_t kPluginApi = 2;
+inline constexpr std::uint32_t kPluginApi = 3;
 
 /// One operation asked of the kernel: from the host over the guest channel, or by another plug-in.
 struct Call {
@@ -47,6 +48,21 @@ struct Answer {
 
 /// Runs on a thread of the pool and may block.
 using Handler = std::function<Result<Answer>(Call&)>;
+
+/// A thread that runs plug-in code until it is done or told to stop. [Harness 000, §2.3: run, stop]
+class Run {
+ public:
+  virtual ~Run() = default;
+  [[nodiscard]] virtual const std::string& id() const = 0;
+  [[nodiscard]] virtual const std::vector<std::string>& arguments() const = 0;
+  /// True once it is to stop: also when the plug-in is unloaded, or the kernel ends.
+  [[nodiscard]] virtual bool stopping() const = 0;
+  /// Sleeps, at most so long; true as soon as it is to stop.
+  [[nodiscard]] virtual bool wait_stop(std::chrono::milliseconds time) = 0;
+};
+
+/// What such a thread does; it returns soon after it is told to stop.
+using RunBody = std::function<Status(Run&)>;
 
 /// One loading of a plug-in, known to who loaded it alone. Never 0.
 using PluginHandle = std::uint64_t;
@@ -80,6 +96,10 @@ class Kernel {
 
   /// Offers an operation; kExists where another plug-in offers it. It ends with the plug-in.
   [[nodiscard]] virtual Status handle(const std::string& op, Handler handler) = 0;
+  /// Offers code that users start and stop on a thread of the pool, as often as they like (kernel.run). A
+  /// plug-in that is nothing but a program calls it "main". kExists. It ends with the plug-in, whose runs are
+  /// told to stop and waited for.
+  [[nodiscard]] virtual Status runnable(const std::string& function, RunBody body) = 0;
   /// Calls an operation of any plug-in, on this thread. kUnsupported: nobody offers it.
   [[nodiscard]] virtual Result<Answer> call(Call call) = 0;
   /// Tells the host. Durable: when this returns, it will be told even if the kernel dies. `blob` at most
