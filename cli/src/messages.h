@@ -30,8 +30,6 @@ void write_message(std::ostream& out, Framing framing, std::string_view piece, s
 /// True for UTF-8.
 [[nodiscard]] bool is_text(std::string_view bytes);
 
-[[nodiscard]] std::string base64(std::string_view bytes);
-
 /// A job, and a port or link of it.
 struct JobPart {
   std::string job, part;

@@ -3,6 +3,7 @@
 #include "common.h"
 #include "format.h"
 #include "messages.h"
+#include "mvm/base/base64.h"
 
 namespace mvm::cli {
 namespace {

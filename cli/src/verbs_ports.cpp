@@ -6,6 +6,7 @@
 #include "common.h"
 #include "format.h"
 #include "messages.h"
+#include "mvm/base/base64.h"
 #include "mvm/base/digest.h"
 
 namespace mvm::cli {

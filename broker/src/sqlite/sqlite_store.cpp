@@ -1,8 +1,5 @@
 #include "mvm/broker/sqlite_store.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -10,31 +7,28 @@
 #include <utility>
 
 #include "../watchers.h"
-#include "handles.h"
 #include "mvm/base/digest.h"
-#include "mvm/base/unique_fd.h"
+#include "mvm/base/sqlite/database.h"
 
 namespace mvm::broker {
 namespace {
 
 using sqlite::Database;
 using sqlite::Statement;
-using sqlite::to_error;
+using sqlite::Step;
 
-constexpr std::uint64_t kApplicationId = 0x4d564d31;  // "MVM1"
+constexpr Database::Kind kKind{
+    .application = 0x4d564d31,  // "MVM1"
+    .version = 1,
+    .name = "a store",
+    .tables =
+        "CREATE TABLE kv(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, "
+        "revision INTEGER NOT NULL, lease BLOB NOT NULL);"
+        "CREATE INDEX kv_lease ON kv(lease) WHERE lease <> x'';"
+        "CREATE TABLE lease(id BLOB PRIMARY KEY NOT NULL, ttl_ms INTEGER NOT NULL);"
+        "CREATE TABLE meta(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL);"
+        "INSERT INTO meta VALUES('revision', 0);"};
 constexpr std::size_t kListBytes = 64U << 20U;
-
-/// SQLite's result of a statement that runs once.
-Status execute(sqlite3* database, const char* sql) {
-  if (sqlite3_exec(database, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return to_error(database, sql);
-  return ok();
-}
-
-Result<std::uint64_t> query_number(sqlite3* database, const char* sql) {
-  MVM_ASSIGN(auto statement, Statement::prepare(database, sql));
-  if (statement.step() != SQLITE_ROW) return to_error(database, sql);
-  return statement.number(0);
-}
 
 Status validate(const Batch& batch) {
   if (batch.empty() || batch.size() > kMaxBatch)
@@ -104,32 +98,27 @@ class SqliteStore final : public Store {
 };
 
 Status SqliteStore::prepare() {
-  auto* database = database_.get();
-  MVM_ASSIGN(statements_.get,
-             Statement::prepare(database, "SELECT value, version, revision FROM kv WHERE key = ?1"));
+  MVM_ASSIGN(statements_.get, database_.prepare("SELECT value, version, revision FROM kv WHERE key = ?1"));
   MVM_ASSIGN(statements_.put,
-             Statement::prepare(database,
-                                "INSERT OR REPLACE INTO kv(key, value, version, revision, lease) "
-                                "VALUES(?1, ?2, ?3, ?4, ?5)"));
-  MVM_ASSIGN(statements_.erase, Statement::prepare(database, "DELETE FROM kv WHERE key = ?1"));
+             database_.prepare("INSERT OR REPLACE INTO kv(key, value, version, revision, lease) "
+                               "VALUES(?1, ?2, ?3, ?4, ?5)"));
+  MVM_ASSIGN(statements_.erase, database_.prepare("DELETE FROM kv WHERE key = ?1"));
   MVM_ASSIGN(
       statements_.list,
-      Statement::prepare(database,
-                         "SELECT key, value, version, revision FROM kv WHERE key >= ?1 AND key > ?2 AND "
-                         "(?3 = x'' OR key < ?3) ORDER BY key LIMIT ?4"));
-  MVM_ASSIGN(statements_.add_lease,
-             Statement::prepare(database, "INSERT INTO lease(id, ttl_ms) VALUES(?1, ?2)"));
-  MVM_ASSIGN(statements_.drop_lease, Statement::prepare(database, "DELETE FROM lease WHERE id = ?1"));
-  MVM_ASSIGN(statements_.of_lease, Statement::prepare(database, "SELECT key FROM kv WHERE lease = ?1"));
+      database_.prepare("SELECT key, value, version, revision FROM kv WHERE key >= ?1 AND key > ?2 AND "
+                        "(?3 = x'' OR key < ?3) ORDER BY key LIMIT ?4"));
+  MVM_ASSIGN(statements_.add_lease, database_.prepare("INSERT INTO lease(id, ttl_ms) VALUES(?1, ?2)"));
+  MVM_ASSIGN(statements_.drop_lease, database_.prepare("DELETE FROM lease WHERE id = ?1"));
+  MVM_ASSIGN(statements_.of_lease, database_.prepare("SELECT key FROM kv WHERE lease = ?1"));
   MVM_ASSIGN(statements_.set_revision,
-             Statement::prepare(database, "UPDATE meta SET value = ?1 WHERE name = 'revision'"));
-  MVM_ASSIGN(revision_, query_number(database, "SELECT value FROM meta WHERE name = 'revision'"));
+             database_.prepare("UPDATE meta SET value = ?1 WHERE name = 'revision'"));
+  MVM_ASSIGN(revision_, database_.query_number("SELECT value FROM meta WHERE name = 'revision'"));
   return load_leases();
 }
 
 Status SqliteStore::load_leases() {
-  MVM_ASSIGN(auto statement, Statement::prepare(database_.get(), "SELECT id, ttl_ms FROM lease"));
-  while (statement.step() == SQLITE_ROW) {
+  MVM_ASSIGN(auto statement, database_.prepare("SELECT id, ttl_ms FROM lease"));
+  while (statement.step() == Step::kRow) {
     const std::chrono::milliseconds ttl(statement.number(1));
     // Their holders get a whole term from now: nobody could keep them alive while the store was closed.
     leases_[statement.text(0)] = Lease{.ttl = ttl, .ends = clock_.now() + ttl};
@@ -140,13 +129,13 @@ Status SqliteStore::load_leases() {
 Result<std::optional<Entry>> SqliteStore::find(std::string_view key) const {
   auto& get = statements_.get;
   get.bind(1, key);
-  const int step = get.step();
+  const Step step = get.step();
   std::optional<Entry> found;
-  if (step == SQLITE_ROW)
+  if (step == Step::kRow)
     found = Entry{
         .key = std::string(key), .value = get.text(0), .version = get.number(1), .revision = get.number(2)};
   get.reset();
-  if (step != SQLITE_ROW && step != SQLITE_DONE) return to_error(database_.get(), "read");
+  if (step != Step::kRow && step != Step::kDone) return database_.error("read");
   return found;
 }
 
@@ -170,8 +159,8 @@ Result<std::vector<Entry>> SqliteStore::list(std::string_view prefix, std::strin
   statement.bind(4, std::min<std::uint64_t>(limit, 1U << 30U));
   std::vector<Entry> entries;
   std::size_t bytes = 0;
-  int step = SQLITE_DONE;
-  while (bytes < kListBytes && (step = statement.step()) == SQLITE_ROW) {
+  Step step = Step::kDone;
+  while (bytes < kListBytes && (step = statement.step()) == Step::kRow) {
     entries.push_back(Entry{.key = statement.text(0),
                             .value = statement.text(1),
                             .version = statement.number(2),
@@ -179,7 +168,7 @@ Result<std::vector<Entry>> SqliteStore::list(std::string_view prefix, std::strin
     bytes += entries.back().value.size();
   }
   statement.reset();
-  if (step != SQLITE_ROW && step != SQLITE_DONE) return to_error(database_.get(), "list");
+  if (step != Step::kRow && step != Step::kDone) return database_.error("list");
   return entries;
 }
 
@@ -193,9 +182,9 @@ Status SqliteStore::apply(const Operation& operation, std::uint64_t revision, st
   if (operation.kind == Operation::Kind::kErase) {
     if (!found) return ok();
     statements_.erase.bind(1, operation.key);
-    const int step = statements_.erase.step();
+    const Step step = statements_.erase.step();
     statements_.erase.reset();
-    if (step != SQLITE_DONE) return to_error(database_.get(), "erase");
+    if (step != Step::kDone) return database_.error("erase");
     changes.push_back(
         {.entry = {.key = operation.key, .value = {}, .version = 0, .revision = revision}, .erased = true});
     return ok();
@@ -208,9 +197,9 @@ Status SqliteStore::apply(const Operation& operation, std::uint64_t revision, st
   statement.bind(3, version + 1);
   statement.bind(4, revision);
   statement.bind(5, operation.lease);
-  const int step = statement.step();
+  const Step step = statement.step();
   statement.reset();
-  if (step != SQLITE_DONE) return to_error(database_.get(), "write");
+  if (step != Step::kDone) return database_.error("write");
   if (watchers_.watched())
     changes.push_back({.entry = {operation.key, operation.value, version + 1, revision}, .erased = false});
   return ok();
@@ -218,16 +207,16 @@ Status SqliteStore::apply(const Operation& operation, std::uint64_t revision, st
 
 Result<std::uint64_t> SqliteStore::apply_batch(const Batch& batch, std::vector<Change>& changes) {
   MVM_TRY(validate(batch));
-  MVM_TRY(execute(database_.get(), "SAVEPOINT batch"));
+  MVM_TRY(database_.execute("SAVEPOINT batch"));
   std::vector<Change> mine;
   for (const auto& operation : batch) {
     const auto applied = apply(operation, revision_ + 1, mine);
     if (applied) continue;
-    MVM_TRY(execute(database_.get(), "ROLLBACK TO batch"));
-    MVM_TRY(execute(database_.get(), "RELEASE batch"));
+    MVM_TRY(database_.execute("ROLLBACK TO batch"));
+    MVM_TRY(database_.execute("RELEASE batch"));
     return applied.error();
   }
-  MVM_TRY(execute(database_.get(), "RELEASE batch"));
+  MVM_TRY(database_.execute("RELEASE batch"));
   std::move(mine.begin(), mine.end(), std::back_inserter(changes));
   return ++revision_;
 }
@@ -235,13 +224,13 @@ Result<std::uint64_t> SqliteStore::apply_batch(const Batch& batch, std::vector<C
 Status SqliteStore::finish(std::uint64_t before) {
   auto& statement = statements_.set_revision;
   statement.bind(1, revision_);
-  const int step = statement.step();
+  const Step step = statement.step();
   statement.reset();
   Status done = ok();
-  if (step != SQLITE_DONE) done = to_error(database_.get(), "revision");
-  if (done) done = execute(database_.get(), "COMMIT");
+  if (step != Step::kDone) done = database_.error("revision");
+  if (done) done = database_.execute("COMMIT");
   if (done) return done;
-  sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+  database_.roll_back();
   revision_ = before;
   return done;
 }
@@ -254,12 +243,12 @@ std::vector<Result<std::uint64_t>> SqliteStore::commit_all(const std::vector<Bat
     return results;
   };
   if (const auto expired = expire(); !expired) return fail_all(expired.error());
-  if (const auto begun = execute(database_.get(), "BEGIN IMMEDIATE"); !begun) return fail_all(begun.error());
+  if (const auto begun = database_.execute("BEGIN IMMEDIATE"); !begun) return fail_all(begun.error());
   const auto before = revision_;
   std::vector<Change> changes;
   for (const auto& batch : batches) results.push_back(apply_batch(batch, changes));
   if (revision_ == before) {
-    sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+    database_.roll_back();
     return results;
   }
   if (const auto done = finish(before); !done) return fail_all(done.error());
@@ -287,9 +276,9 @@ Result<std::string> SqliteStore::grant(std::chrono::milliseconds ttl) {
   std::string id = random_hex(8);
   statements_.add_lease.bind(1, id);
   statements_.add_lease.bind(2, static_cast<std::uint64_t>(ttl.count()));
-  const int step = statements_.add_lease.step();
+  const Step step = statements_.add_lease.step();
   statements_.add_lease.reset();
-  if (step != SQLITE_DONE) return to_error(database_.get(), "lease");
+  if (step != Step::kDone) return database_.error("lease");
   leases_[id] = Lease{.ttl = ttl, .ends = clock_.now() + ttl};
   return id;
 }
@@ -309,11 +298,11 @@ Status SqliteStore::revoke(const std::string& lease) {
 }
 
 Status SqliteStore::end_lease(const std::string& lease) {
-  MVM_TRY(execute(database_.get(), "BEGIN IMMEDIATE"));
+  MVM_TRY(database_.execute("BEGIN IMMEDIATE"));
   std::vector<std::string> keys;
   auto& of_lease = statements_.of_lease;
   of_lease.bind(1, lease);
-  while (of_lease.step() == SQLITE_ROW) keys.push_back(of_lease.text(0));
+  while (of_lease.step() == Step::kRow) keys.push_back(of_lease.text(0));
   of_lease.reset();
   std::vector<Change> changes;
   const auto before = revision_++;
@@ -321,10 +310,10 @@ Status SqliteStore::end_lease(const std::string& lease) {
   for (const auto& key : keys)
     if (done) done = apply(erase(key), revision_, changes);
   statements_.drop_lease.bind(1, lease);
-  if (statements_.drop_lease.step() != SQLITE_DONE && done) done = to_error(database_.get(), "lease");
+  if (statements_.drop_lease.step() != Step::kDone && done) done = database_.error("lease");
   statements_.drop_lease.reset();
   if (!done) {
-    sqlite3_exec(database_.get(), "ROLLBACK", nullptr, nullptr, nullptr);
+    database_.roll_back();
     revision_ = before;
     return done;
   }
@@ -343,48 +332,10 @@ Status SqliteStore::expire() {
   return ok();
 }
 
-Status set_up(sqlite3* database) {
-  MVM_TRY(execute(database, "PRAGMA locking_mode = EXCLUSIVE"));
-  MVM_TRY(execute(database, "PRAGMA journal_mode = WAL"));
-  MVM_TRY(execute(database, "PRAGMA synchronous = FULL"));
-  MVM_TRY(execute(database, "PRAGMA wal_autocheckpoint = 2000"));
-  MVM_TRY(execute(database, "BEGIN IMMEDIATE"));
-  MVM_ASSIGN(const auto tables, query_number(database, "SELECT count(*) FROM sqlite_master"));
-  if (tables == 0) {
-    MVM_TRY(execute(
-        database,
-        "CREATE TABLE kv(key BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL, version INTEGER NOT NULL, "
-        "revision INTEGER NOT NULL, lease BLOB NOT NULL);"
-        "CREATE INDEX kv_lease ON kv(lease) WHERE lease <> x'';"
-        "CREATE TABLE lease(id BLOB PRIMARY KEY NOT NULL, ttl_ms INTEGER NOT NULL);"
-        "CREATE TABLE meta(name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL);"
-        "INSERT INTO meta VALUES('revision', 0);"
-        "PRAGMA application_id = 1297501489; PRAGMA user_version = 1;"));
-  }
-  MVM_TRY(execute(database, "COMMIT"));
-  MVM_ASSIGN(const auto id, query_number(database, "PRAGMA application_id"));
-  MVM_ASSIGN(const auto version, query_number(database, "PRAGMA user_version"));
-  if (id != kApplicationId || version != 1)
-    return Error(ErrorCode::kCorrupt, "this database is not a store of version 1");
-  return ok();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::filesystem::path& file, Clock& clock) {
-  // Made by us first, so that its permissions are right from the start.
-  const UniqueFd made(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!made) return Error::from_errno(errno, "open " + file.string());
-  sqlite3* raw = nullptr;
-  const int opened = sqlite3_open_v2(
-      file.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
-  Database database(raw);
-  if (opened != SQLITE_OK) return to_error(raw, "open " + file.string());
-  if (const auto ready = set_up(raw); !ready) {
-    if (ready.error().code() == ErrorCode::kConflict)
-      return Error(ErrorCode::kConflict, file.string() + " is in use by another process");
-    return Error(ready.error()).wrap("open " + file.string());
-  }
+  MVM_ASSIGN(auto database, Database::open(file, kKind));
   auto store = std::make_unique<SqliteStore>(std::move(database), clock);
   MVM_TRY(store->prepare());
   return std::unique_ptr<Store>(std::move(store));

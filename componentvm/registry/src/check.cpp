@@ -70,6 +70,12 @@ Status check_operation(const Operation& operation) {
   return ok();
 }
 
+/// A provider may end several leases at once, because their time has passed.
+bool stands_alone(const Operation& operation) {
+  using Kind = Operation::Kind;
+  return operation.kind == Kind::kGrant || (operation.kind == Kind::kRevoke && !operation.owner.empty());
+}
+
 }  // namespace
 
 Status check_name(std::string_view name) { return check_text(name, kMaxName, "a name"); }
@@ -94,6 +100,8 @@ Status check_update(const Update& update) {
   std::size_t bytes = 0;
   for (const auto& operation : update.operations) {
     MVM_TRY(check_operation(operation));
+    if (stands_alone(operation) && update.operations.size() != 1)
+      return Error(ErrorCode::kInvalid, "leases are granted and revoked by updates of their own");
     if (operation.item) bytes += operation.item->size();
   }
   if (bytes > kMaxItem) return Error(ErrorCode::kInvalid, "the items of an update are longer than 1 MiB");

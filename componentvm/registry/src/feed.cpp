@@ -29,12 +29,20 @@ Result<Events> Feed::watch(std::uint64_t after, std::string_view pattern, std::c
   std::uint64_t cursor = after;
   while (true) {
     if (stopped_) return Error(ErrorCode::kCancelled, "the registry is being stopped");
-    MVM_ASSIGN(auto found, history_.after(cursor, pattern, std::clamp<std::size_t>(limit, 1, kMaxEvents)));
+    Events found{.events = {}, .cursor = cursor};
+    if (!ahead_ || cursor <= history_.last()) {
+      MVM_ASSIGN(found, history_.after(cursor, pattern, std::clamp<std::size_t>(limit, 1, kMaxEvents)));
+    }
     if (!found.events.empty() || std::chrono::steady_clock::now() >= ends) return found;
     // What is there was looked at: it need not be again.
     cursor = found.cursor;
     changed_.wait_until(lock, ends);
   }
+}
+
+std::uint64_t Feed::last() const {
+  const std::lock_guard lock(mutex_);
+  return history_.last();
 }
 
 void Feed::stop() {

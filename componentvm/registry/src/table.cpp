@@ -14,7 +14,7 @@ constexpr std::size_t kMaxRememberedBytes = 4U << 20U;
 constexpr std::uint64_t kFormat = 1;
 
 std::size_t weight(const Instance& instance) {
-  return instance.info.name.size() + instance.info.owner.size() + instance.item->size();
+  return instance.info.name.size() + instance.info.owner.size() + instance.info.size;
 }
 
 }  // namespace
@@ -120,6 +120,12 @@ Status Table::apply_one(Work& work, const Operation& operation) {
   } else {
     MVM_ASSIGN(auto made, step(look(operation), operation));
     outcome.index = made.index;
+    const auto touched = [&](const Work::Before& before) {
+      return before.index == made.index && before.name == operation.name;
+    };
+    if ((made.puts || made.removes) && std::any_of(work.instances.begin(), work.instances.end(), touched))
+      return Error(ErrorCode::kInvalid, operation.name + "[" + std::to_string(made.index) +
+                                            "]: an update changes an instance once");
     if (made.puts) MVM_TRY(put(work, operation, std::move(*made.puts), outcome));
     if (made.removes) {
       if (operation.kind == Kind::kTake) outcome.taken = names_.find(operation.name)->second.at(made.index);
@@ -241,6 +247,14 @@ void Table::remember(const std::string& request, std::string answer) {
     remembered_.pop_front();
     ++forgotten_;
   }
+}
+
+Table Table::part(std::uint64_t revision, std::vector<Info> infos, std::map<std::uint64_t, LeaseInfo> leases) {
+  Table table;
+  table.revision_ = revision;
+  table.leases_ = std::move(leases);
+  for (auto& info : infos) table.store(Instance{.info = std::move(info), .item = nullptr});
+  return table;
 }
 
 // ---- as bytes ----

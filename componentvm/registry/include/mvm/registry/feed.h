@@ -14,7 +14,8 @@ namespace mvm::registry {
 /// The events of a registry, and those who wait for them. Thread-safe.
 class Feed {
  public:
-  explicit Feed(std::uint64_t begin = 0) : history_(begin) {}
+  /// `ahead`: others may know of later revisions than were added here, so a watch from one of those waits.
+  explicit Feed(std::uint64_t begin = 0, bool ahead = false) : history_(begin), ahead_(ahead) {}
   /// The events of one revision, which is higher than all before; wakes the watches. Empty: the revision
   /// alone.
   void add(std::uint64_t revision, const std::vector<Event>& events);
@@ -24,11 +25,13 @@ class Feed {
   [[nodiscard]] Result<Events> watch(std::uint64_t after, std::string_view pattern,
                                      std::chrono::milliseconds wait, std::size_t limit);
   void stop();
+  [[nodiscard]] std::uint64_t last() const;
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   History history_;
+  bool ahead_;
   bool stopped_ = false;
 };
 

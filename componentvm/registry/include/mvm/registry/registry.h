@@ -84,9 +84,9 @@ struct Operation {
     kDelete,   ///< name, index, flags, owner
     kTake,     ///< as kDelete, and answers the instance
     kCheck,    ///< name, index, expect: changes nothing
-    kGrant,    ///< owner, ttl: makes a lease
-    kRevoke,   ///< lease, owner: ends it, and with it its items. No error where there is none; `owner` empty:
-               ///< by the provider, because its time has passed
+    kGrant,    ///< owner, ttl: makes a lease. The only operation of its update
+    kRevoke,   ///< lease, owner: ends it, and with it its items. No error where there is none. The only
+               ///< operation of its update, unless `owner` is empty: by the provider, as its time has passed
   };
   Kind kind = Kind::kPut;
   std::string name;
@@ -100,7 +100,7 @@ struct Operation {
   std::optional<std::uint64_t> expect;
 };
 
-/// Operations that happen all, in this order, or not at all.
+/// Operations that happen all, in this order, or not at all. An instance is changed by one of them at most.
 struct Update {
   /// Drawn by who sends it, to send it again after an error that leaves open whether it happened
   /// (kTimeout, kUnavailable): it happens once, and the answer is the first one's. The last 1,024 updates

@@ -70,6 +70,11 @@ class Table {
   /// An error changes nothing, and is the same everywhere, too.
   [[nodiscard]] Result<Effect> apply(const Update& update);
 
+  /// A part of a registry that is kept elsewhere, to find out what an update does there: the infos of those
+  /// names that it is about, all of them, without items, and the leases.
+  [[nodiscard]] static Table part(std::uint64_t revision, std::vector<Info> infos,
+                                  std::map<std::uint64_t, LeaseInfo> leases);
+
   [[nodiscard]] std::uint64_t revision() const { return revision_; }
   [[nodiscard]] const std::map<std::uint64_t, LeaseInfo>& leases() const { return leases_; }
   [[nodiscard]] std::size_t items() const { return items_; }
