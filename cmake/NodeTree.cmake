@@ -32,7 +32,11 @@ foreach(folder programs componentvm policies)
       get_target_property(type ${target} TYPE)
       get_target_property(name ${target} OUTPUT_NAME)
       if(folder STREQUAL "componentvm" AND type STREQUAL "MODULE_LIBRARY")
-        install(TARGETS ${target} LIBRARY DESTINATION lib/mvm/plugins COMPONENT node)
+        get_target_property(place ${target} MVM_INSTALL_FOLDER)
+        if(NOT place)
+          set(place lib/mvm/plugins)
+        endif()
+        install(TARGETS ${target} LIBRARY DESTINATION ${place} COMPONENT node)
         list(APPEND node_targets ${target})
       elseif(target STREQUAL "mvm-kernel" OR name STREQUAL "mvm-kernel")
         # RPATH, not RUNPATH: it also serves the libraries of libraries and of plug-ins.
@@ -50,7 +54,7 @@ endforeach()
 install(CODE [[
   set(tree "${CMAKE_INSTALL_PREFIX}")
   file(GLOB programs "${tree}/bin/*")
-  file(GLOB plugins "${tree}/lib/mvm/plugins/*.so")
+  file(GLOB plugins "${tree}/lib/mvm/plugins/*.so" "${tree}/lib/mvm/rmix/*.so")
   file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${programs} MODULES ${plugins}
     RESOLVED_DEPENDENCIES_VAR libraries UNRESOLVED_DEPENDENCIES_VAR missing
     POST_EXCLUDE_REGEXES "/lib/runtime/" "/ld-linux[^/]*$" "/lib(c|m|dl|rt|pthread|resolv)\\.so")

@@ -162,12 +162,15 @@ class Core final : public std::enable_shared_from_this<Core> {
       line->clear();
     }
     for (const Call& call : queued) call->place = Pending::State::Place::kGone;
-    const Way way = std::exchange(way_, {});
+    const std::shared_ptr<Connection> connection = way_.connection;
     lock.unlock();
     for (const Call& call : queued)
       call->finish(failed(ErrorCode::kCancelled, "the reference was dropped", Fate::kNotRun));
+    if (connection) connection->shut();
     lock.lock();
     settled_.wait(lock, [&] { return jobs_ == 0 && !pumping_; });
+    way_ = {};
+    lock.unlock();
   }  // the connection goes here, and ends what it has
 
   const InterfacePtr& interface() const { return interface_; }
@@ -349,7 +352,8 @@ class Core final : public std::enable_shared_from_this<Core> {
       ++call->tries;
       ++in_flight_;
       if (call->ordered) ++ordered_in_flight_;
-      if (own != nullptr && call == *own && way_.connection->blocking()) {
+      call->request.waits = own != nullptr && call == *own;
+      if (call->request.waits && way_.connection->blocking()) {
         here = std::move(call);
         continue;
       }
@@ -373,7 +377,7 @@ class Core final : public std::enable_shared_from_this<Core> {
       lock.lock();
     }
     pumping_ = false;
-    if (closed_ || gate_closed_) settled_.notify_all();
+    if (closed_ || gate_closed_ || connecting_) settled_.notify_all();
     if (!here) return;
     lock.unlock();
     give(here);
@@ -399,18 +403,19 @@ class Core final : public std::enable_shared_from_this<Core> {
 
   /// The connection's word on a call.
   void ended(const Call& call, Outcome outcome) {
-    std::shared_ptr<Connection> dropped;
     bool again = false;
     {
       std::unique_lock lock(mutex_);
+      const bool usable = call->connection->usable();
+      // Not the last owner: a connection is not to go on a thread of its own.
+      call->connection.reset();
       --in_flight_;
       if (call->ordered) --ordered_in_flight_;
-      dropped = std::move(call->connection);
       call->number = 0;
       const auto* failure = std::get_if<Failure>(&outcome);
       again = failure != nullptr && failure->fate == Fate::kNotRun &&
               failure->error.code() == ErrorCode::kUnavailable && call->tries < kMostTries && !closed_ &&
-              !call->cancel_wanted && !dropped->usable();
+              !call->cancel_wanted && !usable;
       call->place = again ? Pending::State::Place::kQueued : Pending::State::Place::kGone;
       if (again) put_back(call);
       if (in_flight_ == 0) settled_.notify_all();
@@ -431,14 +436,13 @@ class Core final : public std::enable_shared_from_this<Core> {
     connecting_ = true;
     ++jobs_;
     const Status queued = shared_->pool.try_submit([this] {
-      std::string scheme;
-      {
-        const std::lock_guard lock(mutex_);
-        scheme = forced_;
-      }
-      auto way = connect(scheme, after(timeout_));
       std::deque<Call> lost;
       std::unique_lock lock(mutex_);
+      settled_.wait(lock, [&] { return in_flight_ == 0 && !pumping_; });
+      const std::string scheme = forced_;
+      lock.unlock();
+      auto way = connect(scheme, after(timeout_));
+      lock.lock();
       connecting_ = false;
       if (way) {
         std::swap(way_, *way);

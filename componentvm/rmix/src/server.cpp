@@ -214,28 +214,51 @@ class ServerImpl final : public Server, private Dispatcher {
     return exported;
   }
 
+  Status admit(const Exported& service, const Caller& caller) override {
+    const auto& entry = static_cast<const Entry&>(service);
+    Status last = ok();
+    for (const Method& method : entry.interface().methods) {
+      last = entry.permit(caller, method);
+      if (last) break;
+    }
+    return last;
+  }
+
   std::shared_ptr<Order> make_order() override { return std::make_shared<InOrder>(); }
 
-  void dispatch(Incoming incoming, Done done) override {
-    const Method& method = incoming.target->interface().methods[incoming.method];
-    const auto order = std::static_pointer_cast<InOrder>(incoming.order);
-    if (!order || method.concurrent) return run(std::move(incoming), done);
-    {
-      const std::lock_guard lock(order->mutex);
-      if (order->busy) {
-        order->waiting.emplace_back(std::move(incoming), std::move(done));
-        return;
-      }
-      order->busy = true;
-    }
+  std::function<void()> place(Incoming incoming, Done done) override {
+    InOrder* const order = order_of(incoming);
+    if (order != nullptr && queued(*order, incoming, done)) return nullptr;
+    return [call = std::make_shared<std::pair<Incoming, Done>>(std::move(incoming), std::move(done)), order] {
+      const std::shared_ptr<Order> kept = call->first.order;
+      run(std::move(call->first), call->second);
+      if (order != nullptr) run_queued(*order);
+    };
+  }
+
+  /// Null where the call need not wait for others.
+  static InOrder* order_of(const Incoming& incoming) {
+    const bool concurrent = incoming.target->interface().methods[incoming.method].concurrent;
+    return concurrent ? nullptr : static_cast<InOrder*>(incoming.order.get());
+  }
+
+  /// True where another thread takes it, once those before it are over; else the order is this thread's.
+  static bool queued(InOrder& order, Incoming& incoming, Done& done) {
+    const std::lock_guard lock(order.mutex);
+    if (!std::exchange(order.busy, true)) return false;
+    order.waiting.emplace_back(std::move(incoming), std::move(done));
+    return true;
+  }
+
+  static void run_queued(InOrder& order) {
     for (;;) {
+      std::unique_lock lock(order.mutex);
+      order.busy = !order.waiting.empty();
+      if (!order.busy) return;
+      auto [incoming, done] = std::move(order.waiting.front());
+      order.waiting.pop_front();
+      lock.unlock();
       run(std::move(incoming), done);
-      const std::lock_guard lock(order->mutex);
-      order->busy = !order->waiting.empty();
-      if (!order->busy) return;
-      incoming = std::move(order->waiting.front().first);
-      done = std::move(order->waiting.front().second);
-      order->waiting.pop_front();
     }
   }
 

@@ -15,26 +15,6 @@ Error misfit(std::string_view what, const Value& value, const Type& type) {
                                    ", expected " + type.text()};
 }
 
-/// UTF-8 without NUL, overlong forms, surrogates, and what is beyond Unicode.
-bool is_text(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const auto first = static_cast<unsigned char>(text[at++]);
-    if (first >= 0x01 && first < 0x80) continue;
-    const int more = first >= 0xc2 && first < 0xe0   ? 1
-                     : first >= 0xe0 && first < 0xf0 ? 2
-                     : first >= 0xf0 && first < 0xf5 ? 3
-                                                     : 0;
-    if (more == 0 || text.size() - at < static_cast<std::size_t>(more)) return false;
-    const auto second = static_cast<unsigned char>(text[at]);
-    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
-      return false;
-    for (int i = 0; i < more; ++i)
-      if ((static_cast<unsigned char>(text[at++]) & 0xc0U) != 0x80U) return false;
-  }
-  return true;
-}
-
 Status check_value(const Value& value, const Type& type, std::string_view what, std::size_t& left) {
   if (left == 0)
     return Error(ErrorCode::kInvalid, std::string(what) + ": expected at most " +
@@ -56,6 +36,26 @@ Status check_value(const Value& value, const Type& type, std::string_view what, 
 }
 
 }  // namespace
+
+/// Nor overlong forms, surrogates, and what is beyond Unicode.
+bool is_text(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const auto first = static_cast<unsigned char>(text[at++]);
+    if (first >= 0x01 && first < 0x80) continue;
+    const int more = first >= 0xc2 && first < 0xe0   ? 1
+                     : first >= 0xe0 && first < 0xf0 ? 2
+                     : first >= 0xf0 && first < 0xf5 ? 3
+                                                     : 0;
+    if (more == 0 || text.size() - at < static_cast<std::size_t>(more)) return false;
+    const auto second = static_cast<unsigned char>(text[at]);
+    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+      return false;
+    for (int i = 0; i < more; ++i)
+      if ((static_cast<unsigned char>(text[at++]) & 0xc0U) != 0x80U) return false;
+  }
+  return true;
+}
 
 std::string_view to_string(Kind kind) { return kNames.at(static_cast<std::size_t>(kind)); }
 

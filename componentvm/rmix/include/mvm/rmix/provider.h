@@ -107,10 +107,17 @@ class Dispatcher {
   [[nodiscard]] virtual Result<std::shared_ptr<Exported>> find(const std::string& service) = 0;
   /// All that is exported now.
   [[nodiscard]] virtual std::vector<std::shared_ptr<Exported>> all() = 0;
+  /// kRefused where this caller may call nothing of it: a connection need not be kept for it.
+  [[nodiscard]] virtual Status admit(const Exported& service, const Caller& caller) = 0;
   [[nodiscard]] virtual std::shared_ptr<Order> make_order() = 0;
-  /// Checks permission and deadline and runs the method: on this thread, before it returns, unless the call
-  /// has to wait for others of its order. `done` is not called where ticket->cancel() was true.
-  virtual void dispatch(Incoming incoming, Done done) = 0;
+  /// Puts a call in its place among those of its order. Returns what checks permission and deadline, runs the
+  /// method, and then whatever has queued up behind it: to be called once, on any thread. Null where another
+  /// thread will come to it. `done` is not called where ticket->cancel() was true.
+  [[nodiscard]] virtual std::function<void()> place(Incoming incoming, Done done) = 0;
+  /// The same on this thread, before it returns.
+  void dispatch(Incoming incoming, Done done) {
+    if (const auto run = place(std::move(incoming), std::move(done))) run();
+  }
   /// Runs something on the server's thread pool; blocks while its queue is full.
   [[nodiscard]] virtual Status submit(std::function<void()> job) = 0;
   /// Never blocks: kExhausted.
@@ -139,6 +146,7 @@ struct Request {
   std::uint32_t method = 0;
   std::vector<Value> arguments;  ///< checked against the method's parameters
   Clock::Instant deadline = kNever;
+  bool waits = false;  ///< the thread that makes the call comes into help() afterwards
 };
 
 /// A way to one service for one reference. Thread-safe. Its destructor ends calls that are open (as
@@ -161,6 +169,8 @@ class Connection {
   [[nodiscard]] virtual bool keeps_order() const { return false; }
   /// False once it is broken: calls would end at once, as not run.
   [[nodiscard]] virtual bool usable() const = 0;
+  /// It will be destroyed once all have left call() and help(), so let them leave soon. Any thread.
+  virtual void shut() {}
   /// Lends this thread until `over` or the deadline; may return early.
   virtual void help(const std::atomic<bool>& /*over*/, Clock::Instant /*deadline*/) {}
 };

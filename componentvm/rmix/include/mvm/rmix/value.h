@@ -111,6 +111,9 @@ inline constexpr std::size_t kMostValues = 1U << 22U;
 /// Nested arrays and structs in one type at most.
 inline constexpr std::size_t kDeepest = 32;
 
+/// UTF-8 without NUL: what a string may be.
+[[nodiscard]] bool is_text(std::string_view text);
+
 /// kInvalid where a value does not fit its type; `what` names it in the message.
 [[nodiscard]] Status check(const Value& value, const Type& type, std::string_view what);
 /// Likewise of the arguments of a call or the fields of a struct.
