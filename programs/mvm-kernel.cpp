@@ -29,6 +29,7 @@ struct Said {
   std::string work, run, prefix, plugin_folder;
   std::vector<std::string> programs;
   std::vector<std::string> spawn;
+  std::vector<std::string> settings;
   std::string log_level = "info";
   Config config;
   LauncherLink link;
@@ -49,6 +50,9 @@ void describe(CLI::App& app, Said& said) {
   app.add_option("--prefix", said.prefix, "read-only tree of MVM [where this program lies]");
   app.add_option("--plugins", said.plugin_folder, "preset plug-in folder [PREFIX/lib/mvm/plugins]");
   app.add_option("--plugin", said.config.plugins, "load this plug-in at start; may be repeated");
+  app.add_option("--set", said.settings, "a setting of a plug-in: PLUGIN.NAME=VALUE; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   app.add_option(
          "--spawn", said.spawn,
          "start this program with its arguments once the plug-ins are there: in the work folder, from "
@@ -140,11 +144,23 @@ std::string split_spawned(Said& said) {
   return said.config.spawned.size() > 64 ? "--spawn: at most 64 programs" : "";
 }
 
+std::string read_settings(Said& said) {
+  for (const std::string& text : said.settings) {
+    const std::size_t equals = text.find('=');
+    const std::size_t dot = text.find('.');
+    if (equals == std::string::npos || dot == 0 || dot + 1 >= equals)
+      return "--set: found \"" + text + "\", expected PLUGIN.NAME=VALUE";
+    said.config.settings[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  return {};
+}
+
 /// Checks and completes; the text says what is wrong.
 std::string complete(Said& said) {
   Config& config = said.config;
   if (std::string wrong = complete_alone(said); !wrong.empty()) return wrong;
   if (std::string wrong = split_spawned(said); !wrong.empty()) return wrong;
+  if (std::string wrong = read_settings(said); !wrong.empty()) return wrong;
   const std::size_t slash = said.node.find('/');
   config.lab = said.node.substr(0, slash);
   config.node = slash == std::string::npos ? "" : said.node.substr(slash + 1);

@@ -60,7 +60,8 @@ NodeConfig node_from(const Config& config, const LauncherLink& link) {
           .programs = config.programs,
           .user = root ? config.user : ::geteuid(),
           .group = root ? config.group : ::getegid(),
-          .drops_privileges = root};
+          .drops_privileges = root,
+          .settings = config.settings};
 }
 
 }  // namespace
@@ -233,7 +234,8 @@ void Core::take(channel::Request request) {
   const std::string id = request.id;
   auto shared = std::make_shared<channel::Request>(std::move(request));
   const Status submitted = pool_->try_submit([this, shared] {
-    Call asked{shared->op, std::move(shared->args), std::move(shared->blob), std::move(shared->descriptors)};
+    Call asked{
+        shared->op, std::move(shared->args), std::move(shared->blob), std::move(shared->descriptors), {}};
     auto answer = call(kOutside, asked);
     if (answer)
       channel_->reply(shared->id, channel::Reply{std::move(answer->result), std::move(answer->blob)});
@@ -268,6 +270,7 @@ Result<Answer> Core::run(const std::string& caller, const std::string& owner, co
   if (!plugins_.may_call(caller, owner))
     return Error(ErrorCode::kRefused,
                  "plug-in " + owner + " does not share \"" + call.op.substr(0, 80) + "\" with " + caller);
+  call.caller = caller;
   Result<Answer> answer = Answer{};
   run_as(owner, [&] { answer = handler(call); });
   return answer;
@@ -275,7 +278,7 @@ Result<Answer> Core::run(const std::string& caller, const std::string& owner, co
 
 /// What was asked to hear of the end of a run, and may be gone meanwhile.
 void Core::notify(const std::string& op, nlohmann::json args) {
-  Call asked{op, std::move(args), {}, {}};
+  Call asked{op, std::move(args), {}, {}, {}};
   if (const auto told = call(kKernelOwner, asked); !told)
     log::warning("run.untold", {{"op", op}, {"reason", told.error().message()}});
 }

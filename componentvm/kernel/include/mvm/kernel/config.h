@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Config {
   std::filesystem::path plugin_folder;            ///< empty: <prefix>/lib/mvm/plugins
   std::vector<std::string> plugins;               ///< loaded at start, in this order; each must be there
   std::vector<std::vector<std::string>> spawned;  ///< programs started with the kernel, as argument lists
+  std::map<std::string, std::string> settings;    ///< of plug-ins, "PLUGIN.NAME" to its value
   bool debug = false;                             ///< the debug kernel: prefers plug-ins' .debug variants
   bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
   std::vector<std::filesystem::path> programs;  ///< preset program folders

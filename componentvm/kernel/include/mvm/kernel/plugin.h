@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -29,7 +30,7 @@
 namespace mvm::kernel {
 
 inline constexpr const char* kPluginKind = "kernel";
-inline constexpr std::uint32_t kPluginApi = 3;
+inline constexpr std::uint32_t kPluginApi = 4;
 
 /// One operation asked of the kernel: from the host over the guest channel, or by another plug-in.
 struct Call {
@@ -37,6 +38,8 @@ struct Call {
   nlohmann::json args = nlohmann::json::object();  ///< always an object; its content is not checked yet
   std::string blob;
   std::vector<UniqueFd> descriptors;
+  /// Who asks, set by the kernel: a plug-in's name, "kernel" for itself, "outside" for those outside.
+  std::string caller;
 };
 
 /// What the operation answers.
@@ -86,6 +89,8 @@ struct NodeConfig {
   unsigned user = 1000;                         ///< uid and gid that job processes get
   unsigned group = 1000;
   bool drops_privileges = false;  ///< false: not started by root, processes keep our uid
+  /// For plug-ins, as "PLUGIN.NAME"; each documents its own. Empty where nothing was said.
+  std::map<std::string, std::string> settings;
 };
 
 /// The kernel, as its plug-ins see it. Every method may be called from any thread.
