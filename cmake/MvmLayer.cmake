@@ -33,6 +33,7 @@ set(MVM_ARROWS_componentvm/registry/sqlite componentvm/registry base/sqlite base
 set(MVM_ARROWS_componentvm/registry/etcd componentvm/registry base)
 set(MVM_ARROWS_componentvm/catalog componentvm/registry base)
 set(MVM_ARROWS_componentvm/rmix base)
+set(MVM_ARROWS_componentvm/rmix/definition componentvm/rmix base)
 set(MVM_ARROWS_componentvm/rmix/native componentvm/rmix queuevm queuevm/tls base)
 set(MVM_ARROWS_componentvm/plugins/job componentvm/kernel componentvm/build base)
 set(MVM_ARROWS_componentvm/plugins/builder componentvm/kernel componentvm/build base)

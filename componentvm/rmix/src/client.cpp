@@ -34,6 +34,7 @@ struct Pending::State {
   std::shared_ptr<Connection> connection;  // that it was given to
   std::uint64_t number = 0;                // there; 0: not known yet
   bool cancel_wanted = false;
+  bool timed_out = false;
   int tries = 0;
 
   std::atomic<bool> over{false};
@@ -209,13 +210,17 @@ class Core final : public std::enable_shared_from_this<Core> {
     if (connection && !call->over.load(std::memory_order_acquire))
       connection->help(call->over, call->request.deadline);
     connection.reset();
-    if (!call->wait_until(call->request.deadline)) give_up(call, ErrorCode::kTimeout, "the deadline passed");
+    if (!call->wait_until(call->request.deadline)) time_out(call);
   }
 
   /// Ends a call for those who wait for it, and asks for it not to be run.
-  void give_up(const Call& call, ErrorCode code, const std::string& why) {
+  void time_out(const Call& call) {
+    {
+      const std::lock_guard lock(mutex_);
+      call->timed_out = true;
+    }
     const bool queued = withdraw(call);
-    call->finish(failed(code, why, queued ? Fate::kNotRun : Fate::kUnknown));
+    call->finish(failed(ErrorCode::kTimeout, "the deadline passed", queued ? Fate::kNotRun : Fate::kUnknown));
   }
 
   /// True: it had not left, and will not. False: its server was asked.
@@ -412,7 +417,9 @@ class Core final : public std::enable_shared_from_this<Core> {
       --in_flight_;
       if (call->ordered) --ordered_in_flight_;
       call->number = 0;
-      const auto* failure = std::get_if<Failure>(&outcome);
+      auto* failure = std::get_if<Failure>(&outcome);
+      if (failure != nullptr && call->timed_out && failure->error.code() == ErrorCode::kCancelled)
+        failure->error = Error(ErrorCode::kTimeout, "the deadline passed");
       again = failure != nullptr && failure->fate == Fate::kNotRun &&
               failure->error.code() == ErrorCode::kUnavailable && call->tries < kMostTries && !closed_ &&
               !call->cancel_wanted && !usable;
@@ -487,8 +494,7 @@ class Core final : public std::enable_shared_from_this<Core> {
 };
 
 void expire(const Call& call) {
-  if (const std::shared_ptr<Core> core = call->core.lock())
-    core->give_up(call, ErrorCode::kTimeout, "the deadline passed");
+  if (const std::shared_ptr<Core> core = call->core.lock()) core->time_out(call);
 }
 
 Call broken_call(Error error) {

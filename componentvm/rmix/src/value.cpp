@@ -23,7 +23,7 @@ Status check_value(const Value& value, const Type& type, std::string_view what, 
   if (value.kind() != type.kind) return misfit(what, value, type);
   if (const auto* text = value.get<std::string>(); text != nullptr && !is_text(*text))
     return Error(ErrorCode::kInvalid,
-                 std::string(what) + ": expected UTF-8 text without NUL; bytes are type bytes");
+                 std::string(what) + ": expected UTF-8 text without control characters; bytes are type bytes");
   if (const auto* array = value.get<Array>())
     for (const Value& part : *array) MVM_TRY(check_value(part, *type.element, what, left));
   const auto* record = value.get<Struct>();
@@ -37,11 +37,11 @@ Status check_value(const Value& value, const Type& type, std::string_view what, 
 
 }  // namespace
 
-/// Nor overlong forms, surrogates, and what is beyond Unicode.
+/// Nor overlong forms, surrogates, and what no XML may hold: every protocol carries the same texts.
 bool is_text(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const auto first = static_cast<unsigned char>(text[at++]);
-    if (first >= 0x01 && first < 0x80) continue;
+    if ((first >= 0x20 && first < 0x80) || first == '\t' || first == '\n' || first == '\r') continue;
     const int more = first >= 0xc2 && first < 0xe0   ? 1
                      : first >= 0xe0 && first < 0xf0 ? 2
                      : first >= 0xf0 && first < 0xf5 ? 3
@@ -51,6 +51,8 @@ bool is_text(std::string_view text) {
     if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
         (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
       return false;
+    const bool beyond = first == 0xef && second == 0xbf && static_cast<unsigned char>(text[at + 1]) >= 0xbe;
+    if (beyond) return false;  // U+FFFE, U+FFFF
     for (int i = 0; i < more; ++i)
       if ((static_cast<unsigned char>(text[at++]) & 0xc0U) != 0x80U) return false;
   }

@@ -108,6 +108,7 @@ class [[nodiscard]] Reply {
   [[nodiscard]] Held& operator*() { return *std::get_if<0>(&held_); }
   [[nodiscard]] const Held& operator*() const { return *std::get_if<0>(&held_); }
   [[nodiscard]] Held* operator->() { return std::get_if<0>(&held_); }
+  [[nodiscard]] const Held* operator->() const { return std::get_if<0>(&held_); }
   /// Any declared exception; null where it is none.
   [[nodiscard]] const Exception* exception() const { return std::get_if<Exception>(&held_); }
   /// This declared exception.
