@@ -1,5 +1,6 @@
 #pragma once
-// A state machine whose whole past can be checked: registers, and the list of all commands it was given, in order, with a hash over them.
+// A state machine whose whole past can be checked: registers, and the list of all commands it was given, in
+// order, with a hash over them.
 
 #include <cstdint>
 #include <map>

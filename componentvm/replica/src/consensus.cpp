@@ -12,14 +12,16 @@ namespace {
 
 constexpr std::size_t kMostAtOnce = 8 << 20;  ///< of entries in one send; libraft 0.15 sends all there are
 
-/// A command in libraft's log: its length (8 bytes), itself, zeros up to whole words. libraft asserts whole words.
+/// A command in libraft's log: its length (8 bytes), itself, zeros up to whole words. libraft asserts whole
+/// words.
 raft_buffer wrap(std::string_view command) {
   const std::size_t size = (8 + command.size() + 7) / 8 * 8;
   raft_buffer buffer{raft_malloc(size), size};
   MVM_ASSERT(buffer.base != nullptr);
   auto* bytes = static_cast<unsigned char*>(buffer.base);
   std::memset(bytes, 0, size);
-  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(static_cast<std::uint64_t>(command.size()) >> (8U * i));
+  for (unsigned i = 0; i < 8; ++i)
+    bytes[i] = static_cast<unsigned char>(static_cast<std::uint64_t>(command.size()) >> (8U * i));
   if (!command.empty()) std::memcpy(bytes + 8, command.data(), command.size());
   return buffer;
 }
@@ -66,18 +68,24 @@ Consensus::~Consensus() = default;
 Status Consensus::open() {
   transport_.init = [](raft_uv_transport*, raft_id, const char*) { return 0; };
   transport_.listen = [](raft_uv_transport*, raft_uv_accept_cb) { return 0; };
-  transport_.connect = [](raft_uv_transport*, raft_uv_connect*, raft_id, const char*, raft_uv_connect_cb) { return RAFT_NOCONNECTION; };
-  transport_.close = [](raft_uv_transport* transport, raft_uv_transport_close_cb closed) { closed(transport); };
+  transport_.connect = [](raft_uv_transport*, raft_uv_connect*, raft_id, const char*, raft_uv_connect_cb) {
+    return RAFT_NOCONNECTION;
+  };
+  transport_.close = [](raft_uv_transport* transport, raft_uv_transport_close_cb closed) {
+    closed(transport);
+  };
   const auto error = [this](int code, const char* what, const char* more) {
     return Error(code == RAFT_CORRUPT || code == RAFT_MALFORMED ? ErrorCode::kCorrupt : ErrorCode::kIo,
                  std::string(what) + " " + settings_.log.string() + ": " + raft_strerror(code) + ": " + more);
   };
-  if (const int code = raft_uv_init(&io_, settings_.loop, settings_.log.c_str(), &transport_); code != 0) return error(code, "open", io_.errmsg);
+  if (const int code = raft_uv_init(&io_, settings_.loop, settings_.log.c_str(), &transport_); code != 0)
+    return error(code, "open", io_.errmsg);
   override_storage();
   fill_machine();
   raft_.data = this;
   io_.data = &raft_;
-  if (const int code = raft_init(&raft_, &io_, &fsm_, settings_.id, std::to_string(settings_.id).c_str()); code != 0) {
+  if (const int code = raft_init(&raft_, &io_, &fsm_, settings_.id, std::to_string(settings_.id).c_str());
+      code != 0) {
     return error(code, "open", raft_.errmsg);
   }
   started_ = true;
@@ -108,9 +116,10 @@ void Consensus::override_storage() {
     const auto ticked = [](raft_io* inner) {
       Consensus& one = of(inner);
       if (one.closing_) return;
-      // A follower that has not heard its leader for the shortest time-out lets others stand for election (libraft clears it only
-      // when its own, random, time-out ends, and until then refuses its vote).
-      if (one.raft_.state == RAFT_FOLLOWER && one.raft_.io->time(inner) - one.raft_.election_timer_start >= one.raft_.election_timeout) {
+      // A follower that has not heard its leader for the shortest time-out lets others stand for election
+      // (libraft clears it only when its own, random, time-out ends, and until then refuses its vote).
+      if (one.raft_.state == RAFT_FOLLOWER &&
+          one.raft_.io->time(inner) - one.raft_.election_timer_start >= one.raft_.election_timeout) {
         one.raft_.follower_state.current_leader.id = 0;
       }
       one.tick_(inner);
@@ -118,8 +127,11 @@ void Consensus::override_storage() {
     };
     return self.real_start_(io, period, ticked, receive);
   };
-  io_.send = [](raft_io* io, raft_io_send* request, const raft_message* message, raft_io_send_cb done) { return of(io).send(request, message, done); };
-  io_.append = [](raft_io* io, raft_io_append* request, const raft_entry* entries, unsigned count, raft_io_append_cb done) {
+  io_.send = [](raft_io* io, raft_io_send* request, const raft_message* message, raft_io_send_cb done) {
+    return of(io).send(request, message, done);
+  };
+  io_.append = [](raft_io* io, raft_io_append* request, const raft_entry* entries, unsigned count,
+                  raft_io_append_cb done) {
     Consensus& self = of(io);
     self.appends_[request] = Append{done, self.truncating_};
     const int code = self.real_append_(io, request, entries, count, [](raft_io_append* finished, int status) {
@@ -127,9 +139,20 @@ void Consensus::override_storage() {
       Consensus& one = *static_cast<Consensus*>((*static_cast<raft**>(finished->data))->data);
       const Append append = one.appends_[finished];
       one.appends_.erase(finished);
-      if (append.after_cut && std::none_of(one.appends_.begin(), one.appends_.end(), [](const auto& other) { return !other.second.after_cut; })) {
+      if (append.after_cut && std::none_of(one.appends_.begin(), one.appends_.end(),
+                                           [](const auto& other) { return !other.second.after_cut; })) {
         one.truncating_ = false;
         if (one.reopen_after_cut_) one.reopen_ = true;
+      }
+      if (status != 0) {
+        // libraft cuts its log at each leader's append that failed: oldest first, as the storage tells them,
+        // the second cut begins behind the end and runs wild. They are told newest first, at the close that
+        // has to follow.
+        one.failed_appends_.push_back(FailedAppend{finished, append.done, status});
+        if (!one.closing_)
+          one.owner_.failed(Error(ErrorCode::kIo,
+                                  "write the log in " + one.settings_.log.string() + ": " + one.io_.errmsg));
+        return;
       }
       append.done(finished, status);
       if (!one.closing_) one.after();
@@ -138,7 +161,8 @@ void Consensus::override_storage() {
     return code;
   };
   io_.truncate = [](raft_io* io, raft_index index) { return of(io).cut(index); };
-  io_.snapshot_put = [](raft_io* io, unsigned trailing, raft_io_snapshot_put* request, const raft_snapshot* snapshot, raft_io_snapshot_put_cb done) {
+  io_.snapshot_put = [](raft_io* io, unsigned trailing, raft_io_snapshot_put* request,
+                        const raft_snapshot* snapshot, raft_io_snapshot_put_cb done) {
     Consensus& self = of(io);
     // A second barrier of the storage, while one holds all its segments, is forgotten (canonical/raft#372).
     if (self.truncating_) {
@@ -150,8 +174,11 @@ void Consensus::override_storage() {
   io_.close = [](raft_io* io, raft_io_close_cb closed) {
     Consensus& self = of(io);
     // What waits to be sent refers to the log, which is freed next.
-    for (auto& [token, pending] : std::exchange(*self.sends_, {})) pending.done(pending.request, RAFT_CANCELED);
-    self.real_close_(io, closed);
+    for (auto& [token, pending] : std::exchange(*self.sends_, {}))
+      pending.done(pending.request, RAFT_CANCELED);
+    self.real_close_(io, closed);  // its end comes later on the loop, never from within
+    std::vector<FailedAppend> failed = std::exchange(self.failed_appends_, {});
+    for (auto one = failed.rbegin(); one != failed.rend(); ++one) one->done(one->request, one->status);
   };
 }
 
@@ -160,9 +187,10 @@ int Consensus::cut(raft_index index) {
     reopen_ = true;
     return RAFT_CANCELED;
   }
-  // libraft takes every configuration it finds in its log at start for a committed one, and does not roll it back when it is cut
-  // off; reading the log anew does.
-  if (index <= raft_.configuration_index && raft_.configuration_uncommitted_index == 0) reopen_after_cut_ = true;
+  // libraft takes every configuration it finds in its log at start for a committed one, and does not roll it
+  // back when it is cut off; reading the log anew does.
+  if (index <= raft_.configuration_index && raft_.configuration_uncommitted_index == 0)
+    reopen_after_cut_ = true;
   truncating_ = true;
   return real_truncate_(&io_, index);
 }
@@ -220,10 +248,11 @@ bool Consensus::propose(std::string_view command, Applied then) {
   request->result = &result_;
   request->request.data = request.get();
   const raft_buffer buffer = wrap(command);
-  const int code = raft_apply(&raft_, &request->request, &buffer, 1, [](struct raft_apply* done, int status, void*) {
-    const std::unique_ptr<ApplyRequest> mine(static_cast<ApplyRequest*>(done->data));
-    mine->then(status == 0, done->index, status == 0 ? std::move(*mine->result) : std::string());
-  });
+  const int code =
+      raft_apply(&raft_, &request->request, &buffer, 1, [](struct raft_apply* done, int status, void*) {
+        const std::unique_ptr<ApplyRequest> mine(static_cast<ApplyRequest*>(done->data));
+        mine->then(status == 0, done->index, status == 0 ? std::move(*mine->result) : std::string());
+      });
   if (code != 0) {
     raft_free(buffer.base);
     return false;
@@ -247,8 +276,9 @@ bool Consensus::barrier(std::function<void(bool)> then) {
 }
 
 bool Consensus::changing() const {
-  return raft_.state != RAFT_LEADER || raft_.configuration_uncommitted_index != 0 || raft_.leader_state.promotee_id != 0 ||
-         raft_.leader_state.change != nullptr || raft_.transfer != nullptr;
+  return raft_.state != RAFT_LEADER || raft_.configuration_uncommitted_index != 0 ||
+         raft_.leader_state.promotee_id != 0 || raft_.leader_state.change != nullptr ||
+         raft_.transfer != nullptr;
 }
 
 bool Consensus::change(Change what, std::uint64_t id, std::function<void(bool)> then) {
@@ -262,14 +292,23 @@ bool Consensus::change(Change what, std::uint64_t id, std::function<void(bool)> 
   };
   int code = 0;
   switch (what) {
-    case Change::kAdd: code = raft_add(&raft_, &request->request, id, std::to_string(id).c_str(), done); break;
-    case Change::kStandBy: code = raft_assign(&raft_, &request->request, id, RAFT_STANDBY, done); break;
-    case Change::kVoter: code = raft_assign(&raft_, &request->request, id, RAFT_VOTER, done); break;
-    case Change::kRemove: code = raft_remove(&raft_, &request->request, id, done); break;
+    case Change::kAdd:
+      code = raft_add(&raft_, &request->request, id, std::to_string(id).c_str(), done);
+      break;
+    case Change::kStandBy:
+      code = raft_assign(&raft_, &request->request, id, RAFT_STANDBY, done);
+      break;
+    case Change::kVoter:
+      code = raft_assign(&raft_, &request->request, id, RAFT_VOTER, done);
+      break;
+    case Change::kRemove:
+      code = raft_remove(&raft_, &request->request, id, done);
+      break;
   }
   if (code != 0) {
     // raft_assign leaves the request in place where its own append failed.
-    if (raft_.state == RAFT_LEADER && raft_.leader_state.change == &request->request) raft_.leader_state.change = nullptr;
+    if (raft_.state == RAFT_LEADER && raft_.leader_state.change == &request->request)
+      raft_.leader_state.change = nullptr;
     return false;
   }
   (void)request.release();
@@ -280,7 +319,8 @@ void Consensus::hand_over() {
   if (closing_ || raft_.state != RAFT_LEADER || raft_.transfer != nullptr) return;
   using Transfer = struct raft_transfer;
   auto* transfer = new Transfer{};  // NOLINT: the callback's
-  if (raft_transfer(&raft_, transfer, 0, [](Transfer* done) { delete done; }) != 0) delete transfer;  // NOLINT
+  if (raft_transfer(&raft_, transfer, 0, [](Transfer* done) { delete done; }) != 0)
+    delete transfer;  // NOLINT
 }
 
 std::uint64_t Consensus::last_index() const { return raft_last_index(const_cast<raft*>(&raft_)); }
@@ -293,10 +333,14 @@ std::uint64_t Consensus::last_term() const {
 
 Consensus::State Consensus::state() const {
   switch (raft_.state) {
-    case RAFT_FOLLOWER: return State::kFollower;
-    case RAFT_CANDIDATE: return State::kCandidate;
-    case RAFT_LEADER: return State::kLeader;
-    default: return State::kUnavailable;
+    case RAFT_FOLLOWER:
+      return State::kFollower;
+    case RAFT_CANDIDATE:
+      return State::kCandidate;
+    case RAFT_LEADER:
+      return State::kLeader;
+    default:
+      return State::kUnavailable;
   }
 }
 
@@ -327,13 +371,18 @@ void Consensus::lost_link(std::uint64_t id, unsigned rank) {
   const raft_time now = io_.time(&io_);
   raft_.follower_state.current_leader.id = 0;
   raft_.election_timer_start = now - std::min<raft_time>(raft_.election_timeout, now);
-  // Each of those who noticed waits a little longer than the one before it, so that they do not split the votes.
-  raft_.follower_state.randomized_election_timeout = raft_.election_timeout + rank * raft_.heartbeat_timeout * 2;
+  // Each of those who noticed waits a little longer than the one before it, so that they do not split the
+  // votes.
+  raft_.follower_state.randomized_election_timeout =
+      raft_.election_timeout + rank * raft_.heartbeat_timeout * 2;
 }
 
-/// Whether the log on disk ends in this leader's own term. Until then libraft 0.15 would count copies of older entries as if that
-/// committed them (the raft paper's figure 8: a later leader may still replace them), so no answers may reach it.
-bool Consensus::own_term_stored() const { return raft_.last_stored >= barrier_index_ && barrier_term_ == raft_.current_term; }
+/// Whether the log on disk ends in this leader's own term. Until then libraft 0.15 would count copies of
+/// older entries as if that committed them (the raft paper's figure 8: a later leader may still replace
+/// them), so no answers may reach it.
+bool Consensus::own_term_stored() const {
+  return raft_.last_stored >= barrier_index_ && barrier_term_ == raft_.current_term;
+}
 
 void Consensus::after() {
   if (closing_) return;
@@ -349,14 +398,16 @@ void Consensus::after() {
     owner_.rolled_back();
   } else if (raft_.state == RAFT_UNAVAILABLE && !told_failed_) {
     told_failed_ = true;
-    owner_.failed(Error(ErrorCode::kIo, "libraft gave up on " + settings_.log.string() + ": " + raft_errmsg(&raft_)));
+    owner_.failed(
+        Error(ErrorCode::kIo, "libraft gave up on " + settings_.log.string() + ": " + raft_errmsg(&raft_)));
   }
   owner_.moved();
 }
 
 int Consensus::send(raft_io_send* request, const raft_message* message, raft_io_send_cb done) {
   request->cb = done;
-  // Until the configuration that a recovery made is in this log, its majority is not the group's: no votes for itself.
+  // Until the configuration that a recovery made is in this log, its majority is not the group's: no votes
+  // for itself.
   const std::uint64_t floor = settings_.epoch << 32U;
   if (message->type == RAFT_IO_REQUEST_VOTE && last_term() < floor) return RAFT_NOCONNECTION;
   const std::uint64_t token = next_send_++;
@@ -382,37 +433,49 @@ std::string Consensus::encode(const raft_message& message) {
       std::size_t size = 0;
       for (unsigned i = 0; i < from.n_entries && frames.size() + size < kMostAtOnce; ++i) {
         const raft_entry& entry = from.entries[i];
-        if (!part.entries.empty() && (size + entry.buf.len > wire::kAppendBytes || part.entries.size() == wire::kMaxEntries)) {
+        if (!part.entries.empty() &&
+            (size + entry.buf.len > wire::kAppendBytes || part.entries.size() == wire::kMaxEntries)) {
           frames += wire::encode(part);
           part.previous_index += part.entries.size();
           part.previous_term = part.entries.back().term;
           part.entries.clear();
           size = 0;
         }
-        part.entries.push_back(wire::Entry{entry.term, static_cast<wire::EntryType>(entry.type),
-                                           std::string_view(static_cast<const char*>(entry.buf.base), entry.buf.len)});
+        part.entries.push_back(
+            wire::Entry{entry.term, static_cast<wire::EntryType>(entry.type),
+                        std::string_view(static_cast<const char*>(entry.buf.base), entry.buf.len)});
         size += entry.buf.len;
       }
       return frames + wire::encode(part);
     }
     case RAFT_IO_APPEND_ENTRIES_RESULT:
-      return wire::encode(wire::AppendResult{message.append_entries_result.term, message.append_entries_result.rejected,
+      return wire::encode(wire::AppendResult{message.append_entries_result.term,
+                                             message.append_entries_result.rejected,
                                              message.append_entries_result.last_log_index});
     case RAFT_IO_REQUEST_VOTE: {
       const raft_request_vote& from = message.request_vote;
-      return wire::encode(wire::Vote{from.term, from.candidate_id, from.last_log_index, from.last_log_term, from.disrupt_leader, from.pre_vote});
+      return wire::encode(wire::Vote{from.term, from.candidate_id, from.last_log_index, from.last_log_term,
+                                     from.disrupt_leader, from.pre_vote});
     }
     case RAFT_IO_REQUEST_VOTE_RESULT: {
       const raft_request_vote_result& from = message.request_vote_result;
-      return wire::encode(wire::VoteResult{from.term, from.vote_granted, static_cast<std::uint8_t>(from.pre_vote)});
+      return wire::encode(
+          wire::VoteResult{from.term, from.vote_granted, static_cast<std::uint8_t>(from.pre_vote)});
     }
     case RAFT_IO_INSTALL_SNAPSHOT: {
       const raft_install_snapshot& from = message.install_snapshot;
-      wire::Snapshot snapshot{from.term, from.last_index, from.last_term, from.conf_index, {}, {static_cast<const char*>(from.data.base), from.data.len}};
+      wire::Snapshot snapshot{from.term,
+                              from.last_index,
+                              from.last_term,
+                              from.conf_index,
+                              {},
+                              {static_cast<const char*>(from.data.base), from.data.len}};
       for (unsigned i = 0; i < from.conf.n; ++i) {
-        snapshot.servers.push_back(wire::Server{from.conf.servers[i].id, static_cast<std::uint8_t>(from.conf.servers[i].role)});
+        snapshot.servers.push_back(
+            wire::Server{from.conf.servers[i].id, static_cast<std::uint8_t>(from.conf.servers[i].role)});
       }
-      std::sort(snapshot.servers.begin(), snapshot.servers.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+      std::sort(snapshot.servers.begin(), snapshot.servers.end(),
+                [](const auto& a, const auto& b) { return a.id < b.id; });
       return wire::encode(snapshot);
     }
     default: {
@@ -422,13 +485,15 @@ std::string Consensus::encode(const raft_message& message) {
   }
 }
 
-/// What libraft would trust and must not: terms of other epochs, a second leader of its own term (it asserts), votes for those whose
-/// log the recovery has not reached.
+/// What libraft would trust and must not: terms of other epochs, a second leader of its own term (it
+/// asserts), votes for those whose log the recovery has not reached.
 bool Consensus::may_deliver(const wire::Message& message) const {
   const auto of_epoch = [this](std::uint64_t term) { return term >> 32U == settings_.epoch; };
   const bool leads = raft_.state == RAFT_LEADER;
-  if (const auto* append = std::get_if<wire::Append>(&message)) return of_epoch(append->term) && !(leads && append->term <= raft_.current_term);
-  if (const auto* snapshot = std::get_if<wire::Snapshot>(&message)) return of_epoch(snapshot->term) && !(leads && snapshot->term <= raft_.current_term);
+  if (const auto* append = std::get_if<wire::Append>(&message))
+    return of_epoch(append->term) && !(leads && append->term <= raft_.current_term);
+  if (const auto* snapshot = std::get_if<wire::Snapshot>(&message))
+    return of_epoch(snapshot->term) && !(leads && snapshot->term <= raft_.current_term);
   if (const auto* result = std::get_if<wire::AppendResult>(&message)) return of_epoch(result->term);
   if (const auto* result = std::get_if<wire::VoteResult>(&message)) return of_epoch(result->term);
   if (const auto* now = std::get_if<wire::TimeoutNow>(&message)) return of_epoch(now->term);
@@ -452,7 +517,8 @@ void Consensus::deliver(std::uint64_t from, wire::Message message) {
   } else if (const auto* vote = std::get_if<wire::Vote>(&message)) {
     if (vote->candidate != from) return;
     out.type = RAFT_IO_REQUEST_VOTE;
-    out.request_vote = {vote->term, vote->candidate, vote->last_index, vote->last_term, vote->disrupt, vote->pre};
+    out.request_vote = {vote->term,      vote->candidate, vote->last_index,
+                        vote->last_term, vote->disrupt,   vote->pre};
   } else if (const auto* given = std::get_if<wire::VoteResult>(&message)) {
     out.type = RAFT_IO_REQUEST_VOTE_RESULT;
     out.request_vote_result = {given->term, given->granted, static_cast<raft_tribool>(given->pre)};
@@ -479,7 +545,8 @@ void Consensus::deliver_append(std::uint64_t from, const wire::Append& append) {
   out.append_entries = {append.term, append.previous_index, append.previous_term, append.commit, nullptr, 0};
   if (!append.entries.empty()) {
     std::size_t size = 0;
-    for (const wire::Entry& entry : append.entries) size += entry.bytes.size();  // whole words, so all stay aligned
+    for (const wire::Entry& entry : append.entries)
+      size += entry.bytes.size();  // whole words, so all stay aligned
     auto* batch = static_cast<char*>(raft_malloc(size));
     auto* entries = static_cast<raft_entry*>(raft_malloc(append.entries.size() * sizeof(raft_entry)));
     MVM_ASSERT(batch != nullptr && entries != nullptr);
@@ -487,7 +554,8 @@ void Consensus::deliver_append(std::uint64_t from, const wire::Append& append) {
     for (std::size_t i = 0; i < append.entries.size(); ++i) {
       const wire::Entry& entry = append.entries[i];
       std::memcpy(batch + offset, entry.bytes.data(), entry.bytes.size());
-      entries[i] = raft_entry{entry.term, static_cast<unsigned short>(entry.type), {batch + offset, entry.bytes.size()}, batch};
+      entries[i] = raft_entry{
+          entry.term, static_cast<unsigned short>(entry.type), {batch + offset, entry.bytes.size()}, batch};
       offset += entry.bytes.size();
     }
     out.append_entries.entries = entries;
@@ -506,7 +574,8 @@ void Consensus::deliver_snapshot(std::uint64_t from, const wire::Snapshot& snaps
   to.conf_index = snapshot.servers_index;
   raft_configuration_init(&to.conf);
   for (const wire::Server& server : snapshot.servers) {
-    const int code = raft_configuration_add(&to.conf, server.id, std::to_string(server.id).c_str(), server.role);
+    const int code =
+        raft_configuration_add(&to.conf, server.id, std::to_string(server.id).c_str(), server.role);
     MVM_ASSERT(code == 0);
   }
   to.data.len = snapshot.bytes.size();

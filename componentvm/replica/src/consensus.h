@@ -1,6 +1,7 @@
 #pragma once
-// One run of libraft over one log. Its storage is libraft's own (raft_uv); its messages go through our links. Lives on the replica's
-// loop. The traps of libraft 0.15 are met here, each where it bites; docs/formats/replica.md lists them.
+// One run of libraft over one log. Its storage is libraft's own (raft_uv); its messages go through our links.
+// Lives on the replica's loop. The traps of libraft 0.15 are met here, each where it bites;
+// docs/formats/replica.md lists them.
 
 #include <chrono>
 #include <cstdint>
@@ -29,15 +30,15 @@ class Consensus {
     /// Nothing: not now.
     virtual std::optional<std::string> snapshot(std::uint64_t index) = 0;
     virtual bool restore(std::string_view snapshot) = 0;
-    virtual void moved() = 0;               ///< state, term, leader, configuration or commit index may have changed
-    virtual void failed(Error why) = 0;     ///< it runs no more
-    virtual void rolled_back() = 0;         ///< close it and open it again, now
+    virtual void moved() = 0;  ///< state, term, leader, configuration or commit index may have changed
+    virtual void failed(Error why) = 0;  ///< it runs no more
+    virtual void rolled_back() = 0;      ///< close it and open it again, now
   };
   struct Settings {
     uv_loop_t* loop = nullptr;
     std::filesystem::path log;
     std::uint64_t id = 0;
-    std::uint64_t epoch = 0;   ///< the upper half of all its terms
+    std::uint64_t epoch = 0;  ///< the upper half of all its terms
     std::chrono::milliseconds beat{250};
     unsigned snapshot_every = 4096;
   };
@@ -51,7 +52,8 @@ class Consensus {
   /// `closed` is called when nothing of it is left on the loop; only then may it be destroyed.
   void close(std::function<void()> closed);
 
-  /// False where this is not the leader, or libraft refused: surely nothing happened. `then` is called later, not from within.
+  /// False where this is not the leader, or libraft refused: surely nothing happened. `then` is called later,
+  /// not from within.
   bool propose(std::string_view command, Applied then);
   bool barrier(std::function<void(bool)> then);
   enum class Change { kAdd, kStandBy, kVoter, kRemove };
@@ -68,7 +70,8 @@ class Consensus {
   [[nodiscard]] std::uint64_t committed() const { return raft_.commit_index; }
   [[nodiscard]] std::uint64_t applied() const { return raft_.last_applied; }
   [[nodiscard]] std::uint64_t last_index() const;
-  [[nodiscard]] std::uint64_t match(std::uint64_t id) const;  ///< leader only: how far its log is known to be ours
+  [[nodiscard]] std::uint64_t match(
+      std::uint64_t id) const;  ///< leader only: how far its log is known to be ours
   [[nodiscard]] std::vector<wire::Server> servers() const;
   [[nodiscard]] bool changing() const;
 
@@ -79,7 +82,9 @@ class Consensus {
   void override_storage();
   void fill_machine();
   int cut(raft_index index);
-  [[nodiscard]] bool snapshot_pending() const { return raft_.snapshot.put.data != nullptr || raft_.snapshot.pending.term != 0; }
+  [[nodiscard]] bool snapshot_pending() const {
+    return raft_.snapshot.put.data != nullptr || raft_.snapshot.pending.term != 0;
+  }
   [[nodiscard]] bool own_term_stored() const;
   [[nodiscard]] std::uint64_t last_term() const;
   int send(raft_io_send* request, const raft_message* message, raft_io_send_cb done);
@@ -108,20 +113,28 @@ class Consensus {
   int (*real_start_)(raft_io*, unsigned, raft_io_tick_cb, raft_io_recv_cb) = nullptr;
   int (*real_append_)(raft_io*, raft_io_append*, const raft_entry*, unsigned, raft_io_append_cb) = nullptr;
   int (*real_truncate_)(raft_io*, raft_index) = nullptr;
-  int (*real_snapshot_put_)(raft_io*, unsigned, raft_io_snapshot_put*, const raft_snapshot*, raft_io_snapshot_put_cb) = nullptr;
+  int (*real_snapshot_put_)(raft_io*, unsigned, raft_io_snapshot_put*, const raft_snapshot*,
+                            raft_io_snapshot_put_cb) = nullptr;
   void (*real_close_)(raft_io*, raft_io_close_cb) = nullptr;
   struct Append {
     raft_io_append_cb done = nullptr;
     bool after_cut = false;
   };
+  struct FailedAppend {
+    raft_io_append* request = nullptr;
+    raft_io_append_cb done = nullptr;
+    int status = 0;
+  };
   std::map<raft_io_append*, Append> appends_;
+  std::vector<FailedAppend> failed_appends_;
   /// Shared with the links' callbacks, which may outlive this run.
-  std::shared_ptr<std::map<std::uint64_t, Pending>> sends_ = std::make_shared<std::map<std::uint64_t, Pending>>();
+  std::shared_ptr<std::map<std::uint64_t, Pending>> sends_ =
+      std::make_shared<std::map<std::uint64_t, Pending>>();
   std::uint64_t next_send_ = 1;
   std::uint64_t barrier_term_ = 0;
   std::uint64_t barrier_index_ = 0;
   std::vector<std::pair<std::uint64_t, wire::AppendResult>> early_results_;
-  bool truncating_ = false;      ///< storage is cutting the log's end, until an append after it is done
+  bool truncating_ = false;  ///< storage is cutting the log's end, until an append after it is done
   bool reopen_after_cut_ = false;
   bool reopen_ = false;
   bool started_ = false;

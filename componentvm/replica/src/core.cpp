@@ -14,18 +14,22 @@
 namespace mvm::replica {
 namespace {
 
-constexpr std::uint64_t kTick = 25;          // ms
+constexpr std::uint64_t kTick = 25;  // ms
 constexpr std::size_t kLedgerBytes = 16 << 20;
 
 }  // namespace
 
 Result<std::unique_ptr<Replica>> Replica::open(Options options, StateMachine& machine, Callbacks callbacks) {
   if (options.self.id == 0) return Error(ErrorCode::kInvalid, "a member's number must not be 0");
-  if (options.secret.size() < 16) return Error(ErrorCode::kInvalid, "the secret of group '" + options.group + "' is shorter than 16 bytes");
-  if (options.group.empty() || options.group.size() > wire::kMaxGroup) return Error(ErrorCode::kInvalid, "the group's name: expected 1 to 128 bytes");
-  if (options.beat.count() < 20 || options.beat.count() > 60000) return Error(ErrorCode::kInvalid, "the beat: expected 20 ms to 60 s");
+  if (options.secret.size() < 16)
+    return Error(ErrorCode::kInvalid, "the secret of group '" + options.group + "' is shorter than 16 bytes");
+  if (options.group.empty() || options.group.size() > wire::kMaxGroup)
+    return Error(ErrorCode::kInvalid, "the group's name: expected 1 to 128 bytes");
+  if (options.beat.count() < 20 || options.beat.count() > 60000)
+    return Error(ErrorCode::kInvalid, "the beat: expected 20 ms to 60 s");
   if (options.limits.voters == 0 || options.limits.command_bytes == 0 || options.limits.snapshot_every < 16) {
-    return Error(ErrorCode::kInvalid, "limits: expected a voter, a command and 16 commands between snapshots at least");
+    return Error(ErrorCode::kInvalid,
+                 "limits: expected a voter, a command and 16 commands between snapshots at least");
   }
   auto core = std::make_unique<Core>(std::move(options), machine, std::move(callbacks));
   MVM_TRY(core->begin());
@@ -40,7 +44,8 @@ Core::~Core() { Core::stop(); }
 Status Core::begin() {
   std::promise<Status> ready;
   auto known = ready.get_future();
-  thread_ = std::thread([this, &ready] { run([&ready](Status status) { ready.set_value(std::move(status)); }); });
+  thread_ =
+      std::thread([this, &ready] { run([&ready](Status status) { ready.set_value(std::move(status)); }); });
   Status status = known.get();
   if (!status) {
     thread_.join();
@@ -102,7 +107,8 @@ Status Core::open_folder() {
   lock_.reset(::open((options_.folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock_) return Error::from_errno(errno, "open " + (options_.folder / "lock").string());
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return Error(ErrorCode::kExists, options_.folder.string() + " is in use by another process: a copy has one owner at a time");
+    return Error(ErrorCode::kExists,
+                 options_.folder.string() + " is in use by another process: a copy has one owner at a time");
   }
   const std::filesystem::path file = options_.folder / "group";
   if (std::filesystem::exists(file)) {
@@ -111,8 +117,10 @@ Status Core::open_folder() {
     if (!ledger) return std::move(ledger).error().wrap("read " + file.string());
     ledger_ = std::move(*ledger);
     if (ledger_.group != options_.group || ledger_.id != id()) {
-      return Error(ErrorCode::kConflict, options_.folder.string() + " holds member " + std::to_string(ledger_.id) + " of group '" + ledger_.group +
-                                             "', not member " + std::to_string(id()) + " of '" + options_.group + "'");
+      return Error(ErrorCode::kConflict, options_.folder.string() + " holds member " +
+                                             std::to_string(ledger_.id) + " of group '" + ledger_.group +
+                                             "', not member " + std::to_string(id()) + " of '" +
+                                             options_.group + "'");
     }
     for (const RosterEntry& entry : ledger_.roster) roster_.merge(entry);
   }
@@ -120,7 +128,9 @@ Status Core::open_folder() {
   ledger_.id = id();
   ++ledger_.life;
   const RosterEntry* mine = roster_.find(id());
-  if (mine != nullptr && mine->gone) return Error(ErrorCode::kRefused, "member " + std::to_string(id()) + " has left its group: join with a new number");
+  if (mine != nullptr && mine->gone)
+    return Error(ErrorCode::kRefused,
+                 "member " + std::to_string(id()) + " has left its group: join with a new number");
   // The life is on disk before anybody hears of it: no two lives have one number.
   if (!save()) return *ended_;
   pristine_ = machine_.snapshot();
@@ -248,7 +258,8 @@ void Core::evaluate() {
   release_held();
   finish_reads();
   if (now() >= next_ping_) {
-    next_ping_ = now() + std::max<std::uint64_t>(static_cast<std::uint64_t>(options_.beat.count()) / 3, kTick);
+    next_ping_ =
+        now() + std::max<std::uint64_t>(static_cast<std::uint64_t>(options_.beat.count()) / 3, kTick);
     const std::string ping = wire::encode(wire::Ping{ledger_.promised, majority_lost().value_or(false)});
     for (const std::uint64_t other : roster_.living()) {
       if (other != id()) links_->send(other, ping);
@@ -284,8 +295,8 @@ void Core::publish() {
     members.push_back(std::move(state));
   }
   const auto same = [](const MemberState& a, const MemberState& b) {
-    return a.member.id == b.member.id && a.member.address == b.member.address && a.life == b.life && a.role == b.role && a.dead == b.dead &&
-           a.connected == b.connected;
+    return a.member.id == b.member.id && a.member.address == b.member.address && a.life == b.life &&
+           a.role == b.role && a.dead == b.dead && a.connected == b.connected;
   };
   bool changed = false;
   {
@@ -307,7 +318,8 @@ wire::State Core::own_state() const {
   state.promised = ledger_.promised;
   state.active = active_;
   state.roster = roster_.entries();
-  if (ledger_.group_id == 0) state.roster = {RosterEntry{id(), options_.self.address, ledger_.life, 0, false}};
+  if (ledger_.group_id == 0)
+    state.roster = {RosterEntry{id(), options_.self.address, ledger_.life, 0, false}};
   state.decisions = ledger_.decisions;
   return state;
 }
@@ -329,10 +341,13 @@ void Core::tell_all() {
 
 wire::Verdict Core::greeted(const wire::Hello& hello) {
   const wire::State& state = hello.state;
-  if (ended_ || state.id == id() || (hello.wanted != 0 && hello.wanted != id())) return wire::Verdict::kOtherMember;
-  if (state.group_id != 0 && ledger_.group_id != 0 && state.group_id != ledger_.group_id) return wire::Verdict::kOtherGroup;
+  if (ended_ || state.id == id() || (hello.wanted != 0 && hello.wanted != id()))
+    return wire::Verdict::kOtherMember;
+  if (state.group_id != 0 && ledger_.group_id != 0 && state.group_id != ledger_.group_id)
+    return wire::Verdict::kOtherGroup;
   const RosterEntry* entry = roster_.find(state.id);
-  if (entry != nullptr && (entry->gone || state.life <= entry->dead_life || state.life < entry->life)) return wire::Verdict::kDead;
+  if (entry != nullptr && (entry->gone || state.life <= entry->dead_life || state.life < entry->life))
+    return wire::Verdict::kDead;
   if (entry == nullptr && roster_.living().size() >= options_.limits.members) return wire::Verdict::kFull;
   return wire::Verdict::kWelcome;
 }
@@ -345,7 +360,8 @@ void Core::up(std::uint64_t other) {
 void Core::down(std::uint64_t other) {
   // From within a send of libraft's: nothing of it may be called now.
   post([this, other] {
-    fail_sent_to(other, Error(ErrorCode::kUnavailable, "the link to the leader broke; nobody knows whether the command is done"));
+    fail_sent_to(other, Error(ErrorCode::kUnavailable,
+                              "the link to the leader broke; nobody knows whether the command is done"));
     if (!raft_ || raft_closing_) return;
     unsigned rank = 0;
     for (const wire::Server& server : servers_) {
@@ -356,9 +372,12 @@ void Core::down(std::uint64_t other) {
 }
 
 void Core::refused(std::uint64_t other, wire::Verdict verdict) {
-  log::warning("replica.refused", {{"group", options_.group}, {"id", id()}, {"by", other}, {"verdict", static_cast<int>(verdict)}});
+  log::warning(
+      "replica.refused",
+      {{"group", options_.group}, {"id", id()}, {"by", other}, {"verdict", static_cast<int>(verdict)}});
   if (verdict == wire::Verdict::kDead) {
-    end(Error(ErrorCode::kRefused, "member " + std::to_string(other) + " knows this life of member " + std::to_string(id()) + " to be over"));
+    end(Error(ErrorCode::kRefused, "member " + std::to_string(other) + " knows this life of member " +
+                                       std::to_string(id()) + " to be over"));
   }
 }
 
@@ -376,7 +395,8 @@ void Core::received(std::uint64_t from, wire::Message message) {
   if (const auto* promise = std::get_if<wire::Promise>(&message)) return on_promise(from, *promise);
   if (const auto* thaw = std::get_if<wire::Thaw>(&message)) return on_thaw(from, *thaw);
   // The living alone are listened to, and only while this member takes part.
-  if (raft_ && !raft_closing_ && active_ && ledger_.promised == 0 && roster_.alive(from)) raft_->deliver(from, std::move(message));
+  if (raft_ && !raft_closing_ && active_ && ledger_.promised == 0 && roster_.alive(from))
+    raft_->deliver(from, std::move(message));
 }
 
 // ---- consensus
@@ -398,7 +418,9 @@ std::optional<std::string> Core::snapshot(std::uint64_t index) {
   for (unsigned i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(index >> (8U * i)));
   bytes += machine_.snapshot();
   if (bytes.size() + 16 > options_.limits.snapshot_bytes) {
-    log::error("replica.snapshot_too_large", {{"group", options_.group}, {"bytes", bytes.size()}, {"limit", options_.limits.snapshot_bytes}});
+    log::error(
+        "replica.snapshot_too_large",
+        {{"group", options_.group}, {"bytes", bytes.size()}, {"limit", options_.limits.snapshot_bytes}});
     return std::nullopt;
   }
   return bytes;

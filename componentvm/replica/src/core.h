@@ -1,6 +1,6 @@
 #pragma once
-// A member: its thread and loop, its ledger on disk, and what it decides from what it knows. Everything below the line "on the loop"
-// runs on the replica's thread only.
+// A member: its thread and loop, its ledger on disk, and what it decides from what it knows. Everything below
+// the line "on the loop" runs on the replica's thread only.
 
 #include <array>
 #include <atomic>
@@ -107,7 +107,9 @@ class Core final : public Replica, private Links::Owner, private Consensus::Owne
   Status start_raft();
   void stop_raft();
   void upkeep();
-  [[nodiscard]] std::uint64_t epoch() const { return ledger_.decisions.empty() ? 0 : ledger_.decisions.back().epoch; }
+  [[nodiscard]] std::uint64_t epoch() const {
+    return ledger_.decisions.empty() ? 0 : ledger_.decisions.back().epoch;
+  }
   [[nodiscard]] bool same_epoch(std::uint64_t id) const;
 
   // Recovery from a lost majority. recovery.cpp

@@ -29,6 +29,8 @@ using Ssl = std::unique_ptr<SSL, SslFree>;
 using SslContext = std::unique_ptr<SSL_CTX, SslFree>;
 using SslSession = std::unique_ptr<SSL_SESSION, SslFree>;
 
-inline Error uv_error(int code, const std::string& what) { return {ErrorCode::kIo, what + ": " + uv_strerror(code)}; }
+inline Error uv_error(int code, const std::string& what) {
+  return {ErrorCode::kIo, what + ": " + uv_strerror(code)};
+}
 
 }  // namespace mvm::replica

@@ -15,7 +15,8 @@ namespace mvm::replica {
 namespace {
 
 constexpr std::size_t kPiece = 64 << 10;
-constexpr std::size_t kInFlight = 512 << 10;  ///< bytes handed to libuv per link before it says they are written
+constexpr std::size_t kInFlight = 512
+                                  << 10;  ///< bytes handed to libuv per link before it says they are written
 
 std::string address_of(const sockaddr_storage& storage) {
   std::array<char, INET6_ADDRSTRLEN> text{};
@@ -33,7 +34,9 @@ std::string address_of(const sockaddr_storage& storage) {
 
 Result<sockaddr_storage> parse_address(const std::string& address) {
   const std::size_t colon = address.rfind(':');
-  const Error broken(ErrorCode::kInvalid, "address '" + address + "': expected HOST:PORT with a host of numbers, such as 127.0.0.1:7000");
+  const Error broken(
+      ErrorCode::kInvalid,
+      "address '" + address + "': expected HOST:PORT with a host of numbers, such as 127.0.0.1:7000");
   if (colon == std::string::npos || address.size() > wire::kMaxAddress) return broken;
   unsigned port = 0;
   const char* end = address.data() + address.size();
@@ -43,8 +46,10 @@ Result<sockaddr_storage> parse_address(const std::string& address) {
   if (host == "localhost") host = "127.0.0.1";
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   sockaddr_storage storage{};
-  if (uv_ip4_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in*>(&storage)) == 0) return storage;
-  if (uv_ip6_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in6*>(&storage)) == 0) return storage;
+  if (uv_ip4_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in*>(&storage)) == 0)
+    return storage;
+  if (uv_ip6_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in6*>(&storage)) == 0)
+    return storage;
   return broken;
 }
 
@@ -87,7 +92,8 @@ Status Links::start() {
   return listen();
 }
 
-Links::Links(uv_loop_t* loop, Settings settings, Owner& owner) : loop_(loop), settings_(std::move(settings)), owner_(owner) {}
+Links::Links(uv_loop_t* loop, Settings settings, Owner& owner)
+    : loop_(loop), settings_(std::move(settings)), owner_(owner) {}
 
 Links::~Links() = default;
 
@@ -95,14 +101,15 @@ Status Links::prepare_tls() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned length = 0;
   const std::string text = "mvm replica 1 " + settings_.group;
-  HMAC(EVP_sha256(), settings_.secret.data(), static_cast<int>(settings_.secret.size()), reinterpret_cast<const unsigned char*>(text.data()), text.size(),
-       digest.data(), &length);
+  HMAC(EVP_sha256(), settings_.secret.data(), static_cast<int>(settings_.secret.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data(), &length);
   key_.assign(reinterpret_cast<const char*>(digest.data()), length);
   for (SslContext* context : {&server_context_, &client_context_}) {
     const bool serves = context == &server_context_;
     context->reset(SSL_CTX_new(serves ? TLS_server_method() : TLS_client_method()));
     SSL_CTX* raw = context->get();
-    if (raw == nullptr || SSL_CTX_set_min_proto_version(raw, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(raw, "TLS_AES_128_GCM_SHA256") != 1) {
+    if (raw == nullptr || SSL_CTX_set_min_proto_version(raw, TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set_ciphersuites(raw, "TLS_AES_128_GCM_SHA256") != 1) {
       return Error(ErrorCode::kUnsupported, "OpenSSL offers no TLS 1.3 with AES-128-GCM");
     }
     SSL_CTX_set_app_data(raw, this);
@@ -124,8 +131,11 @@ SSL_SESSION* Links::make_session(SSL* ssl) const {
   static constexpr std::array<unsigned char, 2> kAes128Gcm{0x13, 0x01};
   SslSession session(SSL_SESSION_new());
   const SSL_CIPHER* cipher = SSL_CIPHER_find(ssl, kAes128Gcm.data());
-  if (!session || cipher == nullptr || SSL_SESSION_set1_master_key(session.get(), reinterpret_cast<const unsigned char*>(key_.data()), key_.size()) != 1 ||
-      SSL_SESSION_set_cipher(session.get(), cipher) != 1 || SSL_SESSION_set_protocol_version(session.get(), TLS1_3_VERSION) != 1) {
+  if (!session || cipher == nullptr ||
+      SSL_SESSION_set1_master_key(session.get(), reinterpret_cast<const unsigned char*>(key_.data()),
+                                  key_.size()) != 1 ||
+      SSL_SESSION_set_cipher(session.get(), cipher) != 1 ||
+      SSL_SESSION_set_protocol_version(session.get(), TLS1_3_VERSION) != 1) {
     return nullptr;
   }
   return session.release();
@@ -140,7 +150,8 @@ int Links::find_session(SSL* ssl, const unsigned char* identity, std::size_t len
   return *session != nullptr ? 1 : 0;
 }
 
-int Links::use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity, std::size_t* length, SSL_SESSION** session) {
+int Links::use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity, std::size_t* length,
+                       SSL_SESSION** session) {
   const auto* links = static_cast<const Links*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
   *session = nullptr;
   if (digest != nullptr && EVP_MD_get_type(digest) != NID_sha256) return 1;
@@ -159,10 +170,9 @@ Status Links::listen() {
   open_handles_ = 2;
   int status = uv_tcp_bind(&listener_, reinterpret_cast<const sockaddr*>(&address), 0);
   if (status == 0) {
-    status = uv_listen(
-        reinterpret_cast<uv_stream_t*>(&listener_), 64, [](uv_stream_t* listener, int error) {
-          if (error == 0) static_cast<Links*>(listener->data)->accept();
-        });
+    status = uv_listen(reinterpret_cast<uv_stream_t*>(&listener_), 64, [](uv_stream_t* listener, int error) {
+      if (error == 0) static_cast<Links*>(listener->data)->accept();
+    });
   }
   sockaddr_storage bound{};
   int length = sizeof(bound);
@@ -198,8 +208,10 @@ Links::Link* Links::make_link(bool outgoing) {
 
 void Links::accept() {
   Link* link = make_link(false);
-  const int status = uv_accept(reinterpret_cast<uv_stream_t*>(&listener_), reinterpret_cast<uv_stream_t*>(&link->tcp));
-  const auto callers = static_cast<std::size_t>(std::count_if(links_.begin(), links_.end(), [](const auto& one) { return !one->outgoing; }));
+  const int status =
+      uv_accept(reinterpret_cast<uv_stream_t*>(&listener_), reinterpret_cast<uv_stream_t*>(&link->tcp));
+  const auto callers = static_cast<std::size_t>(
+      std::count_if(links_.begin(), links_.end(), [](const auto& one) { return !one->outgoing; }));
   if (status != 0 || closing_ || callers > settings_.callers) return end(*link);
   connected(*link, 0);
 }
@@ -235,14 +247,18 @@ void Links::call(std::uint64_t id, Peer& peer) {
   link->wanted = id;
   link->id = id;
   // A packet lost on the way is not worth the kernel's growing patience: try again by the beat.
-  link->deadline = now() + static_cast<std::uint64_t>(std::max<std::int64_t>(settings_.beat.count() * 2, 1000));
+  link->deadline =
+      now() + static_cast<std::uint64_t>(std::max<std::int64_t>(settings_.beat.count() * 2, 1000));
   peer.link = link;
-  peer.next_try = now() + static_cast<std::uint64_t>(settings_.beat.count()) / 4 * std::min(1U + peer.failures, 4U);
+  peer.next_try =
+      now() + static_cast<std::uint64_t>(settings_.beat.count()) / 4 * std::min(1U + peer.failures, 4U);
   link->connecting.data = link;
-  const int status = uv_tcp_connect(&link->connecting, &link->tcp, reinterpret_cast<const sockaddr*>(&*address), [](uv_connect_t* request, int error) {
-    auto* one = static_cast<Link*>(request->data);
-    one->owner->connected(*one, error);
-  });
+  const int status =
+      uv_tcp_connect(&link->connecting, &link->tcp, reinterpret_cast<const sockaddr*>(&*address),
+                     [](uv_connect_t* request, int error) {
+                       auto* one = static_cast<Link*>(request->data);
+                       one->owner->connected(*one, error);
+                     });
   if (status != 0) end(*link);
 }
 
@@ -279,7 +295,8 @@ bool Links::shake_hands(Link& link) {
   if (done != 1 && why == SSL_ERROR_WANT_READ) return false;
   // Reused: the session is the one the key makes; nothing else may be agreed on.
   if (done != 1 || SSL_session_reused(link.ssl.get()) != 1) {
-    if (!link.ended) log::warning("replica.link_refused", {{"group", settings_.group}, {"outgoing", link.outgoing}});
+    if (!link.ended)
+      log::warning("replica.link_refused", {{"group", settings_.group}, {"outgoing", link.outgoing}});
     end(link);
     return false;
   }
@@ -329,7 +346,8 @@ bool Links::frame_in(Link& link, std::uint8_t kind, std::string_view body) {
   }
   if (!link.outgoing && !link.welcome) {
     const auto& hello = std::get<wire::Hello>(*message);
-    const wire::Verdict verdict = hello.group != settings_.group ? wire::Verdict::kOtherGroup : owner_.greeted(hello);
+    const wire::Verdict verdict =
+        hello.group != settings_.group ? wire::Verdict::kOtherGroup : owner_.greeted(hello);
     const auto self = owner_.greeting(0).state.id;
     if (link.ended) return false;
     put(link, wire::encode(wire::Welcome{verdict, self}), {});
@@ -340,7 +358,8 @@ bool Links::frame_in(Link& link, std::uint8_t kind, std::string_view body) {
     }
     // A member calls once: its newer call replaces an older one that died without a word.
     for (const auto& other : links_) {
-      if (other.get() != &link && !other->outgoing && other->id == hello.state.id && !other->ended) end(*other);
+      if (other.get() != &link && !other->outgoing && other->id == hello.state.id && !other->ended)
+        end(*other);
     }
     link.id = hello.state.id;
     link.welcome = true;
@@ -402,7 +421,8 @@ void Links::pump(Link& link) {
     const std::size_t size = std::min(kPiece, first.frame.size() - first.offset);
     std::size_t written = 0;
     ERR_clear_error();
-    if (SSL_write_ex(link.ssl.get(), first.frame.data() + first.offset, size, &written) != 1) return end(link);
+    if (SSL_write_ex(link.ssl.get(), first.frame.data() + first.offset, size, &written) != 1)
+      return end(link);
     first.offset += written;
     drain(link, written);
   }
@@ -415,7 +435,8 @@ void Links::drain(Link& link, std::size_t plain) {
   write->link = &link;
   write->bytes.resize(pending);
   BIO_read(link.to_net, write->bytes.data(), static_cast<int>(pending));
-  while (plain > 0 && !link.waiting.empty() && link.waiting.front().offset == link.waiting.front().frame.size()) {
+  while (plain > 0 && !link.waiting.empty() &&
+         link.waiting.front().offset == link.waiting.front().frame.size()) {
     link.waiting_bytes -= link.waiting.front().frame.size();
     if (link.waiting.front().sent) write->sent.push_back(std::move(link.waiting.front().sent));
     link.waiting.pop_front();
@@ -423,15 +444,17 @@ void Links::drain(Link& link, std::size_t plain) {
   link.in_flight += pending;
   write->request.data = write;
   uv_buf_t buffer = uv_buf_init(write->bytes.data(), static_cast<unsigned>(pending));
-  const int status = uv_write(&write->request, reinterpret_cast<uv_stream_t*>(&link.tcp), &buffer, 1, [](uv_write_t* request, int error) {
-    const std::unique_ptr<Link::Write> done(static_cast<Link::Write*>(request->data));
-    Link& one = *done->link;
-    one.in_flight -= done->bytes.size();
-    for (auto& sent : done->sent) sent(error == 0);
-    if (one.ended) return;
-    if (error != 0) return one.owner->end(one);
-    one.owner->pump(one);
-  });
+  const int status =
+      uv_write(&write->request, reinterpret_cast<uv_stream_t*>(&link.tcp), &buffer, 1,
+               [](uv_write_t* request, int error) {
+                 const std::unique_ptr<Link::Write> done(static_cast<Link::Write*>(request->data));
+                 Link& one = *done->link;
+                 one.in_flight -= done->bytes.size();
+                 for (auto& sent : done->sent) sent(error == 0);
+                 if (one.ended) return;
+                 if (error != 0) return one.owner->end(one);
+                 one.owner->pump(one);
+               });
   if (status != 0) {
     std::vector<std::function<void(bool)>> sent = std::move(write->sent);
     link.in_flight -= pending;
@@ -444,7 +467,8 @@ void Links::drain(Link& link, std::size_t plain) {
 
 bool Links::is_up(std::uint64_t id) const {
   const auto at = peers_.find(id);
-  return at != peers_.end() && at->second.link != nullptr && at->second.link->welcome && !at->second.link->ended;
+  return at != peers_.end() && at->second.link != nullptr && at->second.link->welcome &&
+         !at->second.link->ended;
 }
 
 std::uint64_t Links::heard(std::uint64_t id) const {

@@ -1,7 +1,7 @@
 #pragma once
-// The links of one member: TLS 1.3 with the group's secret as pre-shared key, so that both ends prove they know it and nobody else
-// reads or writes. One link per direction and pair: the caller speaks, the one called only welcomes or refuses.
-// Lives on the replica's libuv loop; no call is thread-safe.
+// The links of one member: TLS 1.3 with the group's secret as pre-shared key, so that both ends prove they
+// know it and nobody else reads or writes. One link per direction and pair: the caller speaks, the one called
+// only welcomes or refuses. Lives on the replica's libuv loop; no call is thread-safe.
 
 #include <chrono>
 #include <cstdint>
@@ -25,10 +25,11 @@ class Links {
    public:
     virtual ~Owner() = default;
     virtual wire::Hello greeting(std::uint64_t wanted) = 0;
-    virtual wire::Verdict greeted(const wire::Hello& hello) = 0;        ///< somebody calls
-    virtual void received(std::uint64_t from, wire::Message message) = 0;  ///< views point into a buffer that dies with the call
-    virtual void up(std::uint64_t id) = 0;                               ///< our call to it was welcomed
-    virtual void down(std::uint64_t id) = 0;                             ///< that link is gone
+    virtual wire::Verdict greeted(const wire::Hello& hello) = 0;  ///< somebody calls
+    virtual void received(std::uint64_t from,
+                          wire::Message message) = 0;  ///< views point into a buffer that dies with the call
+    virtual void up(std::uint64_t id) = 0;             ///< our call to it was welcomed
+    virtual void down(std::uint64_t id) = 0;           ///< that link is gone
     virtual void refused(std::uint64_t id, wire::Verdict verdict) = 0;
   };
   struct Settings {
@@ -37,7 +38,7 @@ class Links {
     std::string secret;
     wire::Bounds bounds;
     std::chrono::milliseconds beat{250};
-    std::size_t callers = 128;              ///< incoming links at once
+    std::size_t callers = 128;                  ///< incoming links at once
     std::size_t queue = std::size_t{80} << 20;  ///< bytes that may wait for one peer
   };
 
@@ -49,15 +50,19 @@ class Links {
   /// Listens and begins to call. Whatever it returns, close() must end before the destructor.
   [[nodiscard]] Status start();
 
-  [[nodiscard]] const std::string& address() const { return settings_.address; }  ///< with the port that was chosen
+  [[nodiscard]] const std::string& address() const {
+    return settings_.address;
+  }  ///< with the port that was chosen
 
-  /// Keeps a link to this member from now on; another address replaces the first. Id 0 is a caller whose number is not known yet.
+  /// Keeps a link to this member from now on; another address replaces the first. Id 0 is a caller whose
+  /// number is not known yet.
   void want(std::uint64_t id, const std::string& address);
   void forget(std::uint64_t id);
   /// Ends what the member calls us through.
   void cut(std::uint64_t id);
 
-  /// False where there is no link or too much waits already; else `sent` is called once, true when all bytes are with the kernel.
+  /// False where there is no link or too much waits already; else `sent` is called once, true when all bytes
+  /// are with the kernel.
   bool send(std::uint64_t id, std::string frame, std::function<void(bool)> sent = {});
   [[nodiscard]] bool is_up(std::uint64_t id) const;
   /// Milliseconds of the loop's clock at which the member was last heard; 0: never.
@@ -94,7 +99,8 @@ class Links {
   [[nodiscard]] std::uint64_t now() const { return uv_now(loop_); }
 
   static int find_session(SSL* ssl, const unsigned char* identity, std::size_t length, SSL_SESSION** session);
-  static int use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity, std::size_t* length, SSL_SESSION** session);
+  static int use_session(SSL* ssl, const EVP_MD* digest, const unsigned char** identity, std::size_t* length,
+                         SSL_SESSION** session);
   SSL_SESSION* make_session(SSL* ssl) const;
 
   uv_loop_t* loop_;

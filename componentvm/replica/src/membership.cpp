@@ -13,13 +13,19 @@ namespace mvm::replica {
 Status Core::bootstrap(const std::vector<Member>& members) {
   std::vector<Member> sorted = members;
   std::sort(sorted.begin(), sorted.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
-  if (sorted.size() > options_.limits.members || sorted.empty()) return Error(ErrorCode::kInvalid, "bootstrap: expected 1 to " + std::to_string(options_.limits.members) + " members");
+  if (sorted.size() > options_.limits.members || sorted.empty())
+    return Error(ErrorCode::kInvalid,
+                 "bootstrap: expected 1 to " + std::to_string(options_.limits.members) + " members");
   for (std::size_t i = 0; i < sorted.size(); ++i) {
-    if (sorted[i].id == 0 || (i > 0 && sorted[i].id == sorted[i - 1].id)) return Error(ErrorCode::kInvalid, "bootstrap: every member needs a number of its own, not 0");
+    if (sorted[i].id == 0 || (i > 0 && sorted[i].id == sorted[i - 1].id))
+      return Error(ErrorCode::kInvalid, "bootstrap: every member needs a number of its own, not 0");
     MVM_TRY(parse_address(sorted[i].address));
   }
-  if (std::none_of(sorted.begin(), sorted.end(), [this](const Member& one) { return one.id == options_.self.id && one.address == options_.self.address; })) {
-    return Error(ErrorCode::kInvalid, "bootstrap: this member, " + std::to_string(options_.self.id) + " at " + options_.self.address + ", is not in the list");
+  if (std::none_of(sorted.begin(), sorted.end(), [this](const Member& one) {
+        return one.id == options_.self.id && one.address == options_.self.address;
+      })) {
+    return Error(ErrorCode::kInvalid, "bootstrap: this member, " + std::to_string(options_.self.id) + " at " +
+                                          options_.self.address + ", is not in the list");
   }
   return call_in([this, sorted]() -> Status {
     if (ended_) return *ended_;
@@ -28,11 +34,14 @@ Status Core::bootstrap(const std::vector<Member>& members) {
     std::vector<wire::Server> servers;
     for (const Member& member : sorted) {
       text += "\n" + std::to_string(member.id) + " " + member.address;
-      servers.push_back(wire::Server{member.id, static_cast<std::uint8_t>(servers.size() < options_.limits.voters ? RAFT_VOTER : RAFT_STANDBY)});
+      servers.push_back(wire::Server{
+          member.id,
+          static_cast<std::uint8_t>(servers.size() < options_.limits.voters ? RAFT_VOTER : RAFT_STANDBY)});
     }
     MVM_TRY(write_first(log_folder(), id(), servers));
     servers_ = servers;
-    for (const Member& member : sorted) roster_.merge(RosterEntry{member.id, member.address, member.id == id() ? ledger_.life : 0, 0, false});
+    for (const Member& member : sorted)
+      roster_.merge(RosterEntry{member.id, member.address, member.id == id() ? ledger_.life : 0, 0, false});
     // The same list makes the same group, and two groups of one name are told apart.
     ledger_.group_id = std::stoull(sha256_hex(text).substr(0, 15), nullptr, 16) | 1U;
     if (!save()) return *ended_;
@@ -115,13 +124,15 @@ void Core::merge_state(const wire::State& state) {
   }
   const RosterEntry* mine = roster_.find(id());
   if (mine != nullptr && (mine->gone || mine->dead_life >= ledger_.life) && !left_) {
-    return end(Error(ErrorCode::kRefused, "this life of member " + std::to_string(id()) + " was counted dead by the others"));
+    return end(Error(ErrorCode::kRefused,
+                     "this life of member " + std::to_string(id()) + " was counted dead by the others"));
   }
   if (changed) save();
 }
 
-/// Deaths count from those who act. One that has just come back knows less than the others may: what it is told waits until they have
-/// taken it in, or else two that came back could bury the one that went on without them.
+/// Deaths count from those who act. One that has just come back knows less than the others may: what it is
+/// told waits until they have taken it in, or else two that came back could bury the one that went on without
+/// them.
 void Core::apply_facts() {
   if (!active_ || facts_.empty()) return;
   bool changed = false;
@@ -144,12 +155,16 @@ bool Core::excluded(std::uint64_t other) const {
 void Core::consider(std::uint64_t from, const wire::State& state) {
   if (state.decisions == ledger_.decisions) return;
   const std::uint64_t theirs = state.decisions.empty() ? 0 : state.decisions.back().epoch;
-  const auto has_me = [this](const wire::Decision& decision) { return std::binary_search(decision.members.begin(), decision.members.end(), id()); };
-  const bool promised = !state.decisions.empty() && ledger_.promised != 0 && ledger_.promised == state.decisions.back().attempt;
+  const auto has_me = [this](const wire::Decision& decision) {
+    return std::binary_search(decision.members.begin(), decision.members.end(), id());
+  };
+  const bool promised =
+      !state.decisions.empty() && ledger_.promised != 0 && ledger_.promised == state.decisions.back().attempt;
   const bool newer = theirs > epoch();
   if (active_ || promised) {
     // Whoever acts follows only what it has stopped for itself.
-    if (promised && newer && has_me(state.decisions.back()) && (state.active || !excluded(from))) adopt(state.decisions, true);
+    if (promised && newer && has_me(state.decisions.back()) && (state.active || !excluded(from)))
+      adopt(state.decisions, true);
     return;
   }
   if (!state.active && (excluded(from) || (!newer && !excluded(id())))) return;
@@ -168,7 +183,10 @@ void Core::consider(std::uint64_t from, const wire::State& state) {
 }
 
 void Core::adopt(const std::vector<wire::Decision>& decisions, bool keep) {
-  log::info("replica.epoch", {{"group", options_.group}, {"id", id()}, {"epoch", decisions.empty() ? 0 : decisions.back().epoch}, {"keeps_log", keep}});
+  log::info("replica.epoch", {{"group", options_.group},
+                              {"id", id()},
+                              {"epoch", decisions.empty() ? 0 : decisions.back().epoch},
+                              {"keeps_log", keep}});
   ledger_.decisions = decisions;
   ledger_.promised = 0;
   ledger_.discard = ledger_.discard || !keep;
@@ -206,7 +224,8 @@ void Core::keep_links() {
   }
 }
 
-/// This life may act once every living member has it on disk: whoever recovers later then knows of it. ADR 155.
+/// This life may act once every living member has it on disk: whoever recovers later then knows of it. ADR
+/// 155.
 void Core::try_to_act() {
   if (active_ || ended_ || ledger_.group_id == 0 || !roster_.alive(id())) return;
   for (const std::uint64_t other : roster_.living()) {
@@ -214,11 +233,14 @@ void Core::try_to_act() {
     const auto at = peers_.find(other);
     if (at == peers_.end() || !at->second.known || !same_epoch(other)) return;
     const std::vector<RosterEntry>& noted = at->second.state.roster;
-    const bool has_me = std::any_of(noted.begin(), noted.end(), [this](const RosterEntry& entry) { return entry.id == id() && entry.life >= ledger_.life; });
+    const bool has_me = std::any_of(noted.begin(), noted.end(), [this](const RosterEntry& entry) {
+      return entry.id == id() && entry.life >= ledger_.life;
+    });
     if (!has_me || at->second.state.group_id != ledger_.group_id) return;
   }
   active_ = true;
-  log::info("replica.active", {{"group", options_.group}, {"id", id()}, {"life", ledger_.life}, {"epoch", epoch()}});
+  log::info("replica.active",
+            {{"group", options_.group}, {"id", id()}, {"life", ledger_.life}, {"epoch", epoch()}});
   tell_all();
   apply_facts();
 }
@@ -235,11 +257,13 @@ Status Core::start_raft() {
   reopen_ = false;
   if (ledger_.discard) {
     // The copy of an epoch that ended elsewhere is kept aside, for a person to look at.
-    const std::filesystem::path aside = options_.folder / ("former-" + std::to_string(epoch()) + "-" + std::to_string(ledger_.life));
+    const std::filesystem::path aside =
+        options_.folder / ("former-" + std::to_string(epoch()) + "-" + std::to_string(ledger_.life));
     MVM_TRY(remove_tree(aside));
     std::error_code fault;
     std::filesystem::rename(log_folder(), aside, fault);
-    if (fault && fault != std::errc::no_such_file_or_directory) return Error(ErrorCode::kIo, "set aside " + log_folder().string() + ": " + fault.message());
+    if (fault && fault != std::errc::no_such_file_or_directory)
+      return Error(ErrorCode::kIo, "set aside " + log_folder().string() + ": " + fault.message());
     MVM_TRY(make_folders(log_folder(), 0700));
     ledger_.discard = false;
     servers_.clear();
@@ -258,7 +282,9 @@ Status Core::start_raft() {
         if (server.id == id()) server.role = RAFT_VOTER;
         servers.push_back(server);
       }
-      if (std::none_of(servers.begin(), servers.end(), [this](const wire::Server& one) { return one.id == id(); })) servers.push_back(wire::Server{id(), RAFT_VOTER});
+      if (std::none_of(servers.begin(), servers.end(),
+                       [this](const wire::Server& one) { return one.id == id(); }))
+        servers.push_back(wire::Server{id(), RAFT_VOTER});
       // Again after a crash: a log that has reached the term already stays as it is.
       MVM_TRY(append_configuration(log_folder(), id(), term, servers));
     }
@@ -280,12 +306,14 @@ Status Core::start_raft() {
 void Core::stop_raft() {
   raft_closing_ = true;
   ready_ = false;
-  for (Held& held : std::exchange(held_, {})) held.then(Error(ErrorCode::kUnavailable, "the leader stopped before all had the command"));
+  for (Held& held : std::exchange(held_, {}))
+    held.then(Error(ErrorCode::kUnavailable, "the leader stopped before all had the command"));
   raft_->close([this] {
     // Freed outside its own callback.
     Consensus* raw = raft_.release();
     raft_closing_ = false;
-    for (Ordered& then : std::exchange(next_reads_, {})) then(Error(ErrorCode::kConflict, "this member leads no more"));
+    for (Ordered& then : std::exchange(next_reads_, {}))
+      then(Error(ErrorCode::kConflict, "this member leads no more"));
     read_running_ = false;
     delete raw;  // NOLINT: close() allows it from here on
     if (shutting_down_) return finish_shut_down();
@@ -296,12 +324,14 @@ void Core::stop_raft() {
 /// What the leader does for the membership, one change at a time.
 void Core::upkeep() {
   if (left_) {
-    const bool hands_over = raft_ && !raft_closing_ && raft_->leader() == id() && roster_.living().size() > 1 && now() + 2000 < leave_deadline_;
+    const bool hands_over = raft_ && !raft_closing_ && raft_->leader() == id() &&
+                            roster_.living().size() > 1 && now() + 2000 < leave_deadline_;
     if (!hands_over && roster_.alive(id()) && roster_.retire(id())) save();
     const bool known = std::all_of(peers_.begin(), peers_.end(), [this](const auto& one) {
       const auto& [other, peer] = one;
       if (!roster_.alive(other) || !links_->is_up(other)) return true;
-      return std::any_of(peer.state.roster.begin(), peer.state.roster.end(), [this](const RosterEntry& entry) { return entry.id == id() && entry.gone; });
+      return std::any_of(peer.state.roster.begin(), peer.state.roster.end(),
+                         [this](const RosterEntry& entry) { return entry.id == id() && entry.gone; });
     });
     if (!roster_.alive(id()) && (known || now() >= leave_deadline_)) {
       std::exchange(left_, {})(ok());
@@ -313,11 +343,14 @@ void Core::upkeep() {
   const std::vector<wire::Server> servers = raft_->servers();
   const auto change = [this](Consensus::Change what, std::uint64_t other) {
     const bool begun = raft_->change(what, other, [](bool) {});
-    if (begun) log::info("replica.change", {{"group", options_.group}, {"what", static_cast<int>(what)}, {"id", other}});
+    if (begun)
+      log::info("replica.change",
+                {{"group", options_.group}, {"what", static_cast<int>(what)}, {"id", other}});
   };
   const auto takes_part = [this](std::uint64_t other) {
     const auto at = peers_.find(other);
-    return at != peers_.end() && at->second.known && at->second.state.active && links_->is_up(other) && same_epoch(other);
+    return at != peers_.end() && at->second.known && at->second.state.active && links_->is_up(other) &&
+           same_epoch(other);
   };
   std::size_t voters = 0;
   for (const wire::Server& server : servers) {
@@ -326,12 +359,14 @@ void Core::upkeep() {
   }
   for (const wire::Server& server : servers) {
     if (server.role == RAFT_SPARE) return change(Consensus::Change::kStandBy, server.id);
-    if (server.role == RAFT_STANDBY && voters < options_.limits.voters && takes_part(server.id) && raft_->match(server.id) + 256 >= raft_->last_index()) {
+    if (server.role == RAFT_STANDBY && voters < options_.limits.voters && takes_part(server.id) &&
+        raft_->match(server.id) + 256 >= raft_->last_index()) {
       return change(Consensus::Change::kVoter, server.id);
     }
   }
   for (const std::uint64_t other : roster_.living()) {
-    const bool in = std::any_of(servers.begin(), servers.end(), [other](const wire::Server& server) { return server.id == other; });
+    const bool in = std::any_of(servers.begin(), servers.end(),
+                                [other](const wire::Server& server) { return server.id == other; });
     if (!in && other != id() && takes_part(other)) return change(Consensus::Change::kAdd, other);
   }
 }

@@ -36,13 +36,19 @@ class Store {
   Status open() {
     transport_.init = [](raft_uv_transport*, raft_id, const char*) { return 0; };
     transport_.listen = [](raft_uv_transport*, raft_uv_accept_cb) { return 0; };
-    transport_.connect = [](raft_uv_transport*, raft_uv_connect*, raft_id, const char*, raft_uv_connect_cb) { return RAFT_NOCONNECTION; };
-    transport_.close = [](raft_uv_transport* transport, raft_uv_transport_close_cb closed) { closed(transport); };
+    transport_.connect = [](raft_uv_transport*, raft_uv_connect*, raft_id, const char*, raft_uv_connect_cb) {
+      return RAFT_NOCONNECTION;
+    };
+    transport_.close = [](raft_uv_transport* transport, raft_uv_transport_close_cb closed) {
+      closed(transport);
+    };
     if (const int code = uv_loop_init(&loop_); code != 0) return uv_error(code, "make a loop");
     looped_ = true;
-    if (const int code = raft_uv_init(&io_, &loop_, log_.c_str(), &transport_); code != 0) return raft_error(code, io_, "open " + log_.string());
+    if (const int code = raft_uv_init(&io_, &loop_, log_.c_str(), &transport_); code != 0)
+      return raft_error(code, io_, "open " + log_.string());
     made_ = true;
-    if (const int code = io_.init(&io_, id_, std::to_string(id_).c_str()); code != 0) return raft_error(code, io_, "open " + log_.string());
+    if (const int code = io_.init(&io_, id_, std::to_string(id_).c_str()); code != 0)
+      return raft_error(code, io_, "open " + log_.string());
     initialised_ = true;
     return ok();
   }
@@ -79,7 +85,8 @@ class Store {
         end.term = entries[i].term;
       }
       if (entries[i].type == RAFT_CHANGE) {
-        auto servers = wire::decode_change(std::string_view(static_cast<const char*>(entries[i].buf.base), entries[i].buf.len));
+        auto servers = wire::decode_change(
+            std::string_view(static_cast<const char*>(entries[i].buf.base), entries[i].buf.len));
         if (servers) {
           end.servers = std::move(*servers);
         } else {
@@ -125,8 +132,10 @@ class Store {
     raft_io_append request{};
     int status = -1;
     request.data = &status;
-    code = io_.append(&io_, &request, &entry, 1, [](raft_io_append* done, int result) { *static_cast<int*>(done->data) = result; });
-    // The storage prepares new segments in its own time; once ours is written there is nothing more to wait for.
+    code = io_.append(&io_, &request, &entry, 1,
+                      [](raft_io_append* done, int result) { *static_cast<int*>(done->data) = result; });
+    // The storage prepares new segments in its own time; once ours is written there is nothing more to wait
+    // for.
     while (code == 0 && status == -1) uv_run(&loop_, UV_RUN_ONCE);
     raft_free(entry.buf.base);
     if (code != 0 || status != 0) return raft_error(code != 0 ? code : status, io_, "append a configuration");
@@ -137,7 +146,8 @@ class Store {
   Status fill(raft_configuration& configuration, const std::vector<wire::Server>& servers) {
     raft_configuration_init(&configuration);
     for (const wire::Server& server : servers) {
-      const int code = raft_configuration_add(&configuration, server.id, std::to_string(server.id).c_str(), server.role);
+      const int code =
+          raft_configuration_add(&configuration, server.id, std::to_string(server.id).c_str(), server.role);
       if (code != 0) {
         raft_configuration_close(&configuration);
         return raft_error(code, io_, "make a configuration");
@@ -164,7 +174,8 @@ Result<LogEnd> inspect(const std::filesystem::path& log, std::uint64_t id) {
   return store.load();
 }
 
-Status write_first(const std::filesystem::path& log, std::uint64_t id, const std::vector<wire::Server>& servers) {
+Status write_first(const std::filesystem::path& log, std::uint64_t id,
+                   const std::vector<wire::Server>& servers) {
   Store store(log, id);
   MVM_TRY(store.open());
   MVM_ASSIGN(const LogEnd end, store.load());

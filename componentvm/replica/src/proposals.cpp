@@ -9,10 +9,13 @@ namespace mvm::replica {
 
 void Core::propose(std::string command, Done done, std::chrono::milliseconds limit) {
   if (command.empty() || command.size() > options_.limits.command_bytes) {
-    return done(Error(ErrorCode::kInvalid, "a command of " + std::to_string(command.size()) + " bytes: expected 1 to " + std::to_string(options_.limits.command_bytes)));
+    return done(Error(ErrorCode::kInvalid, "a command of " + std::to_string(command.size()) +
+                                               " bytes: expected 1 to " +
+                                               std::to_string(options_.limits.command_bytes)));
   }
   const std::size_t size = command.size();
-  if (waiting_ >= options_.limits.pending_proposals || waiting_bytes_ + size > options_.limits.pending_bytes) {
+  if (waiting_ >= options_.limits.pending_proposals ||
+      waiting_bytes_ + size > options_.limits.pending_bytes) {
     return done(Error(ErrorCode::kExhausted, "too many commands wait for the leader"));
   }
   ++waiting_;
@@ -39,7 +42,9 @@ void Core::propose(std::string command, Done done, std::chrono::milliseconds lim
 void Core::barrier(DoneStatus done, std::chrono::milliseconds limit) {
   auto proposal = std::make_shared<Proposal>();
   proposal->reads = true;
-  proposal->done = [done = std::move(done)](Result<Applied> result) { done(result ? ok() : Status(std::move(result).error())); };
+  proposal->done = [done = std::move(done)](Result<Applied> result) {
+    done(result ? ok() : Status(std::move(result).error()));
+  };
   proposal->deadline = static_cast<std::uint64_t>(std::max<std::int64_t>(limit.count(), 1));
   {
     const std::lock_guard guard(mutex_);
@@ -54,7 +59,8 @@ void Core::barrier(DoneStatus done, std::chrono::milliseconds limit) {
 
 void Core::take(Proposal proposal) {
   proposal.deadline += now();
-  if (ended_ || shutting_down_) return proposal.done(Error(ErrorCode::kConflict, "this member's part is over"));
+  if (ended_ || shutting_down_)
+    return proposal.done(Error(ErrorCode::kConflict, "this member's part is over"));
   const std::uint64_t request = next_request_++;
   proposals_.emplace(request, std::move(proposal));
   queue_.push_back(request);
@@ -75,9 +81,11 @@ void Core::dispatch() {
     if (leader == id()) {
       proposal.sent_to = leader;
       queue_.pop_front();
-      order(proposal.command, proposal.reads, [this, request](Result<Applied> result) { answer(request, std::move(result)); });
+      order(proposal.command, proposal.reads,
+            [this, request](Result<Applied> result) { answer(request, std::move(result)); });
     } else {
-      if (!links_->send(leader, wire::encode(wire::Propose{request, proposal.reads, proposal.command}))) return;
+      if (!links_->send(leader, wire::encode(wire::Propose{request, proposal.reads, proposal.command})))
+        return;
       proposal.sent_to = leader;
       queue_.pop_front();
     }
@@ -91,8 +99,10 @@ void Core::expire() {
   }
   for (const std::uint64_t request : late) {
     const bool sent = proposals_[request].sent_to != 0;
-    answer(request, sent ? Error(ErrorCode::kTimeout, "no answer came in time; nobody knows whether the command is done")
-                         : Error(ErrorCode::kConflict, "no leader was found in time; the command was never sent"));
+    answer(
+        request,
+        sent ? Error(ErrorCode::kTimeout, "no answer came in time; nobody knows whether the command is done")
+             : Error(ErrorCode::kConflict, "no leader was found in time; the command was never sent"));
   }
 }
 
@@ -124,7 +134,8 @@ void Core::fail_all(const Error& why) {
   for (const auto& [request, proposal] : proposals_) all.push_back(request);
   for (const std::uint64_t request : all) {
     const bool sent = proposals_[request].sent_to != 0;
-    answer(request, sent ? Error(ErrorCode::kCancelled, why.message()) : Error(ErrorCode::kConflict, why.message()));
+    answer(request,
+           sent ? Error(ErrorCode::kCancelled, why.message()) : Error(ErrorCode::kConflict, why.message()));
   }
   queue_.clear();
   reads_.clear();
@@ -133,7 +144,8 @@ void Core::fail_all(const Error& why) {
 void Core::fail_sent_to(std::uint64_t to, const Error& why) {
   std::vector<std::uint64_t> lost;
   for (const auto& [request, proposal] : proposals_) {
-    const bool reading = std::any_of(reads_.begin(), reads_.end(), [&](const auto& read) { return read.second == request; });
+    const bool reading =
+        std::any_of(reads_.begin(), reads_.end(), [&](const auto& read) { return read.second == request; });
     if (proposal.sent_to == to && !reading) lost.push_back(request);
   }
   for (const std::uint64_t request : lost) {
@@ -151,18 +163,25 @@ void Core::fail_sent_to(std::uint64_t to, const Error& why) {
 void Core::order(std::string_view command, bool reads, Ordered then) {
   if (reads) return order_read(std::move(then));
   auto shared = std::make_shared<Ordered>(std::move(then));
-  const bool begun = raft_ && !raft_closing_ && active_ && raft_->propose(command, [this, shared](bool done, std::uint64_t index, std::string result) {
-    if (!done) return (*shared)(Error(ErrorCode::kUnavailable, "the leader lost its office; nobody knows whether the command is done"));
-    if (held_.empty() && held_by_all_in_touch(index)) return (*shared)(Applied{index, std::move(result)});
-    held_.push_back(Held{index, std::move(result), std::move(*shared)});
-  });
-  if (!begun) (*shared)(Error(ErrorCode::kConflict, "this member does not lead now; the command is not done"));
+  const bool begun =
+      raft_ && !raft_closing_ && active_ &&
+      raft_->propose(command, [this, shared](bool done, std::uint64_t index, std::string result) {
+        if (!done)
+          return (*shared)(Error(ErrorCode::kUnavailable,
+                                 "the leader lost its office; nobody knows whether the command is done"));
+        if (held_.empty() && held_by_all_in_touch(index)) return (*shared)(Applied{index, std::move(result)});
+        held_.push_back(Held{index, std::move(result), std::move(*shared)});
+      });
+  if (!begun)
+    (*shared)(Error(ErrorCode::kConflict, "this member does not lead now; the command is not done"));
 }
 
 /// Reads that come while one is under way share the next.
 void Core::order_read(Ordered then) {
-  if (!raft_ || raft_closing_ || raft_->leader() != id()) return then(Error(ErrorCode::kConflict, "this member does not lead now"));
-  if (next_reads_.size() >= options_.limits.pending_proposals) return then(Error(ErrorCode::kExhausted, "too many reads wait for the leader"));
+  if (!raft_ || raft_closing_ || raft_->leader() != id())
+    return then(Error(ErrorCode::kConflict, "this member does not lead now"));
+  if (next_reads_.size() >= options_.limits.pending_proposals)
+    return then(Error(ErrorCode::kExhausted, "too many reads wait for the leader"));
   next_reads_.push_back(std::move(then));
   if (read_running_) return;
   read_running_ = true;
@@ -201,7 +220,8 @@ bool Core::held_by_all_in_touch(std::uint64_t index) const {
 void Core::release_held() {
   if (!raft_ || raft_closing_) return;
   if (raft_->state() != Consensus::State::kLeader) {
-    for (Held& held : std::exchange(held_, {})) held.then(Error(ErrorCode::kUnavailable, "the leader lost its office before all had the command"));
+    for (Held& held : std::exchange(held_, {}))
+      held.then(Error(ErrorCode::kUnavailable, "the leader lost its office before all had the command"));
     return;
   }
   while (!held_.empty() && held_by_all_in_touch(held_.front().index)) {
@@ -231,8 +251,10 @@ void Core::on_propose(std::uint64_t from, const wire::Propose& propose) {
     answer.bytes = text;
     links_->send(from, wire::encode(answer));
   };
-  if (!roster_.alive(from) || ledger_.promised != 0) return reply(Error(ErrorCode::kConflict, "this member takes no commands now"));
-  if (held_.size() >= options_.limits.pending_proposals) return reply(Error(ErrorCode::kExhausted, "too many commands wait at the leader"));
+  if (!roster_.alive(from) || ledger_.promised != 0)
+    return reply(Error(ErrorCode::kConflict, "this member takes no commands now"));
+  if (held_.size() >= options_.limits.pending_proposals)
+    return reply(Error(ErrorCode::kExhausted, "too many commands wait at the leader"));
   order(propose.bytes, propose.reads, reply);
 }
 
@@ -241,7 +263,8 @@ void Core::on_answer(std::uint64_t from, const wire::Answer& given) {
   if (at == proposals_.end() || at->second.sent_to != from) return;
   if (given.code == 0) return answer(given.request, Applied{given.index, std::string(given.bytes)});
   const auto code = static_cast<ErrorCode>(given.code - 1);
-  if (code == ErrorCode::kConflict && (!raft_ || raft_->leader() != from || now() + 50 < at->second.deadline)) {
+  if (code == ErrorCode::kConflict &&
+      (!raft_ || raft_->leader() != from || now() + 50 < at->second.deadline)) {
     // Surely not done there: whoever leads now may have it.
     at->second.sent_to = 0;
     queue_.push_back(given.request);
@@ -273,7 +296,8 @@ void Core::watch_leader() {
   told_leader_ = leader;
   told_term_ = raft_->term();
   const RosterEntry* entry = leader != 0 ? roster_.find(leader) : nullptr;
-  if (callbacks_.leader_changed) callbacks_.leader_changed(Member{leader, entry != nullptr ? entry->address : std::string()}, told_term_);
+  if (callbacks_.leader_changed)
+    callbacks_.leader_changed(Member{leader, entry != nullptr ? entry->address : std::string()}, told_term_);
 }
 
 }  // namespace mvm::replica

@@ -1,4 +1,5 @@
-// The majority is dead, and known to be: those who live agree, all of them, and go on as a new epoch. ADR 156.
+// The majority is dead, and known to be: those who live agree, all of them, and go on as a new epoch. ADR
+// 156.
 
 #include <algorithm>
 
@@ -7,7 +8,8 @@
 
 namespace mvm::replica {
 
-/// Whether confirmed deaths have taken the majority of the configuration this member knows; nothing where it knows none.
+/// Whether confirmed deaths have taken the majority of the configuration this member knows; nothing where it
+/// knows none.
 std::optional<bool> Core::majority_lost() const {
   std::size_t voters = 0;
   std::size_t living = 0;
@@ -20,7 +22,8 @@ std::optional<bool> Core::majority_lost() const {
   return living * 2 <= voters;
 }
 
-/// The living member with the lowest number leads the recovery; all of the living take part, or there is none.
+/// The living member with the lowest number leads the recovery; all of the living take part, or there is
+/// none.
 void Core::recover() {
   if (ended_ || ledger_.group_id == 0 || left_) return;
   if (ledger_.promised != 0 && !raft_ && !raft_closing_) frozen();
@@ -44,7 +47,8 @@ void Core::recover() {
   if (attempt_.id == 0) {
     // Promises for attempts that nobody leads any more.
     for (const std::uint64_t other : living) {
-      if (other != id() && peers_[other].promised != 0) links_->send(other, wire::encode(wire::Thaw{peers_[other].promised}));
+      if (other != id() && peers_[other].promised != 0)
+        links_->send(other, wire::encode(wire::Thaw{peers_[other].promised}));
     }
     if (ledger_.promised != 0) {
       ledger_.promised = 0;
@@ -55,7 +59,9 @@ void Core::recover() {
     std::uint64_t random = 0;
     while (random == 0) RAND_bytes(reinterpret_cast<unsigned char*>(&random), sizeof(random));
     attempt_ = Attempt{random, living, {}, 0};
-    log::warning("replica.recovery", {{"group", options_.group}, {"id", id()}, {"living", living.size()}, {"epoch", epoch() + 1}});
+    log::warning(
+        "replica.recovery",
+        {{"group", options_.group}, {"id", id()}, {"living", living.size()}, {"epoch", epoch() + 1}});
   }
   if (now() >= attempt_.next_call) {
     attempt_.next_call = now() + static_cast<std::uint64_t>(options_.beat.count()) / 2;
@@ -65,7 +71,8 @@ void Core::recover() {
     }
   }
   std::size_t promised = 0;
-  for (const std::uint64_t other : living) promised += other != id() && attempt_.promises.contains(other) ? 1U : 0U;
+  for (const std::uint64_t other : living)
+    promised += other != id() && attempt_.promises.contains(other) ? 1U : 0U;
   if (promised + 1 < living.size()) return;
   // Last of all this member stops as well; until here it could have been needed for a majority after all.
   if (ledger_.promised != attempt_.id) {
@@ -92,12 +99,14 @@ void Core::decide() {
   if (ended_ || !promise_ || promise_->attempt != attempt_.id) return;
   std::map<std::uint64_t, wire::Promise> promises = attempt_.promises;
   promises[id()] = *promise_;
-  // The best log decides: every entry that was committed and that any of these has is in it. Numbers break ties.
+  // The best log decides: every entry that was committed and that any of these has is in it. Numbers break
+  // ties.
   std::uint64_t decider = 0;
   wire::Promise best;
   for (const auto& [other, promise] : promises) {
     if (!std::binary_search(attempt_.members.begin(), attempt_.members.end(), other)) continue;
-    if (decider == 0 || std::pair(promise.last_term, promise.last_index) > std::pair(best.last_term, best.last_index)) {
+    if (decider == 0 ||
+        std::pair(promise.last_term, promise.last_index) > std::pair(best.last_term, best.last_index)) {
       decider = other;
       best = promise;
     }
@@ -105,7 +114,9 @@ void Core::decide() {
   std::vector<wire::Decision> decisions = ledger_.decisions;
   decisions.push_back(wire::Decision{epoch() + 1, attempt_.id, decider, attempt_.members});
   if (decisions.size() > wire::kMaxDecisions) decisions.erase(decisions.begin());
-  log::warning("replica.decided", {{"group", options_.group}, {"id", id()}, {"epoch", decisions.back().epoch}, {"decider", decider}});
+  log::warning(
+      "replica.decided",
+      {{"group", options_.group}, {"id", id()}, {"epoch", decisions.back().epoch}, {"decider", decider}});
   adopt(decisions, true);
 }
 
@@ -122,7 +133,9 @@ void Core::thaw_all(std::uint64_t attempt) {
 
 void Core::on_freeze(std::uint64_t from, const wire::Freeze& freeze) {
   const std::vector<std::uint64_t> living = roster_.living();
-  if (ledger_.group_id == 0 || living.empty() || living.front() != from || freeze.members != living || freeze.epoch != epoch() + 1 || !same_epoch(from)) return;
+  if (ledger_.group_id == 0 || living.empty() || living.front() != from || freeze.members != living ||
+      freeze.epoch != epoch() + 1 || !same_epoch(from))
+    return;
   // Where this member's configuration still has a living majority, that majority is to be used.
   if (!majority_lost().value_or(true)) return;
   if (ledger_.promised != freeze.attempt) {
@@ -143,7 +156,8 @@ void Core::on_promise(std::uint64_t from, const wire::Promise& promise) {
 
 void Core::on_thaw(std::uint64_t from, const wire::Thaw& thaw) {
   const std::vector<std::uint64_t> living = roster_.living();
-  if (living.empty() || living.front() != from || ledger_.promised == 0 || ledger_.promised != thaw.attempt) return;
+  if (living.empty() || living.front() != from || ledger_.promised == 0 || ledger_.promised != thaw.attempt)
+    return;
   ledger_.promised = 0;
   promise_.reset();
   save();

@@ -9,7 +9,8 @@ bool Roster::merge(const RosterEntry& entry) {
   if (fresh) return true;
   RosterEntry merged = at->second;
   // Addresses of one life differ only before it was seen; then the larger text wins, so that all agree.
-  if (entry.life > merged.life || (entry.life == merged.life && entry.address > merged.address)) merged.address = entry.address;
+  if (entry.life > merged.life || (entry.life == merged.life && entry.address > merged.address))
+    merged.address = entry.address;
   merged.life = std::max(merged.life, entry.life);
   merged.dead_life = std::max(merged.dead_life, entry.dead_life);
   merged.gone = merged.gone || entry.gone;

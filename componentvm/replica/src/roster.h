@@ -1,6 +1,7 @@
 #pragma once
-// Who belongs to a group, and which of their lives are over. A value that only grows: merging two rosters in any order, any number
-// of times, gives the same, so members simply exchange theirs. docs/formats/replica.md, ADR 155.
+// Who belongs to a group, and which of their lives are over. A value that only grows: merging two rosters in
+// any order, any number of times, gives the same, so members simply exchange theirs. docs/formats/replica.md,
+// ADR 155.
 
 #include <cstdint>
 #include <map>

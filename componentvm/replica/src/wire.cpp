@@ -8,14 +8,16 @@ namespace mvm::replica::wire {
 namespace {
 
 constexpr std::string_view kLedgerMagic = "MVMREP01";
-constexpr std::size_t kStateBytes = 64 + (kMaxRoster * (kMaxAddress + 32)) + (kMaxDecisions * (32 + (8 * kMaxRoster)));
+constexpr std::size_t kStateBytes =
+    64 + (kMaxRoster * (kMaxAddress + 32)) + (kMaxDecisions * (32 + (8 * kMaxRoster)));
 
 class Writer {
  public:
   template <class Number>
   void number(Number value) {
     auto rest = static_cast<std::uint64_t>(value);
-    for (std::size_t i = 0; i < sizeof(Number); ++i, rest >>= 8U) bytes_.push_back(static_cast<char>(rest & 0xffU));
+    for (std::size_t i = 0; i < sizeof(Number); ++i, rest >>= 8U)
+      bytes_.push_back(static_cast<char>(rest & 0xffU));
   }
   void flag(bool value) { number(static_cast<std::uint8_t>(value ? 1 : 0)); }
   void text(std::string_view value) {
@@ -36,7 +38,8 @@ class Reader {
   Number number() {
     if (rest_.size() < sizeof(Number)) return fail<Number>();
     std::uint64_t value = 0;
-    for (std::size_t i = sizeof(Number); i > 0; --i) value = (value << 8U) | static_cast<unsigned char>(rest_[i - 1]);
+    for (std::size_t i = sizeof(Number); i > 0; --i)
+      value = (value << 8U) | static_cast<unsigned char>(rest_[i - 1]);
     rest_.remove_prefix(sizeof(Number));
     return static_cast<Number>(value);
   }
@@ -83,7 +86,9 @@ std::vector<std::uint64_t> read_ids(Reader& in) {
   std::vector<std::uint64_t> ids(in.count(kMaxRoster, 8));
   for (std::uint64_t& id : ids) id = in.u64();
   // Rising, so that there are no doubles and two members write the same set alike.
-  if (std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) != ids.end() || (!ids.empty() && ids.front() == 0)) in.refuse();
+  if (std::adjacent_find(ids.begin(), ids.end(), std::greater_equal<>()) != ids.end() ||
+      (!ids.empty() && ids.front() == 0))
+    in.refuse();
   return ids;
 }
 
@@ -211,7 +216,9 @@ void read(Reader& in, Append& append, const Bounds& bounds) {
     entry.bytes = in.text(std::max(bounds.command + 16, std::size_t{64} << 10U));
     // Terms never fall along a log, nor rise above the leader's.
     // libraft asserts whole words.
-    if (type < 1 || type > 3 || entry.bytes.empty() || entry.bytes.size() % 8 != 0 || entry.term < term || entry.term > append.term) in.refuse();
+    if (type < 1 || type > 3 || entry.bytes.empty() || entry.bytes.size() % 8 != 0 || entry.term < term ||
+        entry.term > append.term)
+      in.refuse();
     if (entry.type == EntryType::kChange && !valid_change(entry.bytes)) in.refuse();
     term = entry.term;
   }
@@ -286,7 +293,8 @@ void read(Reader& in, Snapshot& snapshot, const Bounds& bounds) {
     last = server.id;
   }
   snapshot.bytes = in.text(bounds.snapshot);
-  if (snapshot.last_index == 0 || snapshot.last_index > (std::uint64_t{1} << 62U) || snapshot.last_term == 0 || snapshot.last_term > snapshot.term ||
+  if (snapshot.last_index == 0 || snapshot.last_index > (std::uint64_t{1} << 62U) ||
+      snapshot.last_term == 0 || snapshot.last_term > snapshot.term ||
       snapshot.servers_index > snapshot.last_index || snapshot.servers.empty() || snapshot.bytes.empty()) {
     in.refuse();
   }
@@ -395,19 +403,27 @@ std::string encode(const Message& message) {
 std::size_t most_bytes(std::uint8_t kind, const Bounds& bounds) {
   if (kind == 0 || kind > std::variant_size_v<Message>) return 0;
   switch (kind - 1) {
-    case 0: return kStateBytes + kMaxGroup + 64;
-    case 2: return kStateBytes;
-    case 3: return kAppendBytes + std::max(bounds.command + 16, std::size_t{64} << 10U) + (13 * kMaxEntries) + 64;
-    case 7: return bounds.snapshot + (9 * kMaxServers) + 64;
+    case 0:
+      return kStateBytes + kMaxGroup + 64;
+    case 2:
+      return kStateBytes;
+    case 3:
+      return kAppendBytes + std::max(bounds.command + 16, std::size_t{64} << 10U) + (13 * kMaxEntries) + 64;
+    case 7:
+      return bounds.snapshot + (9 * kMaxServers) + 64;
     case 9:
-    case 10: return bounds.command + kMaxMessage + 64;
-    case 11: return 64 + (8 * kMaxRoster);
-    default: return 64;
+    case 10:
+      return bounds.command + kMaxMessage + 64;
+    case 11:
+      return 64 + (8 * kMaxRoster);
+    default:
+      return 64;
   }
 }
 
 Result<Message> decode(std::uint8_t kind, std::string_view body, const Bounds& bounds) {
-  if (body.size() > most_bytes(kind, bounds)) return Error(ErrorCode::kCorrupt, "a frame of kind " + std::to_string(kind) + " is too long");
+  if (body.size() > most_bytes(kind, bounds))
+    return Error(ErrorCode::kCorrupt, "a frame of kind " + std::to_string(kind) + " is too long");
   return decode_kind(std::size_t{kind} - 1, body, bounds);
 }
 
@@ -417,8 +433,8 @@ Result<Header> decode_header(std::string_view bytes, const Bounds& bounds) {
   header.length = in.number<std::uint32_t>();
   header.kind = in.number<std::uint8_t>();
   if (!in.good() || header.length > most_bytes(header.kind, bounds) || most_bytes(header.kind, bounds) == 0) {
-    return Error(ErrorCode::kCorrupt,
-                 "a frame of kind " + std::to_string(header.kind) + " and " + std::to_string(header.length) + " bytes cannot be");
+    return Error(ErrorCode::kCorrupt, "a frame of kind " + std::to_string(header.kind) + " and " +
+                                          std::to_string(header.length) + " bytes cannot be");
   }
   return header;
 }
@@ -426,7 +442,8 @@ Result<Header> decode_header(std::string_view bytes, const Bounds& bounds) {
 bool valid_change(std::string_view bytes) { return decode_change(bytes).has_value(); }
 
 Result<std::vector<Server>> decode_change(std::string_view bytes) {
-  // libraft: format 1 (1 byte), servers (8 bytes), each id (8 bytes), address (ends with 0), role (1 byte); padded to 8 bytes.
+  // libraft: format 1 (1 byte), servers (8 bytes), each id (8 bytes), address (ends with 0), role (1 byte);
+  // padded to 8 bytes.
   const Error broken(ErrorCode::kCorrupt, "a configuration breaks libraft's format");
   Reader in(bytes);
   const auto format = in.number<std::uint8_t>();
@@ -441,7 +458,9 @@ Result<std::vector<Server>> decode_change(std::string_view bytes) {
     const std::size_t end = bytes.find('\0');
     if (end == std::string_view::npos || end > kMaxAddress || bytes.size() < end + 2) return broken;
     const auto role = static_cast<std::uint8_t>(bytes[end + 1]);
-    if (role > 2 || std::any_of(servers.begin(), servers.end(), [&](const Server& other) { return other.id == id; })) return broken;
+    if (role > 2 ||
+        std::any_of(servers.begin(), servers.end(), [&](const Server& other) { return other.id == id; }))
+      return broken;
     servers.push_back(Server{id, role});
     bytes.remove_prefix(end + 2);
   }
@@ -475,7 +494,8 @@ Result<Ledger> decode_ledger(std::string_view bytes) {
   ledger.discard = in.flag();
   ledger.roster = read_roster(in);
   ledger.decisions = read_decisions(in);
-  if (!known || !in.finished() || ledger.id == 0) return Error(ErrorCode::kCorrupt, "the file is no ledger of a replica, or was cut");
+  if (!known || !in.finished() || ledger.id == 0)
+    return Error(ErrorCode::kCorrupt, "the file is no ledger of a replica, or was cut");
   return ledger;
 }
 

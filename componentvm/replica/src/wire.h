@@ -1,6 +1,7 @@
 #pragma once
-// The frames members exchange, as values. Everything decoded here comes from outside: counts, sizes and enumerations are checked
-// before anything is kept, and libraft never sees bytes that were not. docs/formats/replica.md specifies them.
+// The frames members exchange, as values. Everything decoded here comes from outside: counts, sizes and
+// enumerations are checked before anything is kept, and libraft never sees bytes that were not.
+// docs/formats/replica.md specifies them.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,15 +16,16 @@
 namespace mvm::replica::wire {
 
 inline constexpr std::uint32_t kVersion = 1;
-inline constexpr std::size_t kHeader = 5;              ///< length of what follows (4 bytes), kind (1 byte)
+inline constexpr std::size_t kHeader = 5;  ///< length of what follows (4 bytes), kind (1 byte)
 inline constexpr std::size_t kMaxAddress = 255;
 inline constexpr std::size_t kMaxGroup = 128;
 inline constexpr std::size_t kMaxRoster = 1024;
 inline constexpr std::size_t kMaxDecisions = 16;
 inline constexpr std::size_t kMaxServers = 1024;
-inline constexpr std::size_t kMaxEntries = 65536;       ///< in one Append
-inline constexpr std::size_t kAppendBytes = 1 << 20;    ///< a sender cuts an Append that would be longer, between entries
-inline constexpr std::size_t kMaxMessage = 512;         ///< text of an answer that is an error
+inline constexpr std::size_t kMaxEntries = 65536;  ///< in one Append
+inline constexpr std::size_t kAppendBytes =
+    1 << 20;  ///< a sender cuts an Append that would be longer, between entries
+inline constexpr std::size_t kMaxMessage = 512;  ///< text of an answer that is an error
 
 /// A recovery from a lost majority: `members` go on as a new epoch, from the log of `decider`.
 struct Decision {
@@ -141,8 +143,8 @@ struct Ping {
   bool lost = false;           ///< by its configuration a majority of the voters is dead
 };
 
-using Message = std::variant<Hello, Welcome, State, Append, AppendResult, Vote, VoteResult, Snapshot, TimeoutNow, Propose, Answer,
-                             Freeze, Promise, Thaw, Ping>;
+using Message = std::variant<Hello, Welcome, State, Append, AppendResult, Vote, VoteResult, Snapshot,
+                             TimeoutNow, Propose, Answer, Freeze, Promise, Thaw, Ping>;
 
 struct Bounds {
   std::size_t command = std::size_t{1} << 20;
@@ -158,7 +160,8 @@ struct Bounds {
 /// A frame's body. Views of the message point into `body`.
 [[nodiscard]] Result<Message> decode(std::uint8_t kind, std::string_view body, const Bounds& bounds);
 
-/// The kind and the length of a frame's body from its first kHeader bytes; kCorrupt where no such frame may exist.
+/// The kind and the length of a frame's body from its first kHeader bytes; kCorrupt where no such frame may
+/// exist.
 struct Header {
   std::uint8_t kind = 0;
   std::size_t length = 0;

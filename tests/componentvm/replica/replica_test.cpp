@@ -1,5 +1,7 @@
 // Groups of members in one process, on loopback: what is acknowledged stays, whoever dies, down to the last.
 
+#include "mvm/replica/replica.h"
+
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -9,7 +11,6 @@
 
 #include "chaos/journal.h"
 #include "mvm/base/file.h"
-#include "mvm/replica/replica.h"
 
 namespace mvm::replica {
 namespace {
@@ -30,7 +31,9 @@ struct One {
 
 class ReplicaTest : public testing::Test {
  protected:
-  void SetUp() override { folder_ = make_temporary_folder(std::filesystem::temp_directory_path(), "mvm-replica-").value(); }
+  void SetUp() override {
+    folder_ = make_temporary_folder(std::filesystem::temp_directory_path(), "mvm-replica-").value();
+  }
   void TearDown() override {
     ones_.clear();
     EXPECT_TRUE(remove_tree(folder_).has_value());
@@ -82,7 +85,8 @@ class ReplicaTest : public testing::Test {
 
   Result<Applied> propose(std::uint64_t id, const std::string& command, milliseconds limit = kPatience) {
     std::promise<Result<Applied>> answered;
-    at(id).propose(command, [&](Result<Applied> result) { answered.set_value(std::move(result)); }, limit);
+    at(id).propose(
+        command, [&](Result<Applied> result) { answered.set_value(std::move(result)); }, limit);
     return answered.get_future().get();
   }
 
@@ -99,10 +103,12 @@ class ReplicaTest : public testing::Test {
   std::vector<std::string> read(std::uint64_t id) {
     std::promise<Status> done;
     std::vector<std::string> commands;
-    at(id).barrier([&](Status status) {
-      for (const auto& [index, command] : ones_.at(id)->journal.entries()) commands.push_back(command);
-      done.set_value(std::move(status));
-    }, kPatience);
+    at(id).barrier(
+        [&](Status status) {
+          for (const auto& [index, command] : ones_.at(id)->journal.entries()) commands.push_back(command);
+          done.set_value(std::move(status));
+        },
+        kPatience);
     const Status status = done.get_future().get();
     EXPECT_TRUE(status.has_value()) << status.error().describe();
     return commands;
@@ -174,7 +180,8 @@ TEST_F(ReplicaTest, ConfirmedDeathsShrinkTheGroupDownToTheLastMember) {
   said.push_back(must(1, "b 2"));
   EXPECT_TRUE(eventually([&] {
     const auto members = at(1).members();
-    return std::count_if(members.begin(), members.end(), [](const MemberState& one) { return one.role == Role::kVoter; }) == 2;
+    return std::count_if(members.begin(), members.end(),
+                         [](const MemberState& one) { return one.role == Role::kVoter; }) == 2;
   }));
   const Life first = life(1);
   kill(1);
@@ -202,7 +209,9 @@ TEST_F(ReplicaTest, AMajorityThatDiesAtOnceLeavesAllThatWasAcknowledged) {
   }
   said.push_back(must(5, "yes 1"));
   auto all = read(4);
-  std::erase_if(all, [](const std::string& command) { return command.starts_with("no "); });  // it may have been decided after all
+  std::erase_if(all, [](const std::string& command) {
+    return command.starts_with("no ");
+  });  // it may have been decided after all
   EXPECT_EQ(all, said);
   EXPECT_EQ(read(5).size(), read(4).size());
   EXPECT_EQ(at(4).info().epoch, 1U);
@@ -274,7 +283,8 @@ TEST_F(ReplicaTest, NewcomersCatchUpAndVote) {
   ASSERT_TRUE(at(3).join(group({1})).has_value());
   EXPECT_TRUE(eventually([&] {
     const auto members = at(1).members();
-    return std::any_of(members.begin(), members.end(), [](const MemberState& one) { return one.member.id == 3 && one.role == Role::kVoter; });
+    return std::any_of(members.begin(), members.end(),
+                       [](const MemberState& one) { return one.member.id == 3 && one.role == Role::kVoter; });
   }));
   EXPECT_EQ(read(3), said);
   const Life one = life(1);
@@ -303,7 +313,9 @@ TEST_F(ReplicaTest, ThereAreOnlySoManyVoters) {
   must(4, "b 2");
   EXPECT_TRUE(eventually([&] {
     const auto members = at(4).members();
-    return std::any_of(members.begin(), members.end(), [](const MemberState& state) { return state.member.id == 4 && state.role == Role::kVoter; });
+    return std::any_of(members.begin(), members.end(), [](const MemberState& state) {
+      return state.member.id == 4 && state.role == Role::kVoter;
+    });
   }));
 }
 
