@@ -24,7 +24,7 @@ mvm_packages_build=(
   libarchive-dev libzstd-dev zlib1g-dev   # sources and results; messages
   libxxhash-dev                           # checksums of messages
   libssl-dev                              # digests, TLS
-  libraft-dev libuv1-dev liblz4-dev       # replicated state (libraft's static part needs lz4)
+  libraft-dev libuv1-dev                  # replicated state
   libcurl4-openssl-dev
   libseccomp-dev libcap-dev               # the builder's sandbox
   libcli11-dev libspdlog-dev nlohmann-json3-dev libexpected-dev
