@@ -70,7 +70,8 @@ void Core::run(std::function<void(Status)> ready) {
     settings.group = options_.group;
     settings.address = options_.self.address;
     settings.secret = options_.secret;
-    settings.bounds = wire::Bounds{options_.limits.command_bytes, options_.limits.snapshot_bytes};
+    settings.bounds = wire::Bounds{options_.limits.command_bytes, options_.limits.result_bytes,
+                                   options_.limits.snapshot_bytes};
     settings.beat = options_.beat;
     settings.callers = options_.limits.members * 2;
     settings.queue = options_.limits.snapshot_bytes + (std::size_t{16} << 20U);

@@ -240,7 +240,7 @@ void Core::on_propose(std::uint64_t from, const wire::Propose& propose) {
     if (result) {
       answer.index = result->index;
       text = std::move(result->result);
-      if (text.size() > options_.limits.command_bytes) {
+      if (text.size() > options_.limits.result_bytes) {
         result = Error(ErrorCode::kExhausted, "the answer is longer than a command may be");
       }
     }

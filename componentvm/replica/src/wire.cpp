@@ -333,7 +333,7 @@ void read(Reader& in, Answer& answer, const Bounds& bounds) {
   answer.code = in.number<std::uint8_t>();
   if (answer.code > 15) in.refuse();
   answer.index = in.u64();
-  answer.bytes = in.text(answer.code == 0 ? bounds.command : kMaxMessage);
+  answer.bytes = in.text(answer.code == 0 ? bounds.result : kMaxMessage);
 }
 
 void write(Writer& out, const Freeze& freeze) {
@@ -412,8 +412,9 @@ std::size_t most_bytes(std::uint8_t kind, const Bounds& bounds) {
     case 7:
       return bounds.snapshot + (9 * kMaxServers) + 64;
     case 9:
+      return bounds.command + 64;
     case 10:
-      return bounds.command + kMaxMessage + 64;
+      return bounds.result + kMaxMessage + 64;
     case 11:
       return 64 + (8 * kMaxRoster);
     default:

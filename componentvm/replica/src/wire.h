@@ -148,6 +148,7 @@ using Message = std::variant<Hello, Welcome, State, Append, AppendResult, Vote, 
 
 struct Bounds {
   std::size_t command = std::size_t{1} << 20;
+  std::size_t result = std::size_t{1} << 20;
   std::size_t snapshot = std::size_t{64} << 20;
 };
 

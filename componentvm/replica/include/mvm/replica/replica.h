@@ -57,6 +57,7 @@ class StateMachine {
 
 struct Limits {
   std::size_t command_bytes = std::size_t{1} << 20;    ///< the longest command
+  std::size_t result_bytes = std::size_t{1} << 20;     ///< the longest answer that travels to another member
   std::size_t snapshot_bytes = std::size_t{64} << 20;  ///< the largest snapshot
   std::size_t pending_proposals = 4096;  ///< waiting here at once; more are refused with kExhausted
   std::size_t pending_bytes = std::size_t{32} << 20;  ///< of waiting proposals
