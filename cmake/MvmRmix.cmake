@@ -8,7 +8,7 @@ function(mvm_add_rmix_stubs target definition)
   if(NOT S_NAMESPACE)
     set(S_NAMESPACE service)
   endif()
-  if(TARGET mvm-rmixgen)
+  if(COMMAND mvm_add_layer)  # this tree
     set(generator mvm-rmixgen)
     set(library mvm_componentvm_rmix)
   else()

@@ -76,7 +76,7 @@ class Core::View final : public Kernel {
   Status runnable(const std::string& function, RunBody body) override {
     return core_.runs_.offer(owner_, function, std::move(body));
   }
-  Result<Answer> call(Call call) override { return core_.call(owner_, call); }
+  Result<Answer> call(Call call) override { return core_.call(call.outside ? kOutside : owner_, call); }
   Status tell(const std::string& event, const nlohmann::json& args, const std::string& blob) override {
     auto told = core_.channel_->tell({.name = event, .args = args, .blob = blob});
     return told ? ok() : Status(told.error());

@@ -23,7 +23,7 @@ class XdrWriter {
         "/* Made by mvm-rmixgen of the definition of " + interface.text() +
         ": docs/formats/rmix-onc.md. */\n\n"
         "/* Instead of an answer: why, and whether the method ran (\"not-run\", \"ran\", \"unknown\"). */\n"
-        "struct rmix_failure {\n  string fate<>;\n  string code<>;\n  string message<>;\n};\n\n";
+        "struct mvm_failure {\n  string code<>;\n  string fate<>;\n  string message<>;\n};\n\n";
     for (const auto& one : interface.structs) add_struct(*one);
     for (const auto& one : interface.exceptions) add_struct(*one);
     for (const Method& method : interface.methods) add_method(method);
@@ -31,7 +31,7 @@ class XdrWriter {
     text_ += "program " + name + "_PROG {\n  version " + name + "_VERS {\n";
     for (std::size_t i = 0; i < interface.methods.size(); ++i) {
       const Method& method = interface.methods[i];
-      text_ += "    " + (method.one_way ? "void" : method.name + "_reply") + " " +
+      text_ += "    " + (method.one_way ? "void" : method.name + "_outcome") + " " +
                upper(xdr_name(method.name)) + "(" +
                (method.parameters.empty() ? "void" : method.name + "_arguments") +
                ") = " + std::to_string(i + 1) + ";\n";
@@ -71,7 +71,7 @@ class XdrWriter {
 
   /// A typedef for what rpcgen's language cannot put inside an array.
   std::string named(const Type& type) {
-    std::string name = "rmix_";
+    std::string name = "mvm_";
     const Type* inner = &type;
     std::string suffix;
     for (; inner->kind == Kind::kArray; inner = inner->element.get()) suffix += "_array";
@@ -108,14 +108,15 @@ class XdrWriter {
     if (!method.parameters.empty()) add_fields(method.name + "_arguments", method.parameters);
     if (method.one_way) return;
     const std::string result =
-        method.result.kind == Kind::kVoid ? "void" : declaration(method.result, "result");
-    text_ += "union " + method.name + "_reply switch (int outcome) {\n  case 0:\n    " + result + ";\n";
+        method.result.kind == Kind::kVoid ? "void" : declaration(method.result, "mvm_result");
+    text_ += "union " + method.name + "_outcome switch (int mvm_outcome) {\n  case 0:\n    " + result + ";\n";
     for (std::size_t i = 0; i < method.exceptions.size(); ++i) {
       const StructType& type = *method.exceptions[i];
-      const std::string held = type.fields.empty() ? "void" : xdr_name(type.name) + " exception_" + type.name;
+      const std::string held =
+          type.fields.empty() ? "void" : xdr_name(type.name) + " mvm_exception_" + std::to_string(i + 1);
       text_ += "  case " + std::to_string(i + 1) + ":\n    " + held + ";\n";
     }
-    text_ += "  case -1:\n    rmix_failure failure;\n};\n\n";
+    text_ += "  case -1:\n    mvm_failure mvm_failed;\n};\n\n";
   }
 
   std::string text_;

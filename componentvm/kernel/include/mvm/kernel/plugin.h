@@ -40,6 +40,8 @@ struct Call {
   std::vector<UniqueFd> descriptors;
   /// Who asks, set by the kernel: a plug-in's name, "kernel" for itself, "outside" for those outside.
   std::string caller;
+  /// The plug-in that asks passes on what somebody outside wants: only what is shared with everyone.
+  bool outside = false;
 };
 
 /// What the operation answers.

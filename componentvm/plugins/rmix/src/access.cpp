@@ -1,0 +1,78 @@
+#include "access.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+
+#include "mvm/base/digest.h"
+#include "mvm/base/file.h"
+
+namespace mvm::plugins {
+namespace {
+
+constexpr std::size_t kMostText = 64U << 10U;
+constexpr std::size_t kShortestToken = 16;
+
+/// Takes as long whatever they have in common.
+bool same(const std::string& left, const std::string& right) {
+  if (left.size() != right.size()) return false;
+  unsigned different = 0;
+  for (std::size_t i = 0; i < left.size(); ++i)
+    different |= static_cast<unsigned>(static_cast<unsigned char>(left[i] ^ right[i]));
+  return different == 0;
+}
+
+template <class Take>
+Status each(const std::string& text, char between, Take take) {
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(between, begin), text.size());
+    if (end > begin) MVM_TRY(take(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<Access> Access::read(const std::string& users, const std::filesystem::path& tokens) {
+  Access access;
+  access.users_ = {0, ::geteuid()};
+  MVM_TRY(each(users, ',', [&](const std::string& word) -> Status {
+    std::uint32_t uid = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), uid);
+    if (error != std::errc() || end != word.data() + word.size())
+      return Error(ErrorCode::kInvalid,
+                   "rmix.users: found \"" + word + "\", expected user ids, apart by commas");
+    access.users_.insert(uid);
+    return ok();
+  }));
+  struct stat about {};
+  if (::stat(tokens.c_str(), &about) != 0)
+    MVM_TRY(write_file_durably(tokens, random_hex(32) + "\n", 0600));
+  else if ((about.st_mode & 077U) != 0)
+    return Error(ErrorCode::kRefused, tokens.string() + ": others may read it; chmod 600");
+  MVM_ASSIGN(const std::string text, read_file(tokens, kMostText));
+  MVM_TRY(each(text, '\n', [&](const std::string& line) -> Status {
+    if (line.size() < kShortestToken)
+      return Error(ErrorCode::kInvalid,
+                   tokens.string() + ": expected tokens of at least 16 characters, one a line");
+    access.tokens_.push_back(line);
+    return ok();
+  }));
+  if (access.tokens_.empty())
+    return Error(ErrorCode::kInvalid, tokens.string() + ": expected one token at least");
+  return access;
+}
+
+Status Access::known(const rmix::Caller& caller) const {
+  if (caller.uid && users_.contains(*caller.uid)) return ok();
+  if (!caller.certificate.empty()) return ok();
+  bool found = false;
+  for (const std::string& token : tokens_) found |= same(token, caller.token);
+  if (found) return ok();
+  return Error(ErrorCode::kRefused, "this kernel does not know the caller at " + caller.address +
+                                        ": show a token of its rmix.tokens");
+}
+
+}  // namespace mvm::plugins
