@@ -1,0 +1,42 @@
+#include "mvm/dvm/address.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "mvm/base/digest.h"
+
+namespace mvm::dvm {
+
+Result<Endpoint> Endpoint::read(std::string_view text) {
+  const Error wrong(ErrorCode::kInvalid,
+                    "address: found \"" + std::string(text.substr(0, 60)) + "\", expected IPv4-ADDRESS:PORT");
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon > 15) return wrong;
+  Endpoint endpoint{std::string(text.substr(0, colon)), 0};
+  const std::string_view port = text.substr(colon + 1);
+  in_addr parsed{};
+  if (::inet_pton(AF_INET, endpoint.host.c_str(), &parsed) != 1) return wrong;
+  const auto [end, problem] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
+  if (problem != std::errc() || end != port.data() + port.size()) return wrong;
+  return endpoint;
+}
+
+Endpoint multicast_group(std::string_view vm) {
+  constexpr std::uint16_t kPort = 7763;
+  const std::string digest = sha256_hex("mvm.dvm.group:" + std::string(vm));
+  std::uint32_t hash = 0;
+  std::from_chars(digest.data(), digest.data() + 8, hash, 16);
+  return {"239." + std::to_string(192 + ((hash >> 16) & 3)) + "." + std::to_string((hash >> 8) & 255) + "." +
+              std::to_string(hash & 255),
+          kPort};
+}
+
+bool valid_name(std::string_view name, std::size_t limit) {
+  return !name.empty() && name.size() <= limit && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+}  // namespace mvm::dvm
