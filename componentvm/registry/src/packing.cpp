@@ -45,6 +45,11 @@ PackWriter& PackWriter::bytes(std::string_view value) {
   return *this;
 }
 
+PackWriter& PackWriter::text(const std::string& value) {
+  append(bytes_, kHead + value.size(), [&](mvm_packer& packer) { mvm_pack_string(&packer, value.c_str()); });
+  return *this;
+}
+
 std::uint64_t PackReader::number() {
   auto unpacker = unpacker_at(bytes_, position_);
   std::uint64_t value = 0;

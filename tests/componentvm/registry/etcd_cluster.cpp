@@ -5,6 +5,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <memory>
+
 #include "mvm/base/file.h"
 #include "mvm/base/unique_fd.h"
 
@@ -29,7 +31,20 @@ std::vector<std::uint16_t> free_ports(std::size_t count) {
   return ports;
 }
 
+class SharedCluster final : public ::testing::Environment {
+ public:
+  void TearDown() override { cluster.reset(); }
+  static inline std::unique_ptr<EtcdCluster> cluster;
+};
+
+[[maybe_unused]] const auto* const kShared = ::testing::AddGlobalTestEnvironment(new SharedCluster);
+
 }  // namespace
+
+EtcdCluster& shared_cluster() {
+  if (!SharedCluster::cluster) SharedCluster::cluster = std::make_unique<EtcdCluster>();
+  return *SharedCluster::cluster;
+}
 
 EtcdCluster::EtcdCluster()
     : folder_(*make_temporary_folder(std::filesystem::temp_directory_path(), "registry-etcd-")),

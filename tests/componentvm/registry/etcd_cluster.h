@@ -38,4 +38,7 @@ class EtcdCluster {
   std::optional<Subprocess> members_[kMembers];
 };
 
+/// One for all tests of a program: each has a prefix of its own. It ends with them.
+[[nodiscard]] EtcdCluster& shared_cluster();
+
 }  // namespace mvm::registry

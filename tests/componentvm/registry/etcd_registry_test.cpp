@@ -13,24 +13,9 @@ namespace {
 
 constexpr std::chrono::seconds kLong{60};
 
-/// One for all tests of this program: each has a prefix of its own.
-class SharedCluster final : public ::testing::Environment {
- public:
-  void TearDown() override { cluster_.reset(); }
-  static EtcdCluster& get() {
-    if (!cluster_) cluster_ = std::make_unique<EtcdCluster>();
-    return *cluster_;
-  }
-
- private:
-  static inline std::unique_ptr<EtcdCluster> cluster_;
-};
-
-[[maybe_unused]] const auto* const kShared = ::testing::AddGlobalTestEnvironment(new SharedCluster);
-
 std::unique_ptr<Registry> open_cluster(const std::string& prefix, std::chrono::milliseconds timeout = kLong) {
   auto opened = open_etcd_registry(
-      EtcdOptions{.endpoints = SharedCluster::get().endpoints(), .prefix = prefix, .timeout = timeout});
+      EtcdOptions{.endpoints = shared_cluster().endpoints(), .prefix = prefix, .timeout = timeout});
   EXPECT_TRUE(opened) << opened.error().describe();
   return std::move(*opened);
 }
@@ -75,7 +60,7 @@ TEST(EtcdRegistry, SaysWhoDoesNotAnswer) {
 
 TEST(EtcdRegistry, AMemberThatHangsIsPassedOver) {
   const std::string prefix = "test/" + random_hex(8) + "/";
-  auto& cluster = SharedCluster::get();
+  auto& cluster = shared_cluster();
   const auto registry = open_cluster(prefix);
   Session me(*registry, "me");
   ASSERT_TRUE(me.putinfo("a", text_item("1"), kPersistent));
@@ -89,7 +74,7 @@ TEST(EtcdRegistry, AMemberThatHangsIsPassedOver) {
 // is there, once and in order; nothing was acknowledged without a majority; a watch has missed nothing.
 TEST(EtcdRegistry, LosesAMemberThenTheMajorityAndNoUpdate) {
   const std::string prefix = "test/" + random_hex(8) + "/";
-  auto& cluster = SharedCluster::get();
+  auto& cluster = shared_cluster();
   const auto registry = open_cluster(prefix, std::chrono::milliseconds(2'500));
   const std::uint64_t start = open_cluster(prefix)->list("*")->revision;
 

@@ -16,6 +16,8 @@ class PackWriter {
   PackWriter& number(std::uint64_t value);
   PackWriter& flag(bool value);
   PackWriter& bytes(std::string_view value);
+  /// A string; the text up to its first NUL.
+  PackWriter& text(const std::string& value);
   [[nodiscard]] std::size_t size() const { return bytes_.size(); }
   [[nodiscard]] std::string take() { return std::move(bytes_); }
 
