@@ -31,8 +31,16 @@ class Member:
         self.process = None
         self.life = 0
         self.gone = False  # this copy never comes back
+        self.killed = True  # by us
+
+    def kill(self):
+        if self.running():
+            self.killed = True
+        self.process.kill()
 
     def start(self):
+        if not self.killed:
+            raise RuntimeError(f'member {self.number} ended by itself, with {self.process.popen.poll()}')
         process = self.group.world.spawn(self.host, [self.group.program, str(self.number), self.address, self.folder, 'chaos', SECRET,
                                                      str(BEAT)], f'{self.group.world.folder}/m{self.number}.log')
         said = process.ready()
@@ -40,6 +48,7 @@ class Member:
             raise RuntimeError(f'member {self.number} did not start')
         self.life = int(said[0])
         self.process = process
+        self.killed = False
 
     def running(self):
         return self.process is not None and self.process.alive()
@@ -109,6 +118,8 @@ class Group:
                 return
             self.tell_deaths()
             for member in self.copies():
+                if not member.running() and not member.killed:
+                    member.start()  # which says what is wrong
                 if member.running() and member.process.ended:
                     raise RuntimeError(f'member {member.number} says its part is over: {member.process.ended}')
             time.sleep(0.05)
@@ -156,7 +167,8 @@ class Nemesis:
 
     def step(self):
         group, rng = self.group, self.rng
-        choice = rng.choice(['kill', 'kill', 'kill leader', 'bury', 'cut', 'cut', 'heal', 'heal', 'pause', 'resume', 'restart', 'restart'])
+        choice = rng.choice(['kill', 'kill leader', 'bury', 'bury', 'cut', 'heal', 'heal', 'heal', 'pause', 'resume', 'resume', 'restart',
+                             'restart', 'restart'])
         running = [member for member in group.running() if member not in self.stopped]
         if choice in ('kill', 'kill leader', 'bury') and running:
             member = rng.choice(running)
@@ -164,9 +176,9 @@ class Nemesis:
                 member = group.leader() or member
                 if member in self.stopped:
                     return
-            member.process.kill()
-            # A copy that is buried for good: one at a time, and never where others are down or cut off, for those may lack what it has.
-            whole = not self.cut and not self.stopped and len(running) == len(group.copies())
+            member.kill()
+            # A copy that is buried for good: one at a time, and never where more are down or some cut off, for those may lack what it has.
+            whole = not self.cut and not self.stopped and len(running) + 1 >= len(group.copies())
             if choice == 'bury' and whole and len(running) >= 4:
                 member.gone = True
                 group.bury(member)
@@ -225,7 +237,7 @@ def shrink(group, history):
         if len(living) == 3:
             victims = living[:2]
         for member in victims:
-            member.process.kill()
+            member.kill()
             member.gone = True
             group.bury(member)
         group.tell_deaths()

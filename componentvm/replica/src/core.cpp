@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <csignal>
 #include <future>
 #include <utility>
 
@@ -55,6 +56,10 @@ Status Core::begin() {
 }
 
 void Core::run(std::function<void(Status)> ready) {
+  // libuv writes to sockets without MSG_NOSIGNAL: a peer that has gone must not end the process. Other signals are main's.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
   uv_loop_init(&loop_);
   uv_async_init(&loop_, &wake_, [](uv_async_t* handle) {
     auto* self = static_cast<Core*>(handle->data);
