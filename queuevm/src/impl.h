@@ -1,11 +1,15 @@
 #pragma once
 // What Queue, Producer, Consumer and Waiter hide.
 
+#include <time.h>
+
+#include <climits>
 #include <mutex>
 
 #include "mvm.h"
 #include "mvm/queuevm/queue.h"
 #include "ring/end.h"
+#include "ring/futex.h"
 #include "ring/wait.h"
 
 namespace mvm::queuevm::detail {
@@ -20,6 +24,38 @@ struct EndImpl {
   ring::End end;
   ring::Spin spin;
 };
+
+inline constexpr std::int64_t kManagerPatience = 2'000'000'000;
+
+/// Being the queue's manager: one at a time over all processes, by a claim that dies with its holder.
+class ManagerTurn {
+ public:
+  explicit ManagerTurn(detail::QueueImpl& queue) : region_(queue.region), lock_(queue.manager) {}
+  ~ManagerTurn() {
+    if (held_) region_.unclaim(region_.slot_count());
+  }
+  ManagerTurn(const ManagerTurn&) = delete;
+  ManagerTurn& operator=(const ManagerTurn&) = delete;
+  bool take(std::int64_t until) {
+    while (!(held_ = region_.claim(region_.slot_count()))) {
+      if (ring::now_ns() >= until) return false;
+      const timespec nap{0, 200'000};
+      ::nanosleep(&nap, nullptr);
+    }
+    return true;
+  }
+
+ private:
+  ring::Region& region_;
+  std::unique_lock<std::mutex> lock_;
+  bool held_ = false;
+};
+
+inline void wake(ring::Event& event) {
+  event.sleepers.store(0);
+  event.step.fetch_add(1);
+  ring::futex_wake(event.step, INT_MAX);
+}
 
 /// A result of the engine as this layer's; kAgain is kWouldBlock.
 inline Result<Outcome> outcome_of(std::int64_t result) {

@@ -78,6 +78,7 @@ class Peek {
 
   Look look_at_stream();
   bool add_stream(const std::byte* payload, std::uint64_t size, std::uint64_t word, std::uint64_t number);
+  bool pass_drained(std::uint64_t& at, std::uint64_t& number) const;
   Look look_at_claims();
   Look look_at_place(const ring::Places& places, std::uint64_t ticket);
   Look look_at_cells();
@@ -89,6 +90,20 @@ class Peek {
 };
 
 // ---- stream ----
+
+/// Behind what was drained, if the message with this number was.
+bool Peek::pass_drained(std::uint64_t& at, std::uint64_t& number) const {
+  const ring::Drain& drain = region_.shared().drain;
+  const ring::DrainRecord& record = drain.record[drain.current.load(kAcquire) & 1U];
+  const std::uint64_t begin = record.begin.load(kAcquire);
+  const std::uint64_t end = record.end.load(std::memory_order_relaxed);
+  const std::uint64_t end_number = record.end_number.load(std::memory_order_relaxed);
+  if (number < begin || number >= end_number || end <= at || end - at > region_.geometry().data_size)
+    return false;
+  at = end;
+  number = end_number;
+  return true;
+}
 
 /// Follows the words from the consumer's position on. The producer writes only behind it: so what was read at
 /// a position is good if the consumer, asked afterwards, has not passed it.
@@ -113,7 +128,11 @@ Look Peek::look_at_stream() {
     if (there) {
       possible = (word & ring::kWordSize) != 0 && size <= region_.spec().bytes / 2 + 8 &&
                  static_cast<std::uint16_t>(word >> 32) == static_cast<std::uint16_t>(number) &&
-                 (word >> 48 << 48 & ~ring::kWordKnown) == 0;
+                 (word >> 48 << 48 & ~(ring::kWordKnown | ring::kWordDrained)) == 0;
+      if (possible && (word & ring::kWordDrained) != 0 && pass_drained(at, number)) {
+        inside = false;
+        continue;
+      }
       const bool begins = !inside && (word & (ring::kWordNext | ring::kWordAbort)) == 0;
       if (possible && begins) {
         if (enough()) return Look::kSteady;
@@ -168,8 +187,8 @@ Look Peek::look_at_claims() {
     const std::uint32_t state = ring::PlaceWord::state(word);
     // The tail may lag behind; the first place that nobody has claimed is the end.
     if (ticket >= tail && (ahead < 0 || (ahead == 0 && state == ring::kPlaceFree))) break;
-    if (state > ring::kPlaceAgain) return Look::kImpossible;
-    if (ahead != 0 || state < ring::kPlaceReady) continue;
+    if (state > ring::kPlaceDrained) return Look::kImpossible;
+    if (ahead != 0 || state < ring::kPlaceReady || state == ring::kPlaceDrained) continue;
     const Look look = look_at_place(places, ticket);
     if (look == Look::kImpossible) return look;
     if (look == Look::kMoved) result = look;
@@ -203,7 +222,8 @@ Look Peek::look_at_place(const ring::Places& places, std::uint64_t ticket) {
   std::atomic_thread_fence(kAcquire);
   const std::uint64_t after = place.word.load(kAcquire);
   const auto is_message = [&](std::uint64_t one) {
-    return places.ahead(one, ticket) == 0 && ring::PlaceWord::state(one) >= ring::kPlaceReady;
+    return places.ahead(one, ticket) == 0 && ring::PlaceWord::state(one) >= ring::kPlaceReady &&
+           ring::PlaceWord::state(one) != ring::kPlaceDrained;
   };
   if (!is_message(word) || !is_message(after)) return Look::kMoved;
   if (!possible) return Look::kImpossible;

@@ -5,63 +5,30 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <list>
-#include <map>
-#include <mutex>
-#include <thread>
 #include <utility>
 
 #include "mvm.h"
 #include "mvm/base/log.h"
-#include "proxy_connection.h"
-#include "proxy_link.h"
+#include "proxy_state.h"
 #include "ring/guard.h"
 #include "ring/wait.h"
 #include "tcp.h"
-#include "watcher.h"
 
 namespace mvm::queuevm {
 namespace {
 
 using link::Connection;
 using link::InHalf;
+using link::kOutLimit;
 using link::Moment;
 using link::OutHalf;
+using link::Peer;
+using link::Stranger;
 
-constexpr std::size_t kOutLimit = 256 << 10;  // bytes a connection may have waiting
-constexpr std::size_t kWaiting = 64 << 10;    // with so many waiting no message is offered
-constexpr std::size_t kAtOnce = 1 << 20;      // bytes read, or written, before others have their turn
 constexpr std::size_t kMaxListeners = 8;
 constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
 constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
-
-struct Peer {
-  std::string name;
-  std::string address;  // empty: it dials us
-  std::uint16_t port = 0;
-  Carrier carrier = Carrier::kPlain;
-  std::unique_ptr<Connection> connection;
-  std::map<std::uint64_t, std::unique_ptr<OutHalf>> outs;
-  std::map<std::uint64_t, std::unique_ptr<InHalf>> ins;
-  Moment dial_at{};
-  std::chrono::milliseconds pause{0};
-  PeerStats stats;
-  [[nodiscard]] bool secure() const { return carrier == Carrier::kSecure; }
-  [[nodiscard]] bool up() const {
-    return connection != nullptr && connection->stage() == Connection::Stage::kReady;
-  }
-};
-
-/// A domain over one carrier: the same domain over another one is another peer.
-using PeerKey = std::pair<std::string, Carrier>;
-
-/// Accepted, not proved yet.
-struct Stranger {
-  std::unique_ptr<Connection> connection;
-  Carrier carrier = Carrier::kPlain;  // of the place where it was accepted
-};
 
 /// Attaches to a slot of the half's queue.
 Result<ring::End> attach(LinkHalf& half) {
@@ -100,59 +67,6 @@ Result<CodecChain> codecs_of(const LinkHalf& half, const CodecRegistry* registry
 }
 
 }  // namespace
-
-/// All state is under `mutex`; the thread holds it while it works and lets go while it sleeps.
-struct Proxy::State {
-  explicit State(Options given) : options(std::move(given)), bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    streams[Carrier::kPlain] = options.stream;
-  }
-
-  const Options options;
-  const UniqueFd bell;
-  mutable std::mutex mutex;
-  mutable std::atomic<int> callers{0};  // public calls that want the mutex: the thread makes way
-  bool quit = false;
-  std::map<Carrier, StreamFactory> streams;
-  std::vector<std::pair<UniqueFd, Carrier>> listeners;
-  std::list<Stranger> strangers;
-  std::map<PeerKey, Peer> peers;
-  std::uint64_t refused_strangers = 0;
-  std::vector<std::unique_ptr<Watcher>> watchers;
-  std::vector<WatchedWord> watched;  // what the watchers watch, unless they rang
-  Moment look_at{};
-  std::thread thread;
-
-  /// The mutex, for a public call.
-  [[nodiscard]] std::unique_lock<std::mutex> enter() const {
-    callers.fetch_add(1);
-    std::unique_lock lock(mutex);
-    callers.fetch_sub(1);
-    return lock;
-  }
-  void ring_bell() const { ::eventfd_write(bell.get(), 1); }
-
-  void run();
-  bool step(Moment now, const std::vector<pollfd>& fds);
-  std::vector<pollfd> poll_set() const;
-  std::chrono::nanoseconds sleep_time(Moment now) const;
-  bool arm();
-  void stop_watching();
-
-  void accept_all(const UniqueFd& socket, Carrier carrier, Moment now);
-  bool greet_strangers(Moment now);
-  void count_refused(const Connection& stranger);
-  void dial(Peer& peer, Moment now);
-  void drop(Peer& peer, Moment now, const Error& why);
-  void came_up(Peer& peer, Moment now);
-  bool serve(Peer& peer, Moment now);
-  Status read_frames(Peer& peer, Moment now, bool& progress);
-  Status handle(Peer& peer, const link::Frame& frame);
-  Status move_messages(Peer& peer, bool& progress);
-  bool offer_messages(Peer& peer);
-  void tell(const Peer& peer, link::Failure& failure) const;
-  void keep_alive(Peer& peer, Moment now);
-  void look_around();
-};
 
 std::vector<pollfd> Proxy::State::poll_set() const {
   std::vector<pollfd> fds{{bell.get(), POLLIN, 0}};
@@ -258,138 +172,6 @@ void Proxy::State::keep_alive(Peer& peer, Moment now) {
   if (now - connection.last_ping < options.keepalive) return;
   connection.last_ping = now;
   if (connection.pending() < kOutLimit) link::append_simple(connection.out().tail(), link::Type::kPing, 0);
-}
-
-// ---- messages ----
-
-Status Proxy::State::handle(Peer& peer, const link::Frame& frame) {
-  const auto out = peer.outs.find(frame.link);
-  const auto in = peer.ins.find(frame.link);
-  const bool has_out = out != peer.outs.end();
-  const bool has_in = in != peer.ins.end();
-  switch (frame.type) {
-    case link::Type::kPing:
-      if (peer.connection->pending() < kOutLimit)
-        link::append_simple(peer.connection->out().tail(), link::Type::kPong, 0);
-      return ok();
-    case link::Type::kPong:
-      return ok();
-    case link::Type::kAsk:
-      if (has_in) in->second->answer();
-      return ok();
-    case link::Type::kOpen: {
-      MVM_ASSIGN(const link::Open open, link::decode_open(frame.body));
-      return has_out ? out->second->on_open(open) : ok();
-    }
-    case link::Type::kData: {
-      MVM_ASSIGN(const link::Data data, link::decode_data(frame.body));
-      return has_in ? in->second->on_data(data) : ok();
-    }
-    case link::Type::kAck: {
-      MVM_ASSIGN(const link::Place next, link::decode_ack(frame.body));
-      return has_out ? out->second->on_ack(next) : ok();
-    }
-    case link::Type::kEnd: {
-      MVM_ASSIGN(const bool dead, link::decode_end(frame.body));
-      return has_in ? in->second->on_end(dead) : ok();
-    }
-    case link::Type::kStop: {
-      MVM_ASSIGN(const bool dead, link::decode_end(frame.body));
-      if (has_out) out->second->on_stop(dead);
-      return ok();
-    }
-    default:
-      return Error(ErrorCode::kCorrupt, "a peer greets twice");
-  }
-}
-
-/// The in half that receives a message in its queue's memory, if the rest of a frame is to come for it.
-InHalf* landing(Peer& peer) {
-  const link::FrameReader& reader = peer.connection->reader();
-  const auto in = reader.rest() > 0 ? peer.ins.find(reader.rest_link()) : peer.ins.end();
-  return in == peer.ins.end() ? nullptr : in->second.get();
-}
-
-/// A long message of which the beginning is here goes where it belongs, and what follows of it too.
-Status receive_in_place(Peer& peer) {
-  link::FrameReader& reader = peer.connection->reader();
-  const auto begun = reader.begun();
-  if (!begun) return ok();
-  const auto in = peer.ins.find(begun->frame.link);
-  if (in == peer.ins.end()) return ok();
-  MVM_ASSIGN(const link::Data data, link::decode_begun_data(begun->frame.body, begun->size));
-  MVM_ASSIGN(const bool taken, in->second->on_begun_data(data));
-  if (taken) reader.take_begun();
-  return ok();
-}
-
-Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
-  Connection& connection = *peer.connection;
-  bool was_up = peer.up();
-  std::size_t total = 0;
-  for (bool more = true; more && total < kAtOnce;) {
-    InHalf* const half = landing(peer);
-    const auto sink = half == nullptr ? std::span<std::byte>() : half->sink(connection.reader().rest());
-    MVM_ASSIGN(const Connection::Read read, connection.read(now, sink));
-    if (read.to_sink > 0) half->sunk(read.to_sink);
-    total += read.bytes;
-    more = read.full;
-    for (bool frames = true; frames;) {
-      MVM_ASSIGN(const auto frame, connection.next());
-      if (!frame && peer.up() && !std::exchange(was_up, true)) came_up(peer, now);
-      frames = frame.has_value();
-      if (frame) MVM_TRY(handle(peer, *frame));
-    }
-    if (peer.up()) MVM_TRY(receive_in_place(peer));
-  }
-  peer.stats.bytes_in += total;
-  progress = progress || total > 0;
-  return ok();
-}
-
-/// Acknowledgements first, then messages, as long as the peer takes them.
-Status Proxy::State::move_messages(Peer& peer, bool& progress) {
-  Connection& connection = *peer.connection;
-  for (auto& [number, half] : peer.ins) {
-    progress = half->put() || progress;
-    progress = half->emit(connection.out(), kOutLimit) || progress;
-    tell(peer, half->failure());
-  }
-  std::size_t total = 0;
-  for (bool more = true; more && total < kAtOnce;) {
-    // What the peer has not taken is copied, so not much is offered before it has.
-    more = connection.pending() < kWaiting && offer_messages(peer);
-    progress = progress || more;
-    MVM_ASSIGN(const std::size_t put, connection.write());
-    total += put;
-    more = more && connection.pending() == 0;
-  }
-  peer.stats.bytes_out += total;
-  progress = progress || total > 0;
-  return ok();
-}
-
-/// True where something is to be written, or was learnt.
-bool Proxy::State::offer_messages(Peer& peer) {
-  bool any = false;
-  for (auto& [number, half] : peer.outs) {
-    auto taken = half->take();
-    if (!taken) {  // our own shared memory is broken: that link ends, the others go on
-      half->on_stop(true);
-      continue;
-    }
-    any = *taken || any;
-    any = half->emit(peer.connection->out(), kOutLimit) || any;
-    tell(peer, half->failure());
-  }
-  return any;
-}
-
-void Proxy::State::tell(const Peer& peer, link::Failure& failure) const {
-  auto untold = failure.take();
-  if (!untold || !options.on_failure) return;
-  untold->peer = peer.name;
-  options.on_failure(*untold);
 }
 
 bool Proxy::State::serve(Peer& peer, Moment now) {

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <climits>
 
 #include "impl.h"
 #include "ring/guard.h"
@@ -15,9 +14,10 @@
 namespace mvm::queuevm {
 namespace {
 
+using detail::kManagerPatience;
+using detail::ManagerTurn;
 using detail::outcome_of;
-
-constexpr std::int64_t kManagerPatience = 2'000'000'000;
+using detail::wake;
 
 constexpr std::array<std::string_view, 3> kKinds = {"fifo", "priority", "latest"};
 constexpr std::array<std::string_view, 4> kRules = {"block", "drop-oldest", "drop-newest", "fail"};
@@ -82,36 +82,6 @@ Error refused(int result, const std::string& why) {
     default:
       return {ErrorCode::kIo, why};
   }
-}
-
-/// Being the queue's manager: one at a time over all processes, by a claim that dies with its holder.
-class ManagerTurn {
- public:
-  explicit ManagerTurn(detail::QueueImpl& queue) : region_(queue.region), lock_(queue.manager) {}
-  ~ManagerTurn() {
-    if (held_) region_.unclaim(region_.slot_count());
-  }
-  ManagerTurn(const ManagerTurn&) = delete;
-  ManagerTurn& operator=(const ManagerTurn&) = delete;
-  bool take(std::int64_t until) {
-    while (!(held_ = region_.claim(region_.slot_count()))) {
-      if (ring::now_ns() >= until) return false;
-      const timespec nap{0, 200'000};
-      ::nanosleep(&nap, nullptr);
-    }
-    return true;
-  }
-
- private:
-  ring::Region& region_;
-  std::unique_lock<std::mutex> lock_;
-  bool held_ = false;
-};
-
-void wake(ring::Event& event) {
-  event.sleepers.store(0);
-  event.step.fetch_add(1);
-  ring::futex_wake(event.step, INT_MAX);
 }
 
 }  // namespace
@@ -215,14 +185,20 @@ void latency_stats(const ring::Region& region, QueueStats& stats) {
 
 /// The places tell what is there, and so what has left: an end that died may not have counted its last one.
 void claims_stats(const ring::Region& region, QueueStats& stats) {
+  stats.drained = region.claim_table().drained.load();
   for (std::uint32_t i = 0; i < region.geometry().cell_count; ++i) {
     const ring::Place& place = region.places()[i];
     const std::uint32_t state = ring::PlaceWord::state(place.word.load());
     if (state == ring::kPlaceFree || state == ring::kPlaceWriting) continue;
+    if (state == ring::kPlaceDrained) {
+      ++stats.drained;
+      continue;
+    }
     ++stats.depth;
     stats.bytes += place.meta.load() & 0xffff'ffffU;
   }
-  stats.dequeued = stats.enqueued > stats.depth ? stats.enqueued - stats.depth : 0;
+  const std::uint64_t others = stats.depth + stats.drained;
+  stats.dequeued = stats.enqueued > others ? stats.enqueued - others : 0;
   stats.redelivered = region.claim_table().redelivered.load();
 }
 
@@ -252,7 +228,15 @@ QueueStats Queue::stats() const {
   latency_stats(region, stats);
   stats.bytes_dequeued = consumed;
   if (stream) {
-    stats.depth = stats.enqueued > stats.dequeued ? stats.enqueued - stats.dequeued : 0;
+    const std::uint64_t passed = stats.dequeued;
+    const ring::Drained left = ring::drained_before(region, passed);
+    const ring::Drained all = ring::drained_before(region, ring::kUndecided);
+    stats.drained = all.messages;
+    stats.dequeued = passed > left.messages ? passed - left.messages : 0;
+    stats.bytes_dequeued = consumed > left.bytes ? consumed - left.bytes : 0;
+    consumed = stats.bytes_dequeued + all.bytes;
+    stats.depth =
+        stats.enqueued > stats.dequeued + stats.drained ? stats.enqueued - stats.dequeued - stats.drained : 0;
     stats.bytes = stats.bytes_enqueued > consumed ? stats.bytes_enqueued - consumed : 0;
     return stats;
   }
@@ -268,6 +252,7 @@ QueueStats Queue::stats() const {
   stats.bytes_enqueued = table.bytes_enqueued.load();
   stats.dropped_oldest = table.dropped_oldest.load();
   stats.expired = table.expired.load();
+  stats.drained = table.drained.load();
   stats.redelivered = table.redelivered.load();
   return stats;
 }

@@ -14,6 +14,9 @@
 
 namespace mvm::queuevm {
 
+/// How long a client of an open port may be silent before what it holds is given to others.
+inline constexpr std::chrono::seconds kClientLease{30};
+
 /// One thread at a time. A message gets its number when it is handed out, and another one when it is handed
 /// out again: so "all up to number n" never means a message that a client has not seen.
 class HandOut {

@@ -72,7 +72,7 @@ struct End {
 enum class EndState { kAbsent, kAttached, kDone, kDead };
 [[nodiscard]] std::string_view to_string(EndState state);
 
-/// Counters of a queue since its creation. depth = enqueued - dequeued - dropped_oldest - expired.
+/// Counters of a queue since its creation. depth = enqueued - dequeued - dropped_oldest - expired - drained.
 struct QueueStats {
   std::uint64_t depth = 0;           ///< messages in the queue, those peeked and not released included
   std::uint64_t bytes = 0;           ///< payload bytes in the queue
@@ -80,6 +80,7 @@ struct QueueStats {
   std::uint64_t dequeued = 0;        ///< messages that left to a consumer
   std::uint64_t dropped_oldest = 0;  ///< left the queue unread, to make room
   std::uint64_t expired = 0;         ///< left the queue unread, having waited longer than its time to live
+  std::uint64_t drained = 0;         ///< taken away by drain()
   std::uint64_t dropped_newest = 0;  ///< never entered
   std::uint64_t refused = 0;         ///< enqueue calls that failed because the queue was full
   std::uint64_t redelivered = 0;     ///< put back because their consumer died
@@ -112,6 +113,25 @@ struct PeekedQueue {
   /// False: messages left while this looked, however often it began anew. What is told was there all the
   /// same, whole, each at some moment of the call; others may be missing.
   bool steady = true;
+};
+
+/// Which messages are to be taken away, and how much of them is wanted.
+struct DrainRequest {
+  std::size_t most = 1024;    ///< messages at once, 1 .. 32768
+  std::uint64_t preview = 0;  ///< of each message its first bytes
+  std::uint64_t room =
+      1 << 20;  ///< for these of all together; a message that finds none stays, but for the first
+  std::optional<std::uint64_t> before;  ///< only messages with smaller numbers; nothing: what is there now
+};
+
+/// What was taken away.
+struct DrainedQueue {
+  std::vector<PeekedMessage> messages;  ///< in the order in which they would have left
+  std::uint64_t before = 0;             ///< for a next call that goes on: no later messages than by now
+  bool more = false;                    ///< the bounds were met: such a call finds some
+  /// A stream's consumer has not looked at its queue since an earlier drain: it has to pass over these first,
+  /// and nothing more is taken until then.
+  bool pending = false;
 };
 
 /// One message as it lies in the queue.
@@ -242,6 +262,13 @@ class Queue {
   /// queue notices. Nothing that is read is believed (docs/formats/ring.md, "Observers"). kCorrupt where the
   /// memory holds impossible values.
   [[nodiscard]] Result<PeekedQueue> peek(std::size_t most, std::size_t preview) const;
+
+  /// Takes the messages away that wait, as they stand in the order in which they would leave. What a consumer
+  /// holds stays; so does the first message of a stream whose consumer does not say within some milliseconds
+  /// that it does not read it just now. They count as `drained`; no process loses its place for it, and any
+  /// may die (docs/formats/ring.md, "Draining"). kTimeout where another manager is at it; kUnavailable where
+  /// the system cannot fence other processes.
+  [[nodiscard]] Result<DrainedQueue> drain(const DrainRequest& request);
 
   /// Attaches to a slot. kConflict where another process holds it or it is closed. `supervised`: peers do not
   /// infer the death of this end, only close_end tells it (a proxy that may be restarted).

@@ -357,6 +357,21 @@ bool CellBook::drop_oldest(std::uint32_t priority) {
   return false;
 }
 
+// Said beforehand, so that it is counted once wherever we die.
+bool CellBook::drain(std::uint32_t index) {
+  if (!valid(index) || region_->cell(index).state.load(kRelaxed) != kReady) return false;
+  const std::uint32_t level = region_->cell(index).priority.load(kRelaxed) % kLevels;
+  if (table_->level[level].head.load(kRelaxed) != index) return fail(), false;
+  const std::uint64_t count = table_->drained.load(kRelaxed) + 1;
+  table_->drain_count.store(count, kRelaxed);
+  table_->drain_cell.store(index + 1, std::memory_order_release);
+  remove_head(level, index);
+  release_cell(index);
+  table_->drained.store(count, std::memory_order_release);
+  table_->drain_cell.store(0, std::memory_order_release);
+  return true;
+}
+
 // A message whose consumer died goes back to where its number puts it.
 void CellBook::put_back(std::uint32_t index) {
   Cell& cell = region_->cell(index);
@@ -402,6 +417,11 @@ void CellBook::reap(std::uint32_t owner) {
 // A holder of the lock died anywhere inside. Only the cells' states count.
 void CellBook::rebuild(std::uint32_t gone) {
   if (broken()) return;
+  if (const std::uint32_t drained = table_->drain_cell.load(std::memory_order_acquire); drained != 0) {
+    if (valid(drained - 1) && region_->cell(drained - 1).state.load(std::memory_order_acquire) == kFree)
+      table_->drained.store(table_->drain_count.load(kRelaxed), kRelaxed);
+    table_->drain_cell.store(0, kRelaxed);
+  }
   std::vector<std::uint32_t> used;
   std::vector<std::uint32_t> ready;
   std::uint32_t free_head = kNone;
@@ -470,7 +490,9 @@ void CellBook::rebuild(std::uint32_t gone) {
   table_->taken.store(taken, kRelaxed);
   table_->used.store(bytes, kRelaxed);
   table_->next_number.store(next_number, kRelaxed);
-  table_->dequeued.store(next_number - table_->dropped_oldest.load(kRelaxed) - ready.size() - taken,
+  table_->dequeued.store(next_number - table_->dropped_oldest.load(kRelaxed) -
+                             table_->expired.load(kRelaxed) - table_->drained.load(kRelaxed) - ready.size() -
+                             taken,
                          kRelaxed);
   add(table_->released, 1U);
   // The dead one may have been about to wake somebody.

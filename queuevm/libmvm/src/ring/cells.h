@@ -44,6 +44,8 @@ class CellBook {
   bool take(std::uint32_t index, std::uint32_t owner);
   /// Frees a cell that is reserved or taken by `owner`. False where it is not.
   bool discard(std::uint32_t index, std::uint32_t owner);
+  /// Takes a message away that is the first of its level. False where it is not.
+  bool drain(std::uint32_t index);
   /// Drops the oldest message of the lowest priority, if that is at most `priority`.
   bool drop_oldest(std::uint32_t priority);
   /// The owner's process is gone: what it had reserved is freed, what it had taken goes back.

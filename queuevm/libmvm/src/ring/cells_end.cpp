@@ -175,12 +175,9 @@ int End::get(void* buffer, std::uint64_t capacity, View& view) {
     std::memcpy(buffer, view.data, view.size);
     return cells_release(view.token);
   }
-  const std::uint64_t held = s_.held;
-  const std::uint64_t count_held = count_held_;
   if (const int result = stream_take(view, true); result != MVM_OK) return result;
   if (view.total > capacity) {
-    s_.held = held;
-    count_held_ = count_held;
+    stream_untake();
     return MVM_TOOBIG;
   }
   if (view.more || view.continuation || view.growing) return MVM_OK;
@@ -191,11 +188,8 @@ int End::get(void* buffer, std::uint64_t capacity, View& view) {
 std::int64_t End::next_size() {
   View view;
   if (region_.geometry().mode == kStream) {
-    const std::uint64_t held = s_.held;
-    const std::uint64_t count_held = count_held_;
     const int result = stream_take(view, true);
-    s_.held = held;
-    count_held_ = count_held;
+    if (result == MVM_OK) stream_untake();
     return result == MVM_OK ? static_cast<std::int64_t>(view.total) : result;
   }
   if (region_.geometry().mode == kClaims) return claims_next_size();

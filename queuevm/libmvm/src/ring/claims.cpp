@@ -65,6 +65,28 @@ void settle_claims(const Region& region, std::uint32_t index) {
   }
 }
 
+void settle_drain(const Region& region) {
+  ClaimTable& table = region.claim_table();
+  const auto place_of = [&](std::uint64_t at) -> std::atomic<std::uint64_t>& {
+    return region.places()[at].word;
+  };
+  // Only managers change such places: a step that was announced was made if its place is another's now.
+  const std::uint64_t intent = table.drain_intent.load(std::memory_order_acquire);
+  const std::uint64_t intended = intent & ((1U << kClaimIndexBits) - 1);
+  if (intent >> kClaimIndexBits == table.drained.load() + 1 && intended < region.geometry().cell_count &&
+      PlaceWord::state(place_of(intended).load(std::memory_order_acquire)) != kPlaceDrained)
+    table.drained.store(intent >> kClaimIndexBits);
+  for (std::uint32_t at = 0; at < region.geometry().cell_count; ++at) {
+    std::uint64_t word = place_of(at).load(std::memory_order_acquire);
+    if (PlaceWord::state(word) != kPlaceDrained) continue;
+    const std::uint64_t number = table.drained.load() + 1;
+    table.drain_intent.store(at | number << kClaimIndexBits);
+    if (place_of(at).compare_exchange_strong(word, PlaceWord::freed(word, PlaceWord::owner(word))))
+      table.drained.store(number);
+  }
+  table.draining.store(0);
+}
+
 void finish_claims(const Region& region, std::uint32_t index) {
   settle_claims(region, index);
   region.slot(index).settled.store(1);

@@ -80,6 +80,9 @@ class Places {
 /// often one of them dies of it; not while its process may still use the end, unless the slot says that it is
 /// closed.
 void settle_claims(const Region& region, std::uint32_t index);
+/// Gives the places back that a manager had taken, and counts their messages as drained: his own, or those
+/// of one that died. Only by the queue's manager.
+void settle_drain(const Region& region);
 /// The same for an end whose slot says that it is closed, and notes that it was done.
 void finish_claims(const Region& region, std::uint32_t index);
 

@@ -20,6 +20,8 @@ constexpr bool kSwapsDoNotFence = true;  // a swap may pass a later load
 #endif
 std::uint64_t room_of(std::uint64_t meta) { return meta >> 32 & ((1U << 29) - 1); }
 
+bool has_been_taken(std::uint32_t state) { return state == kPlaceHeld || state == kPlaceDrained; }
+
 std::uint64_t intent_of(std::uint64_t place, std::uint64_t count) { return place | count << kClaimIndexBits; }
 
 }  // namespace
@@ -83,7 +85,7 @@ bool End::claims_walk(std::uint64_t until) {
   for (; c_.taken < until; ++c_.taken) {
     const std::uint64_t word = places.at(c_.taken).word.load(kAcquire);
     const int ahead = places.ahead(word, c_.taken);
-    if (ahead < 0 || (ahead == 0 && PlaceWord::state(word) != kPlaceHeld)) break;
+    if (ahead < 0 || (ahead == 0 && !has_been_taken(PlaceWord::state(word)))) break;
   }
   for (; c_.freed < until; ++c_.freed) {
     const std::uint64_t word = places.at(c_.freed).word.load(kAcquire);
@@ -329,7 +331,7 @@ bool End::claims_find(Found& found) {
       if (c_.hole_count == 0 || !claims_find_hole(found)) found = {c_.next, word};
       return true;
     }
-    if (ahead > 0 || (ahead == 0 && state == kPlaceHeld)) {
+    if (ahead > 0 || (ahead == 0 && has_been_taken(state))) {
       ++c_.next;
       // Others are at work: no need to follow their every step.
       const std::uint64_t head = region_.claim_table().head.load(kRelaxed);
@@ -340,7 +342,7 @@ bool End::claims_find(Found& found) {
       c_.holes[c_.hole_count++] = c_.next++;
       continue;
     }
-    if (state > kPlaceAgain) return broken(), false;
+    if (state > kPlaceDrained) return broken(), false;
     // Nobody has claimed this one, and so none behind it; unless we slept so long that the word misleads us.
     const std::uint64_t tail = claims_tail();
     if (tail > c_.next && tail - c_.next > places.count()) {

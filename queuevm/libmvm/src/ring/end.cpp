@@ -99,6 +99,7 @@ void End::wake(Event& event) const {
 int End::other_side_result() {
   const std::uint32_t epoch = region_.shared().epoch.load(std::memory_order_acquire);
   if (!scanned_ || epoch != s_.seen_epoch) {
+    if (side_ == Side::kProducer && is_stream()) stream_gate();
     const Spec& spec = region_.spec();
     const std::uint32_t begin = side_ == Side::kProducer ? spec.producers : 0;
     const std::uint32_t end = side_ == Side::kProducer ? spec.producers + spec.consumers : spec.producers;
@@ -293,6 +294,18 @@ void End::check_peers() {
     if (!declare_dead(i)) continue;
     tell();
   }
+  if (is_claims()) check_manager();
+}
+
+// Places that are a manager's who is gone would stay so, and their room with them.
+void End::check_manager() {
+  const bool lost = region_.claim_table().draining.load() != 0 && !region_.claimed(region_.slot_count());
+  if (lost && drain_suspect_ && region_.claim(region_.slot_count())) {
+    settle_drain(region_);
+    region_.unclaim(region_.slot_count());
+    tell();
+  }
+  drain_suspect_ = lost && !drain_suspect_;
 }
 
 // False where the lock cannot be had now.

@@ -8,6 +8,7 @@
 
 #include "cells.h"
 #include "claims.h"
+#include "drained.h"
 #include "fence.h"
 #include "latency.h"
 #include "region.h"
@@ -173,7 +174,12 @@ class End {
   [[nodiscard]] bool finished() const { return all_gone_; }
   [[nodiscard]] Side side() const { return side_; }
   [[nodiscard]] bool attached() const { return region_.is_open(); }
-  [[nodiscard]] std::uint64_t count() const { return own().count.load(std::memory_order_relaxed); }
+  /// Messages that this end's slot has put, or released.
+  [[nodiscard]] std::uint64_t count() const {
+    const std::uint64_t passed = own().count.load(std::memory_order_relaxed);
+    return is_stream() && side_ == Side::kConsumer ? passed - drained_before(region_, passed).messages
+                                                   : passed;
+  }
   /// True where a sleep must be preceded by fence_peers().
   [[nodiscard]] bool fences_peers() const { return region_.geometry().mode != kCells; }
 
@@ -185,6 +191,12 @@ class End {
   bool stream_fits(std::uint64_t need);
   std::byte* stream_place() const { return s_.data + ((s_.position + 8) & s_.mask); }
   bool stream_sample();
+  void stream_gate() const;
+  void stream_untake();
+  [[nodiscard]] bool stream_drained(std::uint64_t word, std::uint64_t count) const;
+  bool stream_skip(std::uint64_t ahead, std::uint64_t count);
+  void stream_close_gap();
+  void stream_publish_released();
   void stream_publish(std::uint64_t size, std::uint64_t flags, bool counts);
   void stream_grow(const void* data, std::uint64_t size);
   void stream_wake();
@@ -255,6 +267,7 @@ class End {
   void wake(Event& event) const;
   void tell() const;
   bool declare_dead(std::uint32_t index);
+  void check_manager();
   void count_message(std::uint64_t size);
 
   Region region_;
@@ -272,8 +285,13 @@ class End {
 
   StreamState s_;  // of claims too: data, mask, own, wakes, epoch, seen_epoch, fences
   ClaimState c_;
-  std::uint64_t count_held_ = 0;  // consumer: messages among the bytes held
-  std::uint64_t seen_ = 0;        // producer: consumer's position as last read
+  std::uint64_t count_held_ = 0;   // consumer: messages among the bytes held
+  std::uint64_t last_length_ = 0;  // consumer: of the last one taken, with its word
+  bool last_counts_ = false;
+  // Consumer: a manager's messages among the bytes held, to be passed over when all before are released.
+  std::uint64_t gap_at_ = 0, gap_length_ = 0, gap_count_ = 0, gap_overhead_ = 0;
+  bool drain_suspect_ = false;  // claims: places are a manager's who seems to be gone
+  std::uint64_t seen_ = 0;      // producer: consumer's position as last read
   std::uint64_t seen_count_ = 0;
   std::uint64_t wanted_ = 0;   // producer: bytes the last try wanted; claims: units
   std::uint64_t awaited_ = 0;  // consumer: bytes of the growing message that it has

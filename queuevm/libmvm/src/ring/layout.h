@@ -11,7 +11,7 @@
 namespace mvm::ring {
 
 inline constexpr std::uint64_t kMagic = 0x4555'4555'514d'564dULL;  // "MVMQUEUE" read as little-endian
-inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::uint32_t kVersion = 5;
 inline constexpr std::uint32_t kByteOrder = 0x01020304;
 
 enum Mode : std::uint32_t { kStream = 1, kCells = 2, kClaims = 3 };
@@ -69,12 +69,34 @@ struct alignas(64) Event {
   std::atomic<std::uint32_t> sleepers;
 };
 
+/// Messages that a manager took out of a stream: those with the numbers `begin` .. `end_number` - 1.
+struct DrainRecord {
+  std::atomic<std::uint64_t> begin;       // kUndecided: the consumer, or the manager, will say
+  std::atomic<std::uint64_t> end;         // the position behind them
+  std::atomic<std::uint64_t> end_number;  // ... and the number of the message there
+  std::atomic<std::uint64_t> bytes;       // their payload, once it is known
+  std::atomic<std::uint64_t> before;      // messages of all earlier records
+  std::atomic<std::uint64_t> bytes_before;
+};
+inline constexpr std::uint64_t kUndecided = ~std::uint64_t{0};
+/// So that the 16 bits of a number in a word tell whether a slot's count has passed a record.
+inline constexpr std::uint64_t kMostDrained = 1U << 15;
+
+/// Of a stream. A new record is filled before `current` names it.
+struct Drain {
+  alignas(64) std::atomic<std::uint64_t> gate;  // the manager's turn; while it is not 0 nothing new is put
+  std::atomic<std::uint64_t> turns;
+  std::atomic<std::uint64_t> current;
+  DrainRecord record[2];
+};
+
 /// The mutable words that are not an end's own; at kSharedAt in the file.
 struct Shared {
   Event data;                                    // consumers sleep here
   Event space;                                   // producers sleep here
   alignas(64) std::atomic<std::uint32_t> epoch;  // stepped whenever a slot's state changes
   std::atomic<std::uint32_t> broken;             // somebody found an impossible value
+  Drain drain;
 };
 inline constexpr std::uint64_t kSharedAt = 1024;
 
@@ -103,7 +125,7 @@ struct Slot {
   std::atomic<std::uint64_t> refused;               // producer: failed because full
   std::atomic<std::uint64_t> asleep;                // 1 while it sleeps in the kernel (for statistics)
   std::atomic<std::uint64_t>
-      progress;  // stream, producer: how far the growing message is written;
+      progress;  // stream, producer: how far the growing message is written; consumer: how far it has taken;
                  // claims: the place about to be published or given back, and `count` then
 };
 static_assert(sizeof(Slot) == 128);
@@ -124,6 +146,7 @@ inline constexpr std::uint64_t kWordAbort = std::uint64_t{1} << 51;  // the frag
 inline constexpr std::uint64_t kWordGrowing = std::uint64_t{1}
                                               << 52;  // the payload is still being written, up to `progress`
 inline constexpr std::uint64_t kWordSampled = std::uint64_t{1} << 53;  // its producer's slot says since when
+inline constexpr std::uint64_t kWordDrained = std::uint64_t{1} << 54;  // a drain's record tells whose it is
 inline constexpr std::uint64_t kWordKnown =
     kWordMore | kWordFirst | kWordNext | kWordAbort | kWordGrowing | kWordSampled;
 
@@ -136,6 +159,7 @@ enum PlaceState : std::uint32_t {
   kPlaceReady = 2,    // a message
   kPlaceHeld = 3,     // a consumer's
   kPlaceAgain = 4,    // a message whose consumer died
+  kPlaceDrained = 5,  // a manager's, who takes it away
 };
 
 struct Place {
@@ -149,6 +173,9 @@ struct ClaimTable {
   alignas(64) std::atomic<std::uint64_t> tail;  // the places before it have been claimed
   alignas(64) std::atomic<std::uint64_t> head;  // the places before it have left, but for those given back
   alignas(64) std::atomic<std::uint64_t> redelivered;
+  std::atomic<std::uint64_t> drained;       // messages that managers took away
+  std::atomic<std::uint64_t> drain_intent;  // the place about to be given back, and `drained` then
+  std::atomic<std::uint32_t> draining;      // 1: places may be a manager's
 };
 
 // ---- cells: any number of ends; every message has a descriptor, all under one lock ----
@@ -195,6 +222,9 @@ struct CellTable {
   std::atomic<std::uint64_t> redelivered;
   std::atomic<std::uint64_t> bytes_enqueued;
   std::atomic<std::uint64_t> expired;
+  std::atomic<std::uint64_t> drained;      // messages that managers took away
+  std::atomic<std::uint64_t> drain_count;  // ... and how many when the next one is freed,
+  std::atomic<std::uint32_t> drain_cell;   // which stands here, plus 1; 0: none
   alignas(64) std::atomic<std::uint64_t> level_bits[kLevels / 64];
   Level level[kLevels];
 };

@@ -75,6 +75,7 @@ int End::stream_attach(std::string& why) {
       sampler_.begin(s_.count);
       return MVM_OK;
     }
+    word &= ~kWordDrained;
     if (!plausible(region_, word, s_.count)) break;
     if ((word & kWordGrowing) != 0) {  // nobody will finish it
       word = (word & ~kWordGrowing) | kWordAbort | kWordNext;
@@ -209,6 +210,77 @@ int End::put_fragment(const void* data, std::uint64_t size, std::uint64_t total,
 // The consumer counts nothing for it, and the next message reuses the number.
 void End::put_abort() { stream_publish(0, kWordAbort | kWordNext, false); }
 
+// Nothing new is put while a manager marks what is there: he could not tell a word from what is written over
+// it. If he died of it, the claim that he holds tells.
+void End::stream_gate() const {
+  std::atomic<std::uint64_t>& gate = region_.shared().drain.gate;
+  for (unsigned round = 1;; ++round) {
+    std::uint64_t turn = gate.load(std::memory_order_acquire);
+    if (turn == 0) return;
+    if (round % 64 == 0 && !region_.claimed(region_.slot_count())) gate.compare_exchange_strong(turn, 0);
+    ::sched_yield();
+  }
+}
+
+// Whether a marked word is of a message that was drained. Who meets the first mark before the manager has
+// decided does so for him; but what is begun is ours.
+bool End::stream_drained(std::uint64_t word, std::uint64_t count) const {
+  Drain& drain = region_.shared().drain;
+  DrainRecord& record = drain.record[drain.current.load(std::memory_order_acquire) & 1U];
+  std::uint64_t begin = kUndecided;
+  const std::uint64_t mine = (word & kWordNext) != 0 ? count + 1 : count;
+  if (record.begin.compare_exchange_strong(begin, mine)) begin = mine;
+  return count >= begin && count < record.end_number.load(std::memory_order_acquire);
+}
+
+// Passes over what was drained. False where the record is impossible.
+bool End::stream_skip(std::uint64_t ahead, std::uint64_t count) {
+  Drain& drain = region_.shared().drain;
+  DrainRecord& record = drain.record[drain.current.load(std::memory_order_acquire) & 1U];
+  const std::uint64_t end = record.end.load(std::memory_order_relaxed);
+  const std::uint64_t number = record.end_number.load(std::memory_order_relaxed);
+  if (end <= ahead || end - ahead > s_.mask + 1 || end % 8 != 0 || number - count > kMostDrained)
+    return false;
+  std::uint64_t overhead = 0;
+  std::uint64_t counted = 0;
+  for (std::uint64_t at = ahead; at != end;) {
+    const std::uint64_t word = word_at(s_, at).load(std::memory_order_acquire) & ~kWordDrained;
+    if (!plausible(region_, word, count + counted) || at + 8 + padded(size_of(word)) > end) return false;
+    const bool counts = (word & (kWordMore | kWordAbort)) == 0;
+    overhead += padded(size_of(word)) - size_of(word) + (counts ? 0 : kStreamOverhead);
+    counted += counts ? 1 : 0;
+    at += 8 + padded(size_of(word));
+  }
+  if (counted != number - count) return false;
+  record.bytes.store(end - ahead - overhead - counted * kStreamOverhead, std::memory_order_relaxed);
+  gap_at_ = ahead;
+  gap_length_ = end - ahead;
+  gap_count_ = counted;
+  gap_overhead_ = overhead;
+  s_.held += gap_length_;
+  count_held_ += gap_count_;
+  if (ahead == s_.position) {
+    stream_close_gap();
+    stream_publish_released();
+  }
+  return true;
+}
+
+void End::stream_close_gap() {
+  s_.held -= gap_length_;
+  s_.position += gap_length_;
+  s_.count += gap_count_;
+  count_held_ -= gap_count_;
+  bytes_ += gap_overhead_;
+  gap_length_ = 0;
+}
+
+// As if the last take had not been.
+void End::stream_untake() {
+  s_.held -= last_length_;
+  if (last_counts_) --count_held_;
+}
+
 int End::stream_take(View& view, bool growing_too) {
   const std::uint64_t ahead = s_.position + s_.held;
   const std::uint64_t count = s_.count + count_held_;
@@ -220,7 +292,11 @@ int End::stream_take(View& view, bool growing_too) {
     word = word_at(s_, ahead).load(std::memory_order_acquire);
     if (word == 0) return gone;
   }
+  const bool marked = (word & kWordDrained) != 0;
+  word &= ~kWordDrained;
   if (!plausible(region_, word, count)) return broken();
+  if (marked && stream_drained(word, count))
+    return stream_skip(ahead, count) ? stream_take(view, growing_too) : broken();
   if ((word & kWordGrowing) != 0) {
     if (const int gone = other_side_result(); gone != kAgain) {
       word = word_at(s_, ahead).load(std::memory_order_acquire);
@@ -245,9 +321,18 @@ int End::stream_take(View& view, bool growing_too) {
     view.size -= 8;
     if (view.total > kMaxMessage || view.total < view.size) return broken();
   }
-  s_.held += 8 + padded(size);
   const bool counts = !view.more && !view.aborted;
+  last_length_ = 8 + padded(size);
+  last_counts_ = counts;
+  s_.held += last_length_;
   if (counts) ++count_held_;
+  // Against a manager that marks the word and then looks how far we have come: one of the two sees the other.
+  own().progress.store(s_.position + s_.held, kRelaxed);
+  fence_own(s_.fences);
+  if (!marked && (word_at(s_, ahead).load(kRelaxed) & kWordDrained) != 0) {
+    stream_untake();
+    return stream_take(view, growing_too);
+  }
   // The end of it; in the lowest bit whether a message is complete with it; on top what was padding.
   view.token = (s_.position + s_.held) | (counts ? 1U : 0U) | (padded(size) - size) << kPaddingAt;
   if ((word & kWordSampled) != 0) sample_taken(0, count, view.token);
@@ -264,13 +349,18 @@ int End::stream_release(std::uint64_t token) {
   s_.position = end;
   if (counts) ++s_.count, --count_held_;
   bytes_ += padding + (counts ? 0 : kStreamOverhead);
+  if (gap_length_ != 0 && gap_at_ == s_.position) stream_close_gap();
+  stream_publish_released();
+  return MVM_OK;
+}
+
+void End::stream_publish_released() {
   Slot& slot = own();
   slot.bytes.store(bytes_, kRelaxed);
   slot.count.store(s_.count, std::memory_order_release);
-  slot.position.store(end, std::memory_order_release);
+  slot.position.store(s_.position, std::memory_order_release);
   fence_own(s_.fences);
   if (s_.wakes->sleepers.load(kRelaxed) != 0) stream_wake();
-  return MVM_OK;
 }
 
 bool End::quick_backlog(int messages) const {
@@ -324,6 +414,7 @@ bool End::grown() const {
 void End::rewind() {
   s_.held = 0;
   count_held_ = 0;
+  gap_length_ = 0;
 }
 
 }  // namespace mvm::ring
