@@ -53,6 +53,11 @@ def alternate(rounds, ours, peer):
     return statistics.median(first), statistics.median(second)
 
 
+def repetitions(usual):
+    """How often each figure is measured, where the command line does not say."""
+    return int(os.environ.get("MVM_BENCH_REPETITIONS", usual))
+
+
 def wanted(name):
     """Is this row asked for? No arguments: all are."""
     return len(sys.argv) < 2 or any(name.startswith(word) for word in sys.argv[1:])
