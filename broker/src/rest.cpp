@@ -9,7 +9,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::seconds kLease{30};
 constexpr std::chrono::seconds kCallTimeout{30};
 constexpr std::size_t kPageBytes = 256U << 10U;
 
@@ -67,7 +66,7 @@ Result<std::string> fetch_rest(host::HostAgent& agent, const std::string& lab, c
 }
 
 Rest::Rest(const Clock& clock)
-    : clock_(clock), hand_out_(kLease, static_cast<std::uint64_t>(clock.wall_ms()) * 1000) {}
+    : clock_(clock), hand_out_(queuevm::kClientLease, static_cast<std::uint64_t>(clock.wall_ms()) * 1000) {}
 
 Result<std::unique_ptr<Rest>> Rest::open(std::string blob, std::uint64_t skip, const Clock& clock) {
   std::unique_ptr<Rest> rest(new Rest(clock));

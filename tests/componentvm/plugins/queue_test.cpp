@@ -2,6 +2,7 @@
 #include "mvm/queuevm/queue.h"
 
 #include "componentvm/kernel/node.h"
+#include "mvm/queuevm/proxy.h"
 
 namespace mvm::kernel {
 namespace {
@@ -109,6 +110,102 @@ TEST_F(QueueTest, ProcessesTalkOverAQueueThatTheKernelMade) {
   ASSERT_EQ(stats.at("queues").size(), 1U);
   EXPECT_EQ(stats.at("queues")[0].at("enqueued"), 500);
   EXPECT_EQ(stats.at("queues")[0].at("depth"), 0);
+}
+
+/// A link of an attempt out of this node, and where it arrives.
+struct Outgoing {
+  std::string attempt;
+  queuevm::Producer sent;
+  queuevm::Consumer received;
+
+  void expect_through(const std::string& text) {
+    ASSERT_EQ(sent.put(std::as_bytes(std::span(text)), 20s).value(), queuevm::Outcome::kDone);
+    queuevm::MessageView message;
+    ASSERT_EQ(received.take(message, 20s).value(), queuevm::Outcome::kDone);
+    EXPECT_EQ(std::string(reinterpret_cast<const char*>(message.data.data()), message.data.size()), text);
+    ASSERT_TRUE(received.release(message));
+  }
+};
+
+TEST_F(QueueTest, TheAttemptsOfANodeShareItsProxy) {
+  const std::string secret = "a secret of the lab";
+  auto host = queuevm::Proxy::start({.domain = "host:h", .secret = secret}).value();
+  const std::uint16_t port = host->listen("127.0.0.1", 0).value();
+  ASSERT_TRUE(host->add_peer("node:n"));
+  std::uint64_t link = 0;
+  const auto begin = [&](const std::string& attempt) {
+    auto sent = queuevm::Queue::create(node_.folder / attempt, {}).value();
+    auto received = queuevm::Queue::create_in_memory({}, attempt).value();
+    const UniqueFd fd = sent.open_descriptor().value();
+    auto given =
+        node_.host->call("wire.queues", {{"attempt", attempt}, {"proc", ""}, {"first", 0}, {"ids", {"q"}}},
+                         30s, {}, {fd.get()});
+    EXPECT_TRUE(given) << given.error().describe();
+    queuevm::LinkHalf half;
+    half.link = ++link;
+    half.flow = queuevm::LinkHalf::Flow::kIncoming;
+    half.peer = "node:n";
+    half.descriptor = received.open_descriptor().value();
+    EXPECT_TRUE(host->add_link(std::move(half)));
+    node_.must(
+        "wire.apply",
+        {{"attempt", attempt},
+         {"generation", 1},
+         {"domain", "node:n"},
+         {"secret", secret},
+         {"queues", {{{"id", "q"}}}},
+         {"processes", nlohmann::json::array()},
+         {"peers", {{{"name", "host:h"}, {"address", "127.0.0.1"}, {"port", port}}}},
+         {"proxies", {{{"link", link}, {"flow", "out"}, {"peer", "host:h"}, {"queue", "q"}, {"slot", 0}}}}});
+    return Outgoing{attempt, sent.producer(0).value(), received.consumer(0).value()};
+  };
+  Outgoing one = begin("j.1");
+  one.expect_through("first");
+  Outgoing two = begin("k.1");
+  for (int i = 0; i < 20; ++i) {
+    one.expect_through("one " + std::to_string(i));
+    two.expect_through("two " + std::to_string(i));
+  }
+  node_.must("wire.clean", {{"attempt", "j.1"}});
+  two.expect_through("still there");
+  ASSERT_EQ(host->peers().size(), 1U);
+  EXPECT_EQ(host->peers()[0].connections, 1U) << "the attempts took it from each other";
+  node_.must("wire.clean", {{"attempt", "k.1"}});
+  // The next one finds a proxy again.
+  Outgoing three = begin("j.2");
+  three.expect_through("third");
+  EXPECT_EQ(host->peers()[0].connections, 2U);
+  node_.must("wire.clean", {{"attempt", "j.2"}});
+}
+
+TEST_F(QueueTest, WhatWaitsIsDrained) {
+  for (const bool of_host : {false, true}) {
+    SCOPED_TRACE(of_host ? "ring of the host" : "queue of the kernel");
+    if (of_host) hand_over_ring();
+    node_.must("wire.apply", steps({of_host ? nlohmann::json{{"id", "q"}} : queue_to_make("q")}));
+    start("sender", {"send", "20"});
+    EXPECT_EQ(node_.wait_end("j.1/sender").end->at("code"), 0);
+    const auto drain = [&](std::uint64_t count, std::uint64_t bytes) {
+      return node_.call("wire.drain",
+                        {{"attempt", "j.1"}, {"queue", "q"}, {"count", count}, {"bytes", bytes}});
+    };
+    const auto some = drain(3, 4);
+    ASSERT_TRUE(some) << some.error().describe();
+    EXPECT_EQ(some->blob, "messmessmess");
+    EXPECT_EQ(some->result.at("drained"), 3);
+    EXPECT_EQ(some->result.at("bytes"), 27);
+    EXPECT_EQ(some->result.at("before"), 20);
+    EXPECT_EQ(some->result.at("more"), true);
+    EXPECT_EQ(some->result.at("pending"), false);
+    EXPECT_EQ(some->result.at("messages")[2].at("n"), 2);
+    const nlohmann::json stats = node_.must("wire.stats", {{"attempt", "j.1"}}).at("queues")[0];
+    EXPECT_EQ(stats.at("depth"), 17);
+    EXPECT_EQ(stats.at("drained"), 3);
+    EXPECT_EQ(stats.at("dropped"), 3);
+    EXPECT_EQ(node_.call("wire.drain", {{"attempt", "j.1"}, {"queue", "p"}}).error().code(),
+              ErrorCode::kNotFound);
+    clean();
+  }
 }
 
 TEST_F(QueueTest, WhatWaitsIsSeenAndStays) {

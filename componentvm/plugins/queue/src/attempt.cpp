@@ -5,7 +5,6 @@
 
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
-#include "mvm/queuevm/codecs/builtin.h"
 
 namespace mvm::plugins::queue {
 namespace {
@@ -15,7 +14,9 @@ using queuevm::Queue;
 
 constexpr std::size_t kDescriptorsPerEntry = 60;
 constexpr std::uint64_t kMostPeeked = 1024;
+constexpr std::uint64_t kMostDrained = 32768;  // where they are not told
 constexpr std::uint64_t kMostPeekedBytes = 256 << 10;
+constexpr std::uint64_t kMostDrainedBytes = 960 << 10;  // of one message
 constexpr const char* kOutside = "outside";  // in a process's place: our own ends for clients outside
 const SystemClock system_clock;
 
@@ -127,71 +128,13 @@ Status Attempt::give_table(Process& process, const ProcessStep& step) {
                       {process.table->keeping_fd()});
 }
 
-Status Attempt::start_proxy(const Steps& steps) {
-  if (steps.carried.empty()) return ok();
-  if (!proxy_) {
-    queuevm::Proxy::Options options;
-    options.domain = steps.domain;
-    options.secret = steps.secret;
-    options.codecs = queuevm::codecs::builtin();
-    options.on_failure = failed_;
-    MVM_ASSIGN(proxy_, queuevm::Proxy::start(std::move(options)));
-  }
-  if (!steps.identity.certificate.empty()) {
-    MVM_ASSIGN(auto streams, queuevm::tls::make_streams(steps.identity));
-    proxy_->set_streams(queuevm::Carrier::kSecure, std::move(streams));
-  }
-  MVM_TRY(join_region(steps));
-  for (const PeerStep& peer : steps.peers)
-    MVM_TRY(proxy_->add_peer(peer.name, peer.address, peer.port, peer.carrier));
-  for (const CarriedStep& carried : steps.carried) {
-    const auto queue = queues_.find(carried.queue);
-    if (queue == queues_.end())
-      return Error(ErrorCode::kInvalid, "link " + std::to_string(carried.link) + " is carried from queue " +
-                                            carried.queue + ", which is not here");
-    queuevm::LinkHalf half;
-    half.link = carried.link;
-    half.flow = carried.flow;
-    half.peer = carried.peer;
-    half.carrier = carried.carrier;
-    half.slot = carried.slot;
-    half.codecs = carried.codecs;
-    half.key = carried.key;
-    MVM_ASSIGN(half.descriptor, queue->second.open_descriptor());
-    const Status added = proxy_->add_link(std::move(half));
-    if (!added && added.error().code() != ErrorCode::kExists) return added.error();
-  }
-  return ok();
-}
-
-/// The memory that this guest shares with others, once a link goes through it.
-Status Attempt::join_region(const Steps& steps) {
-  for (const PeerStep& peer : steps.peers) {
-    if (peer.carrier != queuevm::Carrier::kRegion) continue;
-    if (!region_) {
-      MVM_ASSIGN(auto region, queuevm::Region::of_guest());
-      region_.emplace(std::move(region));
-      proxy_->set_streams(queuevm::Carrier::kRegion, region_->factory());
-    }
-    MVM_TRY(region_->give(peer.name, peer.part));
-  }
-  if (steps.listen_address.empty() || listens_) return ok();
-  MVM_TRY(proxy_->listen(steps.listen_address, steps.listen_port, queuevm::Carrier::kRegion));
-  listens_ = true;
-  return ok();
-}
-
-/// Links that the steps name no more.
-Status Attempt::stop_carrying(const Steps& steps) {
-  if (!proxy_) return ok();
-  for (const queuevm::LinkStats& link : proxy_->links()) {
-    const bool stays = std::any_of(steps.carried.begin(), steps.carried.end(), [&](const CarriedStep& one) {
-      return one.link == link.link && one.flow == link.flow && one.peer == link.peer &&
-             one.carrier == link.carrier;
-    });
-    if (!stays) MVM_TRY(proxy_->remove_link(link.link, link.flow, link.peer, link.carrier));
-  }
-  return ok();
+Status Attempt::carry(const Steps& steps) {
+  const auto descriptor = [&](const std::string& id) -> Result<UniqueFd> {
+    const auto queue = queues_.find(id);
+    if (queue == queues_.end()) return Error(ErrorCode::kInvalid, "its queue " + id + " is not here");
+    return queue->second.open_descriptor();
+  };
+  return proxy_->carry(name_, steps, descriptor, failed_);
 }
 
 void Attempt::drop_queues(const Steps& steps) {
@@ -259,8 +202,7 @@ Status Attempt::apply(const nlohmann::json& wanted) {
         return Error(ErrorCode::kInvalid, "queue " + step.queue + " of an open port is not here");
       outside_[step.queue] = step.end;
     }
-    MVM_TRY(start_proxy(steps));
-    MVM_TRY(stop_carrying(steps));
+    MVM_TRY(carry(steps));
     drop_queues(steps);
     generation_ = steps.generation;
     applied_ = args;
@@ -390,7 +332,6 @@ void Attempt::close() {
     for (const auto& [name, process] : processes_) names.push_back(name);
   }
   for (const std::string& name : names) loop_.remove(name_ + " " + name);
-  std::unique_ptr<queuevm::Proxy> proxy;
   std::map<std::string, std::shared_ptr<Intake>> intakes;
   std::map<std::string, std::shared_ptr<Outlet>> outlets;
   {
@@ -401,13 +342,12 @@ void Attempt::close() {
     for (auto& [name, process] : processes_)
       if (!std::exchange(process.ended, true)) close_ends(process, EndState::kDead);
     given_.clear();
-    proxy = std::move(proxy_);
   }
   for (const auto& [queue, intake] : intakes)
     if (intake) intake->close(EndState::kDead);
   for (const auto& [queue, outlet] : outlets)
     if (outlet) outlet->close(EndState::kDead);
-  proxy.reset();  // joins its thread, which may be waiting for a queue
+  proxy_->leave(name_);
   for (const kernel::Kept& one : kept_or_none(keeper_, kept_name(""))) (void)keeper_.drop(one.name);
 }
 
@@ -469,7 +409,8 @@ nlohmann::json Attempt::stats() const {
          {"bytes", stats.bytes},
          {"enqueued", stats.enqueued},
          {"dequeued", stats.dequeued},
-         {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired},
+         {"dropped", stats.dropped_oldest + stats.dropped_newest + stats.expired + stats.drained},
+         {"drained", stats.drained},
          {"bytes_enqueued", stats.bytes_enqueued},
          {"bytes_dequeued", stats.bytes_dequeued},
          {"latency",
@@ -500,6 +441,21 @@ nlohmann::json Attempt::joined() const {
   return list;
 }
 
+namespace {
+
+void add_message(const queuevm::PeekedMessage& message, nlohmann::json& messages, std::string& blob) {
+  nlohmann::json item = {{"n", message.number}, {"size", message.size}, {"length", message.head.size()}};
+  if (message.key != 0) item["key"] = message.key;
+  if (message.priority != 0) item["priority"] = message.priority;
+  if (message.redelivered) item["again"] = true;
+  if (message.taken) item["taken"] = true;
+  if (message.age) item["age_ns"] = std::max<std::int64_t>(message.age->count(), 1);
+  messages.push_back(std::move(item));
+  blob += message.head;
+}
+
+}  // namespace
+
 Result<kernel::Answer> Attempt::peek(const nlohmann::json& args) const {
   MVM_ASSIGN(const std::string id, need_text(args, "queue", 256));
   const std::uint64_t most = std::clamp<std::uint64_t>(number_or(args, "count", 10), 1, kMostPeeked);
@@ -511,20 +467,39 @@ Result<kernel::Answer> Attempt::peek(const nlohmann::json& args) const {
   MVM_ASSIGN(const queuevm::PeekedQueue peeked, found->second.peek(most, preview));
   kernel::Answer answer;
   nlohmann::json messages = nlohmann::json::array();
-  for (const queuevm::PeekedMessage& message : peeked.messages) {
-    nlohmann::json item = {{"n", message.number}, {"size", message.size}, {"length", message.head.size()}};
-    if (message.key != 0) item["key"] = message.key;
-    if (message.priority != 0) item["priority"] = message.priority;
-    if (message.redelivered) item["again"] = true;
-    if (message.taken) item["taken"] = true;
-    if (message.age) item["age_ns"] = std::max<std::int64_t>(message.age->count(), 1);
-    messages.push_back(std::move(item));
-    answer.blob += message.head;
-  }
+  for (const queuevm::PeekedMessage& message : peeked.messages) add_message(message, messages, answer.blob);
   answer.result = {{"messages", std::move(messages)},
                    {"steady", peeked.steady},
                    {"depth", stats.depth},
                    {"bytes", stats.bytes}};
+  return answer;
+}
+
+Result<kernel::Answer> Attempt::drain(const nlohmann::json& args) {
+  MVM_ASSIGN(const std::string id, need_text(args, "queue", 256));
+  const std::uint64_t bytes = number_or(args, "bytes");
+  queuevm::DrainRequest request{.most = std::clamp<std::uint64_t>(number_or(args, "count", 1), 1,
+                                                                  bytes != 0 ? kMostPeeked : kMostDrained),
+                                .preview = std::min(bytes, kMostDrainedBytes),
+                                .room = kMostPeekedBytes};
+  if (const std::uint64_t before = number_or(args, "before"); before != 0) request.before = before;
+  const std::lock_guard lock(mutex_);
+  const auto found = queues_.find(id);
+  if (found == queues_.end()) return Error(ErrorCode::kNotFound, "queue " + id + " is not here");
+  MVM_ASSIGN(const queuevm::DrainedQueue drained, found->second.drain(request));
+  kernel::Answer answer;
+  nlohmann::json messages = nlohmann::json::array();
+  std::uint64_t size = 0;
+  for (const queuevm::PeekedMessage& message : drained.messages) {
+    size += message.size;
+    if (bytes != 0) add_message(message, messages, answer.blob);
+  }
+  answer.result = {{"messages", std::move(messages)},
+                   {"drained", drained.messages.size()},
+                   {"bytes", size},
+                   {"before", drained.before},
+                   {"more", drained.more},
+                   {"pending", drained.pending}};
   return answer;
 }
 

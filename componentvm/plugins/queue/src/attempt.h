@@ -11,9 +11,9 @@
 
 #include "attach_loop.h"
 #include "mvm/kernel/process.h"
-#include "mvm/queuevm/proxy.h"
 #include "mvm/queuevm/queue.h"
 #include "mvm/queuevm/wiring.h"
+#include "node_proxy.h"
 #include "outside.h"
 #include "steps.h"
 
@@ -24,8 +24,12 @@ class Attempt {
  public:
   /// `failed` hears of links that a codec ended, on any thread; it must not wait.
   Attempt(std::string name, kernel::ProcessManager& keeper, AttachLoop& loop,
-          std::function<void(const queuevm::LinkFailure&)> failed)
-      : name_(std::move(name)), keeper_(keeper), loop_(loop), failed_(std::move(failed)) {}
+          std::shared_ptr<NodeProxy> proxy, NodeProxy::Failed failed)
+      : name_(std::move(name)),
+        keeper_(keeper),
+        loop_(loop),
+        proxy_(std::move(proxy)),
+        failed_(std::move(failed)) {}
   ~Attempt();
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
@@ -47,6 +51,8 @@ class Attempt {
   [[nodiscard]] nlohmann::json joined() const;
   /// wire.peek: what waits in a queue, untouched.
   [[nodiscard]] Result<kernel::Answer> peek(const nlohmann::json& args) const;
+  /// wire.drain: takes away what waits in a queue.
+  [[nodiscard]] Result<kernel::Answer> drain(const nlohmann::json& args);
   /// The gateway at an open port's queue, attached when it is first asked for. kInvalid where clients have no
   /// such end of that queue.
   [[nodiscard]] Result<std::shared_ptr<Intake>> intake(const std::string& queue);
@@ -68,10 +74,8 @@ class Attempt {
   [[nodiscard]] Status check_queues(const std::vector<ProcessStep>& steps) const;
   Status wire_process(const ProcessStep& step);
   Status give_table(Process& process, const ProcessStep& step);
-  Status start_proxy(const Steps& steps);
-  Status join_region(const Steps& steps);
+  Status carry(const Steps& steps);
   Result<UniqueFd> outside_descriptor(const std::string& queue, queuevm::Side side, std::uint32_t& slot);
-  Status stop_carrying(const Steps& steps);
   void drop_queues(const Steps& steps);
   void drop_processes(const Steps& steps);
   Status serve(const std::string& process, UniqueFd socket);
@@ -86,18 +90,16 @@ class Attempt {
   const std::string name_;
   kernel::ProcessManager& keeper_;
   AttachLoop& loop_;
-  const std::function<void(const queuevm::LinkFailure&)> failed_;
+  const std::shared_ptr<NodeProxy> proxy_;
+  const NodeProxy::Failed failed_;
   mutable std::mutex mutex_;
   std::uint64_t generation_ = 0;
   nlohmann::json applied_;  ///< the steps of this generation
   std::map<std::string, queuevm::Queue> queues_;
   std::map<std::string, Process> processes_;
   std::map<std::string, std::multimap<std::string, UniqueFd>>
-      given_;                               // by process, by queue; until handed on
-  std::map<std::string, UniqueFd> tables_;  // kept by the launcher, of processes whose steps come again
-  std::optional<queuevm::RegionStreams> region_;
-  bool listens_ = false;  // for other guests' proxies
-  std::unique_ptr<queuevm::Proxy> proxy_;
+      given_;                                    // by process, by queue; until handed on
+  std::map<std::string, UniqueFd> tables_;       // kept by the launcher, of processes whose steps come again
   std::map<std::string, queuevm::End> outside_;  // by queue
   std::map<std::string, std::shared_ptr<Intake>> intakes_;
   std::map<std::string, std::shared_ptr<Outlet>> outlets_;

@@ -16,7 +16,6 @@ constexpr std::size_t kMaxClients = 256;
 constexpr int kMaxEnds = 4096;
 constexpr std::size_t kMaxMessages = 1024;  // of a batch
 constexpr std::chrono::milliseconds kMostWait{1000};
-constexpr std::chrono::seconds kLease{30};
 
 struct Numbers {
   std::vector<std::uint64_t> values;
@@ -188,7 +187,9 @@ struct Outlet::Page {
 };
 
 Outlet::Outlet(queuevm::Consumer consumer, const Clock& clock)
-    : clock_(clock), consumer_(std::move(consumer)), hand_out_(kLease, microseconds(clock.now())) {}
+    : clock_(clock),
+      consumer_(std::move(consumer)),
+      hand_out_(queuevm::kClientLease, microseconds(clock.now())) {}
 
 struct Outlet::Request {
   std::string client;

@@ -31,6 +31,7 @@ Status Queues::offer() {
   MVM_TRY(kernel_.handle("wire.apply", [this](Call& call) { return apply(call); }));
   MVM_TRY(kernel_.handle("wire.stats", [this](Call& call) { return stats(call); }));
   MVM_TRY(kernel_.handle("wire.peek", [this](const Call& call) { return peek(call); }));
+  MVM_TRY(kernel_.handle("wire.drain", [this](const Call& call) { return drain(call); }));
   for (const char* op : {"wire.put", "wire.take", "wire.rest"})
     MVM_TRY(kernel_.handle(op, [this](Call& call) { return outside(call); }));
   // For the job runner.
@@ -65,6 +66,11 @@ Result<Answer> Queues::stats(const Call& call) {
 Result<Answer> Queues::peek(const Call& call) {
   MVM_ASSIGN(const auto attempt, find(call));
   return attempt->peek(call.args);
+}
+
+Result<Answer> Queues::drain(const Call& call) {
+  MVM_ASSIGN(const auto attempt, find(call));
+  return attempt->drain(call.args);
 }
 
 Result<Answer> Queues::outside(const Call& call) {
@@ -135,7 +141,8 @@ Result<std::shared_ptr<Attempt>> Queues::find_or_make(const Call& call) {
 std::shared_ptr<Attempt> Queues::make(const std::string& name) {
   // Telling is durable, and may wait for the launcher: the proxy's thread must not.
   return std::make_shared<Attempt>(
-      name, kernel_.processes(), *loop_, [&kernel = kernel_, name](const queuevm::LinkFailure& failure) {
+      name, kernel_.processes(), *loop_, proxy_,
+      [&kernel = kernel_, name](const queuevm::LinkFailure& failure) {
         const nlohmann::json args = {
             {"attempt", name},          {"link", failure.link},       {"peer", failure.peer},
             {"codecs", failure.codecs}, {"message", failure.message}, {"why", failure.why}};

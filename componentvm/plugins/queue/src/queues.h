@@ -25,6 +25,7 @@ class Queues {
   Result<kernel::Answer> apply(const kernel::Call& call);
   Result<kernel::Answer> stats(const kernel::Call& call);
   Result<kernel::Answer> peek(const kernel::Call& call);
+  Result<kernel::Answer> drain(const kernel::Call& call);
   Result<kernel::Answer> outside(const kernel::Call& call);
   Result<kernel::Answer> attach(const kernel::Call& call);
   Result<kernel::Answer> ended(const kernel::Call& call);
@@ -36,6 +37,7 @@ class Queues {
 
   kernel::Kernel& kernel_;
   std::unique_ptr<AttachLoop> loop_;
+  const std::shared_ptr<NodeProxy> proxy_ = std::make_shared<NodeProxy>();
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Attempt>> attempts_;
   std::atomic<int> busy_ = 0;  // calls of clients outside under way: each may wait
