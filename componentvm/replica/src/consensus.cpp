@@ -386,6 +386,13 @@ bool Consensus::own_term_stored() const {
 
 void Consensus::after() {
   if (closing_) return;
+  for (const std::uint64_t token : std::exchange(refused_, {})) {
+    const auto at = sends_->find(token);
+    if (at == sends_->end()) continue;
+    const Pending pending = at->second;
+    sends_->erase(at);
+    pending.done(pending.request, RAFT_NOCONNECTION);
+  }
   if (raft_.state == RAFT_LEADER && barrier_term_ != raft_.current_term) {
     barrier_term_ = raft_.current_term;
     early_results_.clear();
@@ -419,9 +426,9 @@ int Consensus::send(raft_io_send* request, const raft_message* message, raft_io_
     sends->erase(at);
     pending.done(pending.request, sent ? 0 : RAFT_NOCONNECTION);
   });
-  if (taken) return 0;
-  sends_->erase(token);
-  return RAFT_NOCONNECTION;
+  // Refused later, never at once: where the answer to entries cannot be sent libraft frees them twice.
+  if (!taken) refused_.push_back(token);
+  return 0;
 }
 
 std::string Consensus::encode(const raft_message& message) {

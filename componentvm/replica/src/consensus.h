@@ -131,6 +131,7 @@ class Consensus {
   std::shared_ptr<std::map<std::uint64_t, Pending>> sends_ =
       std::make_shared<std::map<std::uint64_t, Pending>>();
   std::uint64_t next_send_ = 1;
+  std::vector<std::uint64_t> refused_;
   std::uint64_t barrier_term_ = 0;
   std::uint64_t barrier_index_ = 0;
   std::vector<std::pair<std::uint64_t, wire::AppendResult>> early_results_;
