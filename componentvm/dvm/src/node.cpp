@@ -2,6 +2,7 @@
 
 #include <utility>
 // Boost 1.74's coroutines need it first.
+#include <fcntl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
+#include "mvm/base/unique_fd.h"
 #include "participant.h"
 #include "replica_log.h"
 #include "server.h"
@@ -39,6 +41,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kDialTime = std::chrono::seconds(3);
 constexpr auto kSeekTick = std::chrono::milliseconds(50);
 constexpr auto kProbe = std::chrono::milliseconds(500);
+constexpr auto kRemember = std::chrono::seconds(1);
 constexpr unsigned kAloneAfter = 8;  // rounds of calls that nobody answered
 
 std::string architecture() {
@@ -76,6 +79,8 @@ class Whole final : public Node {
   Status open_log(bool founds, const json& contacts);
   void reopen_log();
   void announce_copy();
+  void remember_peers();
+  void recall_peers();
   void drop_log();
   Log::Hooks log_hooks();
   void accept();
@@ -120,6 +125,9 @@ class Whole final : public Node {
   std::unique_ptr<Participant> participant_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Door> door_;
+  std::vector<Endpoint> peers_;  // as a former process of this kernel knew them
+  std::string remembered_;
+  Clock::time_point next_remember_{};
   Clock::time_point next_probe_{};
   Clock::time_point reopen_at_{};  // none: not to be opened
   bool ending_ = false;
@@ -140,6 +148,7 @@ Whole::Whole(Settings settings, Host host, std::string secret, CrashPoint crash)
 
 Status Whole::open() {
   MVM_TRY(make_folders(settings_.state, 0700));
+  recall_peers();
   MVM_TRY(listen());
   make_follower(services_now());
   MVM_TRY(make_participant());
@@ -447,6 +456,7 @@ std::vector<Endpoint> Whole::candidates() const {
     add(server->second.address);
   for (const auto& [name, member] : view.members)
     if (member.copy != 0 && name != settings_.kernel) add(member.address);
+  found.insert(found.end(), peers_.begin(), peers_.end());
   found.insert(found.end(), settings_.seeds.begin(), settings_.seeds.end());
   if (follower_->rounds() > 2) {
     std::size_t more = 8;
@@ -502,6 +512,31 @@ void Whole::reopen_log() {
   if (opened) return;
   log::error("dvm.no-log", {{"reason", opened.error().describe()}});
   (void)remove_tree(settings_.state / "log");
+}
+
+/// Where a process that follows this one finds the machine: those that hold the log, and some others. Lost
+/// with the power, as it may be.
+void Whole::remember_peers() {
+  constexpr std::size_t kOthers = 8;
+  std::string text;
+  std::size_t others = 0;
+  for (const auto& [name, member] : follower_->view().members)
+    if (name != settings_.kernel && !member.lost && (member.copy != 0 || others++ < kOthers))
+      text += member.address + "\n";
+  if (text == remembered_) return;
+  const UniqueFd file(::open((settings_.state / "peers").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+                             0600));  // NOLINT(cppcoreguidelines-pro-type-vararg)
+  if (file && write_all(file.get(), text)) remembered_ = text;
+}
+
+void Whole::recall_peers() {
+  const auto text = read_file(settings_.state / "peers", 64 << 10);
+  if (!text) return;
+  std::string_view rest = *text;
+  for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
+    if (auto endpoint = Endpoint::read(rest.substr(0, end))) peers_.push_back(*endpoint);
+    rest.remove_prefix(end + 1);
+  }
 }
 
 /// The server has to know that we hold the log.
@@ -619,6 +654,10 @@ void Whole::tick() {
   follower_->tick(now);
   if (reopen_at_ != Clock::time_point() && now >= reopen_at_) reopen_log();
   if (log_ && follower_->live()) announce_copy();
+  if (follower_->live() && now >= next_remember_) {
+    next_remember_ = now + kRemember;
+    remember_peers();
+  }
   if (log_ && !server_ && !follower_->live() && now >= next_probe_) {
     next_probe_ = now + kProbe;
     look_for_dead();

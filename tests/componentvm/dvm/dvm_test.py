@@ -10,7 +10,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from machine import Client, Machine, present, wait_for  # noqa: E402
+from machine import BUILD, Client, Machine, present, wait_for  # noqa: E402
 
 
 def names(count):
@@ -177,7 +177,7 @@ class Commands(unittest.TestCase):
         k1("state", "put", "farm", "done")
 
     def test_library(self):
-        library = ctypes.CDLL(os.path.join(os.environ["MVM_BINARY_DIR"], "lib/libharness.so"))
+        library = ctypes.CDLL(os.path.join(BUILD, "lib/libharness.so"))
         for name in ("H_command", "H_register", "H_getvminfo"):
             getattr(library, name).restype = ctypes.c_void_p
         for name in ("H_message", "H_answer", "H_kernel", "H_error"):
@@ -216,7 +216,7 @@ class Joining(unittest.TestCase):
                           " r=ctypes.c_void_p(l.H_command(b'solo',len(words),(ctypes.c_char_p*len(words))(*words)))\n"
                           " assert l.H_code(r)==0, l.H_error()\n")
             os.mkdir(os.path.join(machine.folder, "h"), 0o700)
-            subprocess.run([sys.executable, program, os.path.join(os.environ["MVM_BINARY_DIR"], "lib/libharness.so")], check=True,
+            subprocess.run([sys.executable, program, os.path.join(BUILD, "lib/libharness.so")], check=True,
                            timeout=90, env=dict(os.environ, MVM_HARNESS_DIR=os.path.join(machine.folder, "h"),
                                                 MVM_KERNEL=machine.program))
             path = os.path.join(machine.folder, "h/solo/run/harness.sock")

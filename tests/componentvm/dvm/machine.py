@@ -13,6 +13,9 @@ import time
 import zlib
 
 
+BUILD = os.environ.get("MVM_BINARY_DIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../build/dev")
+
+
 def frame(head):
     text = json.dumps(head).encode()
     lengths = struct.pack("<II", len(text), 0)
@@ -176,7 +179,7 @@ class Kernel:
 
 class Machine:
     def __init__(self, vm="lab", parent=None, **settings):
-        build = os.environ["MVM_BINARY_DIR"]
+        build = BUILD
         self.vm, self.netns, self.log_level = vm, None, "info"
         self.folder = tempfile.mkdtemp(prefix="dvm-", dir=parent)
         os.chmod(self.folder, 0o711)
