@@ -1,6 +1,7 @@
 #include "mvm/broker/broker.h"
 
 #include "api.h"
+#include "api_kernels.h"
 #include "builds.h"
 #include "execs.h"
 #include "hosts.h"
@@ -21,7 +22,8 @@ class Broker::Impl {
         store(*core),
         system(*core),
         hosts(*core),
-        queues(*core) {}
+        queues(*core),
+        kernels(*core) {}
   std::shared_ptr<Core> core;
   JobService jobs;
   LabService labs;
@@ -29,6 +31,7 @@ class Broker::Impl {
   SystemService system;
   HostsService hosts;
   QueueService queues;
+  KernelService kernels;
 };
 
 Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -50,7 +53,8 @@ soap::BrokerApi Broker::api() {
           .store = impl_->store,
           .system = impl_->system,
           .hosts = impl_->hosts,
-          .queues = impl_->queues};
+          .queues = impl_->queues,
+          .kernels = impl_->kernels};
 }
 
 void Broker::start() { impl_->core->start(); }

@@ -98,6 +98,7 @@ void add_queue_verbs(Grammar& grammar);
 void add_port_verbs(Grammar& grammar, CLI::App& queue);
 void add_peek_verb(Grammar& grammar, CLI::App& queue);
 void add_build_verbs(Grammar& grammar);
+void add_kernel_verbs(Grammar& grammar);
 void add_host_verbs(Grammar& grammar);
 void add_system_verbs(Grammar& grammar);
 void add_doctor_verb(Grammar& grammar);

@@ -55,6 +55,14 @@ _mvm() {
       'build status') leaf=1 ;;
       'build logs') leaf=1 ;;
       'build cache') leaf=1 ;;
+      'plugin list') leaf=1 ;;
+      'plugin tree') leaf=1 ;;
+      'kernel load') leaf=1 ;;
+      'kernel unload') leaf=1 ;;
+      'kernel run') leaf=1 ;;
+      'kernel stop') leaf=1 ;;
+      'kernel runs') leaf=1 ;;
+      'kernel pool') leaf=1 ;;
       'host list') leaf=1 ;;
       'host invite') leaf=1 ;;
       'host drain') leaf=1 ;;
@@ -71,6 +79,7 @@ _mvm() {
     --lab) kind=labs ;;
     --out) kind=files ;;
     --job) kind=jobs ;;
+    --on) kind=nodes ;;
     --qemu-image) kind=files ;;
     --state) kind=files ;;
     --token-file) kind=files ;;
@@ -78,13 +87,15 @@ _mvm() {
   esac
   if [[ -z "$kind" ]]; then
     case "$path" in
-      '') words='validate plan graph submit lab job vm link queue build host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
+      '') words='validate plan graph submit lab job vm link queue build plugin kernel host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
       'link') words='list connect disconnect set' ;;
       'queue') words='top peek put get' ;;
       'build') words='status logs cache' ;;
+      'plugin') words='list tree' ;;
+      'kernel') words='load unload run stop runs pool' ;;
       'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -120,6 +131,14 @@ _mvm() {
       'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'build logs') words='--help --follow --output --broker --token-file --ca --timeout' ;;
       'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;
+      'plugin list') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'plugin tree') words='--help --form --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'kernel load') words='--help --on --qos --deadline --for --output --broker --token-file --ca --timeout' ;;
+      'kernel unload') words='--help --on --qos --deadline --output --broker --token-file --ca --timeout' ;;
+      'kernel run') words='--help --on --qos --deadline --function --name --output --broker --token-file --ca --timeout' ;;
+      'kernel stop') words='--help --on --qos --deadline --plugin --output --broker --token-file --ca --timeout' ;;
+      'kernel runs') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'kernel pool') words='--help --min --max --queue --idle --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'host invite') words='--help --valid --output --broker --token-file --ca --timeout' ;;
       'host drain') words='--help --output --broker --token-file --ca --timeout' ;;

@@ -154,7 +154,7 @@ class CliTest : public testing::Test {
                       if (connect) return connect(options);
                       ++connections;
                       if (unreachable) return Error(ErrorCode::kUnavailable, "connect: Connection refused");
-                      return Connection{nullptr, {jobs, broker, broker, broker, broker, broker}};
+                      return Connection{nullptr, broker.api({.jobs = &jobs})};
                     },
                     .environment = [this](const std::string& name) -> std::optional<std::string> {
                       const auto found = environment.find(name);

@@ -149,7 +149,7 @@ TEST_F(Usage, AWriteThatFailsIsNoSuccess) {
       .err = err,
       .clock = clock,
       .connect = [this](const ConnectOptions&) -> Result<Connection> {
-        return Connection{nullptr, {broker, broker, broker, broker, broker, broker}};
+        return Connection{nullptr, broker.api()};
       },
       .environment = [](const std::string&) -> std::optional<std::string> { return std::nullopt; },
       .sleep = [](std::chrono::milliseconds) {},

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "fakes/fake_kernel_api.h"
 #include "mvm/base/digest.h"
 #include "mvm/soap/broker_api.h"
 
@@ -27,7 +28,23 @@ class FakeBrokerApi final : public JobApi,
                             public HostsApi,
                             public QueueApi {
  public:
-  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this, *this}; }
+  /// With other parts in place of this one's, where a test has them.
+  struct Others {
+    JobApi* jobs = nullptr;
+    StoreApi* store = nullptr;
+    SystemApi* system = nullptr;
+  };
+  [[nodiscard]] BrokerApi api(Others others) {
+    return {.jobs = others.jobs != nullptr ? *others.jobs : *this,
+            .labs = *this,
+            .store = others.store != nullptr ? *others.store : *this,
+            .system = others.system != nullptr ? *others.system : *this,
+            .hosts = *this,
+            .queues = *this,
+            .kernels = kernels};
+  }
+  [[nodiscard]] BrokerApi api() { return api(Others{}); }
+  FakeKernelApi kernels;
 
   // ---- what a test does to it ------------------------------------------------------------------------
 

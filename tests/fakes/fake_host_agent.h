@@ -37,11 +37,15 @@ class FakeHostAgent final : public host::HostAgent {
   int exit_code = 0;
   bool auto_build = true;  ///< builds end at once
   bool build_fails = false;
-  bool never_drained = false;                            ///< links that are gone keep their producers
-  std::set<std::string> idle;                            ///< processes that never come for their ends
-  std::set<std::string> deaf;                            ///< processes that only SIGKILL ends
-  bool down = false;                                     ///< no call is answered
-  std::map<std::string, std::deque<Error>> fail;         ///< call or operation → errors for its next uses
+  bool never_drained = false;                     ///< links that are gone keep their producers
+  std::set<std::string> idle;                     ///< processes that never come for their ends
+  std::set<std::string> deaf;                     ///< processes that only SIGKILL ends
+  bool down = false;                              ///< no call is answered
+  std::map<std::string, std::deque<Error>> fail;  ///< call or operation → errors for its next uses
+  /// Answers operations "kernel.*" of nodes; called from several threads at once.
+  std::function<Result<host::CallReply>(const std::string& node, const std::string& op,
+                                        const nlohmann::json& args)>
+      kernels;
   std::function<void(const std::string& call)> on_call;  ///< before each call and operation
   host::HostInfo info;
 

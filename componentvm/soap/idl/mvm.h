@@ -4,3 +4,4 @@
 #import "store.h"
 #import "node.h"
 #import "host.h"
+#import "kernels.h"

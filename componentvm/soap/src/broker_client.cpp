@@ -3,6 +3,7 @@
 #include "fields.h"
 #include "mvm/base/digest.h"
 #include "mvm/soap/client.h"
+#include "noun_clients.h"
 #include "soapBrokerProxy.h"
 #include "soapStoreProxy.h"
 #include "transfer_client.h"
@@ -66,6 +67,7 @@ t__RewireRequest* to_wire(struct soap* context, const RewireRequest& request) {
 
 struct BrokerClient::State {
   std::unique_ptr<WireClient> wire;
+  std::unique_ptr<KernelApi> kernels;
 
   /// One operation of a service: `operate(proxy, context, response)` calls it, `take(response, ours)` reads
   /// the answer.
@@ -110,8 +112,11 @@ Result<std::unique_ptr<BrokerClient>> BrokerClient::create(const BrokerClientOpt
                    .timeout = options.timeout,
                    .busy_retry = options.busy_retry};
   MVM_ASSIGN(state->wire, WireClient::create(std::move(wire)));
+  state->kernels = make_kernel_client(*state->wire);
   return std::unique_ptr<BrokerClient>(new BrokerClient(std::move(state)));
 }
+
+BrokerApi BrokerClient::api() { return {*this, *this, *this, *this, *this, *this, *state_->kernels}; }
 
 // A member of the response into our type, field by field.
 #define MVM_TAKE(member) [](const auto& response, auto& ours) { FromWire{}(response.member, ours); }

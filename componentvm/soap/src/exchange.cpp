@@ -167,7 +167,8 @@ int Exchange::dispatch(struct soap* context) {
   int result = SOAP_NO_METHOD;
   if (services_.broker != nullptr) {
     result = dispatch_broker(context, *this);
-    if (result == SOAP_NO_METHOD) result = dispatch_store(context, *this);
+    for (const auto dispatch : {dispatch_store, dispatch_kernels})
+      if (result == SOAP_NO_METHOD) result = dispatch(context, *this);
   }
   if (result == SOAP_NO_METHOD && services_.node != nullptr) result = dispatch_node(context, *this);
   if (result == SOAP_NO_METHOD && services_.host != nullptr) result = dispatch_host(context, *this);

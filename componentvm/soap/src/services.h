@@ -11,5 +11,6 @@ int dispatch_broker(struct soap* context, Exchange& exchange);
 int dispatch_store(struct soap* context, Exchange& exchange);
 int dispatch_node(struct soap* context, Exchange& exchange);
 int dispatch_host(struct soap* context, Exchange& exchange);
+int dispatch_kernels(struct soap* context, Exchange& exchange);
 
 }  // namespace mvm::soap

@@ -347,7 +347,7 @@ class SlowSystem final : public SystemApi {
 
 TEST_F(HostileTest, OverloadIsAnsweredBusy) {
   SlowSystem slow(fake_);
-  broker_ = std::make_unique<BrokerApi>(BrokerApi{fake_, fake_, fake_, slow, fake_, fake_});
+  broker_ = std::make_unique<BrokerApi>(fake_.api({.system = &slow}));
   ServerLimits limits;
   limits.workers = 2;
   limits.queue = 3;
@@ -423,7 +423,7 @@ TEST_F(HostileTest, ABrokerThatThrowsHarmsNobody) {
    private:
     bool first_ = true;
   } thrower;
-  broker_ = std::make_unique<BrokerApi>(BrokerApi{fake_, fake_, fake_, thrower, fake_, fake_});
+  broker_ = std::make_unique<BrokerApi>(fake_.api({.system = &thrower}));
   serve();
   const auto failed = client_->whoami({});
   EXPECT_EQ(failed.error().code(), ErrorCode::kFailed);

@@ -464,8 +464,7 @@ class EndlessStore final : public StoreApi {
 TEST_F(SoapServerTest, LargeBlobsComeDownInConstantMemory) {
   constexpr std::size_t kSize = 200 << 20;
   EndlessStore store(kSize);
-  BrokerApi api{fake_, fake_, store, fake_, fake_, fake_};
-  broker_ = std::make_unique<BrokerApi>(api);
+  broker_ = std::make_unique<BrokerApi>(fake_.api({.store = &store}));
   serve();
   Sha256 sum;
   const std::string piece(256 << 10, 'm');

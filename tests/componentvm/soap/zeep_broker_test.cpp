@@ -101,7 +101,7 @@ TEST_F(ZeepBrokerTest, FromSourceToResult) {
   EXPECT_THAT(done.output, HasSubstr("hello from a node"));
 }
 
-TEST_F(ZeepBrokerTest, ANodeAnswersItsOwnWsdl) {
+TEST_F(ZeepBrokerTest, ANodeAnswersItsOwnWsdlAndTheBrokerReachesItsKernel) {
   auto client = BrokerClient::create({.url = url_, .token = token_, .timeout = 120s});
   ASSERT_TRUE(client) << client.error().describe();
   const auto lab = (*client)->create_lab(
@@ -117,6 +117,12 @@ TEST_F(ZeepBrokerTest, ANodeAnswersItsOwnWsdl) {
   };
   while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(20ms);
   ASSERT_TRUE(ready()) << log();
+  const auto kernels =
+      run({"/usr/bin/python3", std::string(MVM_SOURCE_DIR) + "/tests/integration/zeep_kernels.py", url_,
+           token_, *lab},
+          100s);
+  EXPECT_EQ(kernels.status.code, 0) << kernels.output << kernels.errors << log();
+  EXPECT_THAT(kernels.output, HasSubstr("kernels reached"));
   for (const VmView& vm : vms) {
     const auto fetched = run({"curl", "-sf", vm.wsdl}, 20s);
     EXPECT_EQ(fetched.status.code, 0) << vm.wsdl;

@@ -473,6 +473,8 @@ class HostsApi {
   [[nodiscard]] virtual Status remove_host(const Caller&, const std::string& host, bool force) = 0;
 };
 
+class KernelApi;  // kernel_api.h
+
 /// All of it, as the broker offers it.
 struct BrokerApi {
   JobApi& jobs;
@@ -481,6 +483,7 @@ struct BrokerApi {
   SystemApi& system;
   HostsApi& hosts;
   QueueApi& queues;
+  KernelApi& kernels;
 };
 
 }  // namespace mvm::soap

@@ -38,7 +38,7 @@ class BrokerClient final : public JobApi,
   [[nodiscard]] static Result<std::unique_ptr<BrokerClient>> create(const BrokerClientOptions& options);
   ~BrokerClient() override;
 
-  [[nodiscard]] BrokerApi api() { return {*this, *this, *this, *this, *this, *this}; }
+  [[nodiscard]] BrokerApi api();
 
   [[nodiscard]] Result<std::vector<Diagnostic>> validate(const Caller&, const SubmitRequest&) override;
   [[nodiscard]] Result<PlanView> plan(const Caller&, const SubmitRequest&) override;

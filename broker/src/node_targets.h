@@ -1,0 +1,32 @@
+#pragma once
+// Kernels of a lab, to be asked all at once: for services that reach several nodes.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "api.h"
+
+namespace mvm::broker {
+
+/// One node's kernel. Loop-free: `agent` lives as long as the broker.
+struct NodeTarget {
+  host::HostAgent* agent = nullptr;  ///< null: see `trouble`
+  std::string lab, node, host;
+  std::string trouble;  ///< why it cannot be asked
+
+  /// kUnavailable where it cannot be asked.
+  [[nodiscard]] Result<nlohmann::json> ask(const std::string& op, const nlohmann::json& args,
+                                           std::chrono::milliseconds timeout) const;
+};
+
+/// The nodes named, or all of the lab; an empty lab: of all labs that the caller may see. kNotFound,
+/// kRefused. Any thread but the loop's.
+[[nodiscard]] Result<std::vector<NodeTarget>> node_targets(Core& core, const soap::Caller& caller,
+                                                           const std::string& lab,
+                                                           const std::vector<std::string>& nodes);
+
+/// Does it for each number below `count`, many at a time; returns when all are done.
+void for_all(std::size_t count, const std::function<void(std::size_t)>& work);
+
+}  // namespace mvm::broker

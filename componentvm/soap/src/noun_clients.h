@@ -1,0 +1,28 @@
+#pragma once
+// The interfaces of BrokerApi that have a service of their own: one client each, over the same connections.
+
+#include <memory>
+
+#include "mvm/soap/kernel_api.h"
+#include "wire_client.h"
+
+namespace mvm::soap {
+
+/// `wire` must outlive it.
+[[nodiscard]] std::unique_ptr<KernelApi> make_kernel_client(WireClient& wire);
+
+/// One operation of the service at `path`: `operate(proxy, context, response)` calls it, `take(response)`
+/// reads the answer.
+template <class Proxy, class Response, class Operate, class Take>
+Status ask(WireClient& wire, const char* path, std::chrono::milliseconds wait, Operate operate, Take take) {
+  return wire.call(path, wait, [&](struct soap* context, const char* endpoint) {
+    Proxy proxy(context);
+    proxy.soap_endpoint = endpoint;
+    Response response{};
+    const int code = operate(proxy, context, response);
+    if (code == 0) take(response);
+    return code;
+  });
+}
+
+}  // namespace mvm::soap

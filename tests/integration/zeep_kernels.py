@@ -1,0 +1,42 @@
+"""python3-zeep and the service Kernels of a running broker: zeep_kernels.py URL TOKEN LAB"""
+import sys
+
+import requests
+import zeep
+
+
+def main():
+    url, token, lab = sys.argv[1:]
+    session = requests.Session()
+    session.headers["Authorization"] = "Bearer " + token
+    client = zeep.Client(f"{url}/kernels?wsdl", transport=zeep.Transport(session=session))
+    kernels = client.service.kernels({"lab": lab, "node": []})
+    assert len(kernels) == 2, kernels
+    for kernel in kernels:
+        assert kernel.trouble in ("", None), kernel.trouble
+        names = [plugin.name for plugin in kernel.plugin]
+        assert "job" in names, names
+        assert kernel.pool.maximum >= 4, kernel.pool
+
+    # What no kernel has: nowhere, and each says why.
+    outcome = client.service.command({"verb": "load", "targets": {"lab": lab}, "allOrNone": True, "plugin": ["no-such"]})
+    assert not outcome.committed and len(outcome.answer) == 2, outcome
+    for answer in outcome.answer:
+        assert not answer.able and "no-such" in answer.reason, answer
+    # A core service stays.
+    outcome = client.service.command({"verb": "unload", "targets": {"lab": lab, "node": ["node-0"]}, "allOrNone": False,
+                                      "plugin": ["job"]})
+    assert not outcome.committed and "core service" in outcome.answer[0].reason, outcome
+
+    changed = client.service.adjustPools({"lab": lab}, {"minimum": -1, "maximum": 21, "queue": -1, "idleMs": -1})
+    assert [kernel.pool.maximum for kernel in changed] == [21, 21], changed
+    try:
+        client.service.command({"verb": "load", "targets": {"lab": "none"}, "allOrNone": True, "plugin": ["x"]})
+        raise AssertionError("a lab that is not there")
+    except zeep.exceptions.Fault as fault:
+        assert "none" in fault.message, fault.message
+    print("kernels reached")
+
+
+if __name__ == "__main__":
+    main()
