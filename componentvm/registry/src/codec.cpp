@@ -29,9 +29,11 @@ Operation read_operation(PackReader& in) {
   operation.ttl = std::chrono::milliseconds(in.number(static_cast<std::uint64_t>(kMaxTtl.count())));
   const bool has_item = in.flag();
   std::string item = in.bytes(kMaxItem);
+  if (!has_item && !item.empty()) in.fail();
   if (has_item) operation.item = make_item(std::move(item));
   const bool expects = in.flag();
   const std::uint64_t expected = in.number();
+  if (!expects && expected != 0) in.fail();
   if (expects) operation.expect = expected;
   return operation;
 }

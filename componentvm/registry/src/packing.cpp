@@ -95,6 +95,23 @@ std::string PackReader::bytes(std::size_t most) {
   return value;
 }
 
+std::string PackReader::text(std::size_t most) {
+  auto unpacker = unpacker_at(bytes_, position_);
+  const std::int64_t length = good_ ? mvm_unpack_length(&unpacker) : -1;
+  if (length < 0 || static_cast<std::uint64_t>(length) > most) {
+    good_ = false;
+    return {};
+  }
+  std::string value(static_cast<std::size_t>(length) + 1, '\0');
+  if (mvm_unpack_string(&unpacker, value.data(), value.size()) != length) {
+    good_ = false;
+    return {};
+  }
+  value.pop_back();
+  position_ = unpacker.position;
+  return value;
+}
+
 std::size_t PackReader::count(std::size_t most) {
   const std::uint64_t value = number(most);
   if (value <= bytes_.size() - position_) return static_cast<std::size_t>(value);

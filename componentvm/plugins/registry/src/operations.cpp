@@ -51,6 +51,21 @@ std::size_t limit_of(const json& args) {
       std::clamp<std::uint64_t>(number_or(args, "limit", kMaxLimit), 1, kMaxLimit));
 }
 
+/// An item that is one text or one row of bytes as what it holds; any other as it is.
+kernel::Answer plain(const mvm::registry::Instance& found) {
+  kernel::Answer answer{{{"info", to_json(found.info)}, {"encoding", "item"}}, *found.item, {}};
+  mvm::registry::PackReader texts(*found.item);
+  mvm::registry::PackReader bytes(*found.item);
+  if (std::string value = texts.text(mvm::registry::kMaxItem); texts.end("text")) {
+    answer.result["encoding"] = "text";
+    answer.blob = std::move(value);
+  } else if (value = bytes.bytes(mvm::registry::kMaxItem); bytes.end("bytes")) {
+    answer.result["encoding"] = "bytes";
+    answer.blob = std::move(value);
+  }
+  return answer;
+}
+
 }  // namespace
 
 Operations::Operations(kernel::Kernel& kernel, mvm::registry::Registry& registry)
@@ -124,6 +139,7 @@ Result<kernel::Answer> Operations::recv(Call& call) {
   std::optional<Waiter> waiter;
   if ((flags & mvm::registry::kWait) != 0) MVM_TRY(waiter.emplace(waiting_).admitted());
   MVM_ASSIGN(auto found, session.recvinfo(name, number_or(call.args, "index"), flags, wait_of(call.args)));
+  if (flag_or(call.args, "plain")) return plain(found);
   return Answer{{{"info", to_json(found.info)}}, *found.item, {}};
 }
 

@@ -36,6 +36,8 @@ class PackReader {
   [[nodiscard]] bool flag();
   /// At most `most` bytes.
   [[nodiscard]] std::string bytes(std::size_t most);
+  /// A string of at most `most` bytes.
+  [[nodiscard]] std::string text(std::size_t most);
   /// A count of things of which each takes at least one byte that is still there.
   [[nodiscard]] std::size_t count(std::size_t most);
   void fail() { good_ = false; }
