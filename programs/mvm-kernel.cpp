@@ -28,7 +28,7 @@ struct Said {
   std::string node;
   std::string work, run, prefix, plugin_folder;
   std::vector<std::string> programs;
-  std::vector<std::string> spawn;
+  std::vector<std::string> spawn, start;
   std::vector<std::string> settings;
   std::string log_level = "info";
   Config config;
@@ -57,6 +57,12 @@ void describe(CLI::App& app, Said& said) {
          "--spawn", said.spawn,
          "start this program with its arguments once the plug-ins are there: in the work folder, from "
          "a program folder, without a shell; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option(
+         "--start", said.start,
+         "run code of this plug-in with its arguments, on a thread: PLUGIN[:FUNCTION] ARGUMENT..; may be "
+         "repeated")
       ->take_all()
       ->allow_extra_args(false);
   app.add_flag("!--no-default-plugins", said.config.default_plugins, "load only the plug-ins named");
@@ -132,16 +138,17 @@ std::string complete_alone(Said& said) {
   return {};
 }
 
-/// Splits what --spawn said; quotes hold words together.
-std::string split_spawned(Said& said) {
-  for (const std::string& text : said.spawn) {
+/// Splits what --spawn or --start said; quotes hold words together.
+std::string split(const char* option, const std::vector<std::string>& said,
+                  std::vector<std::vector<std::string>>& lists) {
+  for (const std::string& text : said) {
     std::vector<std::string> words;
     for (const std::string& word : CLI::detail::split_up(text))
       if (!word.empty()) words.push_back(word);
-    if (words.empty()) return "--spawn: found nothing, expected a program and its arguments";
-    said.config.spawned.push_back(std::move(words));
+    if (words.empty()) return std::string(option) + ": found nothing, expected a name and arguments";
+    lists.push_back(std::move(words));
   }
-  return said.config.spawned.size() > 64 ? "--spawn: at most 64 programs" : "";
+  return lists.size() > 64 ? std::string(option) + ": at most 64" : "";
 }
 
 std::string read_settings(Said& said) {
@@ -159,7 +166,8 @@ std::string read_settings(Said& said) {
 std::string complete(Said& said) {
   Config& config = said.config;
   if (std::string wrong = complete_alone(said); !wrong.empty()) return wrong;
-  if (std::string wrong = split_spawned(said); !wrong.empty()) return wrong;
+  if (std::string wrong = split("--spawn", said.spawn, config.spawned); !wrong.empty()) return wrong;
+  if (std::string wrong = split("--start", said.start, config.started); !wrong.empty()) return wrong;
   if (std::string wrong = read_settings(said); !wrong.empty()) return wrong;
   const std::size_t slash = said.node.find('/');
   config.lab = said.node.substr(0, slash);

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import unittest
 
+import plugin_template
 from world import BUILD, SOURCE, World
 
 
@@ -38,6 +39,7 @@ class Package(unittest.TestCase):
         unit = (prefix / "lib/systemd/system/mvmd.service").read_text(encoding="utf-8")
         self.assertIn("ExecStart=/usr/bin/mvmd\n", unit)
         self.assertTrue((prefix / "bin/mvmd").exists())
+        plugin_template.check(prefix, prefix / "lib/mvm/node/bin/mvm-kernel", prefix / "share/doc/mvm/examples/plugin")
         with World(installed=prefix) as place:
             place.start()
             heat = self.folder / "heat"

@@ -148,6 +148,7 @@ Status Core::start(std::function<void()> launcher_lost) {
   commands_ = std::make_unique<Commands>(plugins_, runs_);
   offer_own();
   MVM_TRY(load_plugins());
+  MVM_TRY(start_runs());
   MVM_TRY(spawn_programs());
   return channel_->start();  // last: whoever asks finds every plug-in
 }
@@ -177,6 +178,20 @@ Status Core::load_plugins() {
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
     if (has(config_.plugins, name)) return loaded;
+  }
+  return ok();
+}
+
+/// "a worker task can be easily started by simply spawning the kernel with the application plug-in name in
+/// the kernel command line" [Engelmann & Geist, lightweight kernel, §4]
+Status Core::start_runs() {
+  for (const std::vector<std::string>& words : config_.started) {
+    const std::size_t colon = std::min(words[0].find(':'), words[0].size());
+    RunOrder order{
+        .run = {}, .plugin = words[0].substr(0, colon), .function = {}, .arguments = {}, .notify = {}};
+    if (colon < words[0].size()) order.function = words[0].substr(colon + 1);
+    order.arguments.assign(words.begin() + 1, words.end());
+    if (auto run = runs_.start(order); !run) return std::move(run).error().wrap("start " + words[0]);
   }
   return ok();
 }

@@ -42,6 +42,7 @@ class Core {
   Core(const Config& config, const LauncherLink& link);
   Status start(std::function<void()> launcher_lost);
   Status load_plugins();
+  Status start_runs();
   Status spawn_programs();
   void retire(const std::string& plugin);
   void notify(const std::string& op, nlohmann::json args);

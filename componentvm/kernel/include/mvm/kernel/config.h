@@ -23,6 +23,7 @@ struct Config {
   std::vector<std::string> plugins;               ///< loaded at start, in this order; each must be there
   std::vector<std::vector<std::string>> spawned;  ///< programs started with the kernel, as argument lists
   std::map<std::string, std::string> settings;    ///< of plug-ins, "PLUGIN.NAME" to its value
+  std::vector<std::vector<std::string>> started;  ///< plug-ins whose code is run then: name, arguments
   bool debug = false;                             ///< the debug kernel: prefers plug-ins' .debug variants
   bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
   std::vector<std::filesystem::path> programs;  ///< preset program folders
