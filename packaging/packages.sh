@@ -46,6 +46,7 @@ mvm_packages_test=(
   python3 python3-zeep python3-libvirt libxml2-utils
   zip unzip xz-utils bzip2
   curl
+  rpcsvc-proto                            # rpcgen: a stock peer of ONC RPC
   etcd-server                             # the registry's provider for several hosts, three members of it
   spin gcc                                # the models of docs/formats/ring.md
   g++-aarch64-linux-gnu g++-s390x-linux-gnu qemu-user-static   # packed messages on other architectures (163 MB to fetch)
@@ -66,6 +67,7 @@ mvm_packages_bench=(
   pvm pvm-dev                             # Parallel Virtual Machine
   libboost-dev                            # its message queue
   etcd-server                             # a registry
+  libgrpc++-dev protobuf-compiler-grpc    # remote procedure calls
   python3-libvirt
 )
 

@@ -65,10 +65,10 @@ Status Channel::flush() {
   return ok();
 }
 
-Result<bool> Channel::receive(std::size_t most, bool woken, const Take& take) {
+Result<bool> Channel::receive(std::size_t most, Look look, const Take& take) {
   if (waiting_.load(std::memory_order_relaxed)) MVM_TRY(flush());
   // What a peer wrote before it went is read first.
-  const Status heard = memory_ && woken ? memory_->hear() : ok();
+  const Status heard = memory_ && look != Look::kQuick ? memory_->hear() : ok();
   bool moved = false;
   for (;;) {
     make_room();
@@ -79,7 +79,7 @@ Result<bool> Channel::receive(std::size_t most, bool woken, const Take& take) {
     moved = true;
     in_end_ += *got;
     MVM_TRY(cut(most, take));
-    if (stream_ && !exclusive_ && *got < room.size()) break;  // all that was there
+    if (stream_ && !exclusive_ && look != Look::kToEnd && *got < room.size()) break;  // all that was there
   }
   if (!heard) return heard.error();
   return moved;

@@ -17,6 +17,13 @@
 
 namespace mvm::rmix::native {
 
+/// Why somebody reads.
+enum class Look {
+  kQuick,  ///< something is there: no system calls that can be spared
+  kWoken,  ///< the descriptor is ready
+  kToEnd,  ///< the other side may be gone: its end may be behind what is there, and is told once only
+};
+
 /// Any thread sends; one at a time receives (who has the reader's part, which is the owner's to give).
 class Channel {
  public:
@@ -41,9 +48,9 @@ class Channel {
   }
 
   /// The reader's: sends what waits, reads what is there, and gives each whole frame to `take`. True where
-  /// anything moved. `woken`: fd() was found ready. Frames of more than `most` bytes are an error.
+  /// anything moved. Frames of more than `most` bytes are an error.
   using Take = std::function<Status(const Header&, std::span<const std::byte>)>;
-  [[nodiscard]] Result<bool> receive(std::size_t most, bool woken, const Take& take);
+  [[nodiscard]] Result<bool> receive(std::size_t most, Look look, const Take& take);
 
   /// Staying awake for a while is worth it.
   [[nodiscard]] bool spins() const { return memory_ != nullptr; }

@@ -50,7 +50,7 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
                      : Status(Error(ErrorCode::kCorrupt, "the server does not speak the native protocol"));
     };
     for (bool sent = false; !welcome;) {
-      MVM_ASSIGN(const bool moved, channel_->receive(kMostHello, true, take));
+      MVM_ASSIGN(const bool moved, channel_->receive(kMostHello, Look::kWoken, take));
       if (!sent && channel_->ready()) {
         MVM_TRY(channel_->send(write_hello(hello)));
         sent = true;
@@ -103,18 +103,19 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
     if (!take_lead()) return;
     const auto done = [&] { return over.load(std::memory_order_acquire); };
     const auto ready = [&] { return channel_->maybe() || done(); };
-    bool woken = false;
+    Look look = Look::kQuick;
     while (!done()) {
-      if (!read(woken)) break;
-      woken = false;
+      if (!read(look)) break;
+      look = Look::kQuick;
       if (done()) break;
       if (channel_->spins() && (spin_(ready) || spin_.yields(ready, kYields, kAwake))) continue;
       if (!channel_->arm()) continue;
       spin_.sleeps();
       const short events = static_cast<short>(POLLIN | (channel_->wants_write() ? POLLOUT : 0));
-      woken = wait_for(channel_->fd(), events, deadline);
+      const bool woken = wait_for(channel_->fd(), events, deadline);
       channel_->disarm();
       if (!woken) break;
+      look = Look::kWoken;
     }
     settle();
   }
@@ -124,7 +125,7 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
       poller_->disarm(channel_->fd(), name_);  // who leads arms it again where that is needed
       return;
     }
-    (void)read(true);
+    (void)read(Look::kToEnd);
     settle();
   }
 
@@ -156,7 +157,7 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
         if (failed_ || (calls_.empty() && !channel_->wants_write())) return give_lead();
       }
       if (channel_->arm()) break;
-      (void)read(true);
+      (void)read(Look::kWoken);
     }
     {
       const std::lock_guard lock(mutex_);
@@ -172,9 +173,9 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
   }
 
   /// The leader's. False where the connection is over.
-  bool read(bool woken) {
+  bool read(Look look) {
     const auto received = channel_->receive(
-        kMostBytes, woken,
+        kMostBytes, look,
         [this](const Header& header, std::span<const std::byte> body) { return take(header, body); });
     if (received) return true;
     fail(received.error());

@@ -52,6 +52,9 @@ class Peer : public std::enable_shared_from_this<Peer> {
   [[nodiscard]] bool greeted() const { return greeted_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool overdue(Clock::Instant now) const { return !greeted() && now - since_ > kGreetWithin; }
 
+  /// The system said that the caller is gone, behind what is still to be read.
+  void set_ended() { ended_.store(true); }
+
   /// False: another thread reads, and will look again.
   bool begin_reading() {
     const std::lock_guard lock(mutex_);
@@ -69,7 +72,8 @@ class Peer : public std::enable_shared_from_this<Peer> {
 
   /// The reader's: what has arrived. Calls come behind `calls`, all else is done at once.
   Status read(Dispatcher& dispatcher, const std::string& server, bool woken, std::vector<Arrived>& calls) {
-    const auto received = channel_->receive(greeted() ? kMostBytes : kMostHello, woken,
+    const Look look = ended_.load() ? Look::kToEnd : woken ? Look::kWoken : Look::kQuick;
+    const auto received = channel_->receive(greeted() ? kMostBytes : kMostHello, look,
                                             [&](const Header& header, std::span<const std::byte> body) {
                                               if (!target_) return greet(dispatcher, server, header, body);
                                               return take(header, body, calls);
@@ -200,6 +204,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
   const std::shared_ptr<Open> open_;
   const Clock::Instant since_ = steady_clock::now();
   std::atomic<bool> greeted_{false};
+  std::atomic<bool> ended_{false};
   // The reader's.
   ring::Spin spin_;
   std::shared_ptr<Exported> target_;
@@ -284,7 +289,9 @@ class NativeListener final : public Listener {
         const std::lock_guard lock(mutex_);
         if (const auto found = peers_.find(event.data.u64); found != peers_.end()) peer = found->second;
       }
-      if (peer && !serve(*peer)) drop(event.data.u64);
+      if (!peer) continue;
+      if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer->set_ended();
+      if (!serve(*peer)) drop(event.data.u64);
     }
   }
 

@@ -123,8 +123,8 @@ Status Memory::hear() {
   std::array<std::byte, 64> bells{};
   for (;;) {
     const ssize_t got = ::recv(socket_.get(), bells.data(), bells.size(), MSG_DONTWAIT);
-    if (got == static_cast<ssize_t>(bells.size()) || (got < 0 && errno == EINTR)) continue;
-    if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))) return ok();
+    if (got > 0 || (got < 0 && errno == EINTR)) continue;  // its end may be behind the bells
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return ok();
     return Error(ErrorCode::kUnavailable, "the peer closed the connection");
   }
 }
