@@ -34,7 +34,6 @@ struct Pending::State {
   std::shared_ptr<Connection> connection;  // that it was given to
   std::uint64_t number = 0;                // there; 0: not known yet
   bool cancel_wanted = false;
-  bool timed_out = false;
   int tries = 0;
 
   std::atomic<bool> over{false};
@@ -215,24 +214,29 @@ class Core final : public std::enable_shared_from_this<Core> {
 
   /// Ends a call for those who wait for it, and asks for it not to be run.
   void time_out(const Call& call) {
-    {
-      const std::lock_guard lock(mutex_);
-      call->timed_out = true;
+    if (take_back(call)) {
+      call->finish(failed(ErrorCode::kTimeout, "the deadline passed", Fate::kNotRun));
+      return;
     }
-    const bool queued = withdraw(call);
-    call->finish(failed(ErrorCode::kTimeout, "the deadline passed", queued ? Fate::kNotRun : Fate::kUnknown));
+    call->finish(failed(ErrorCode::kTimeout, "the deadline passed", Fate::kUnknown));
+    (void)withdraw(call);
+  }
+
+  /// True: it had not left, and will not.
+  bool take_back(const Call& call) {
+    const std::lock_guard lock(mutex_);
+    if (call->place != Pending::State::Place::kQueued) return false;
+    std::deque<Call>& line = call->ordered ? ordered_ : concurrent_;
+    line.erase(std::remove(line.begin(), line.end(), call), line.end());
+    call->place = Pending::State::Place::kGone;
+    settled_.notify_all();
+    return true;
   }
 
   /// True: it had not left, and will not. False: its server was asked.
   bool withdraw(const Call& call) {
+    if (take_back(call)) return true;
     std::unique_lock lock(mutex_);
-    if (call->place == Pending::State::Place::kQueued) {
-      std::deque<Call>& line = call->ordered ? ordered_ : concurrent_;
-      line.erase(std::remove(line.begin(), line.end(), call), line.end());
-      call->place = Pending::State::Place::kGone;
-      settled_.notify_all();
-      return true;
-    }
     if (call->place == Pending::State::Place::kGone) return false;
     call->cancel_wanted = true;
     const std::shared_ptr<Connection> connection = call->connection;
@@ -417,9 +421,7 @@ class Core final : public std::enable_shared_from_this<Core> {
       --in_flight_;
       if (call->ordered) --ordered_in_flight_;
       call->number = 0;
-      auto* failure = std::get_if<Failure>(&outcome);
-      if (failure != nullptr && call->timed_out && failure->error.code() == ErrorCode::kCancelled)
-        failure->error = Error(ErrorCode::kTimeout, "the deadline passed");
+      const auto* failure = std::get_if<Failure>(&outcome);
       again = failure != nullptr && failure->fate == Fate::kNotRun &&
               failure->error.code() == ErrorCode::kUnavailable && call->tries < kMostTries && !closed_ &&
               !call->cancel_wanted && !usable;
