@@ -122,7 +122,10 @@ void Consensus::override_storage() {
           one.raft_.io->time(inner) - one.raft_.election_timer_start >= one.raft_.election_timeout) {
         one.raft_.follower_state.current_leader.id = 0;
       }
-      one.tick_(inner);
+      {
+        const Inside inside(one);
+        one.tick_(inner);
+      }
       one.after();
     };
     return self.real_start_(io, period, ticked, receive);
@@ -154,7 +157,10 @@ void Consensus::override_storage() {
                                   "write the log in " + one.settings_.log.string() + ": " + one.io_.errmsg));
         return;
       }
-      append.done(finished, status);
+      {
+        const Inside inside(one);
+        append.done(finished, status);
+      }
       if (!one.closing_) one.after();
     });
     if (code != 0) self.appends_.erase(request);
@@ -242,7 +248,7 @@ void Consensus::close(std::function<void()> closed) {
 }
 
 bool Consensus::propose(std::string_view command, Applied then) {
-  if (closing_ || reopen_ || raft_.state != RAFT_LEADER) return false;
+  if (closing_ || reopen_ || inside_ != 0 || raft_.state != RAFT_LEADER) return false;
   auto request = std::make_unique<ApplyRequest>();
   request->then = std::move(then);
   request->result = &result_;
@@ -262,7 +268,7 @@ bool Consensus::propose(std::string_view command, Applied then) {
 }
 
 bool Consensus::barrier(std::function<void(bool)> then) {
-  if (closing_ || reopen_ || raft_.state != RAFT_LEADER) return false;
+  if (closing_ || reopen_ || inside_ != 0 || raft_.state != RAFT_LEADER) return false;
   auto request = std::make_unique<BarrierRequest>();
   request->then = std::move(then);
   request->request.data = request.get();
@@ -282,7 +288,7 @@ bool Consensus::changing() const {
 }
 
 bool Consensus::change(Change what, std::uint64_t id, std::function<void(bool)> then) {
-  if (closing_ || reopen_ || changing()) return false;
+  if (closing_ || reopen_ || inside_ != 0 || changing()) return false;
   auto request = std::make_unique<ChangeRequest>();
   request->then = std::move(then);
   request->request.data = request.get();
@@ -316,7 +322,7 @@ bool Consensus::change(Change what, std::uint64_t id, std::function<void(bool)> 
 }
 
 void Consensus::hand_over() {
-  if (closing_ || raft_.state != RAFT_LEADER || raft_.transfer != nullptr) return;
+  if (closing_ || inside_ != 0 || raft_.state != RAFT_LEADER || raft_.transfer != nullptr) return;
   using Transfer = struct raft_transfer;
   auto* transfer = new Transfer{};  // NOLINT: the callback's
   if (raft_transfer(&raft_, transfer, 0, [](Transfer* done) { delete done; }) != 0)
@@ -542,7 +548,10 @@ void Consensus::hand_in(raft_message& message, std::uint64_t from) {
   const std::string address = std::to_string(from);
   message.server_id = from;
   message.server_address = address.c_str();
-  receive_(&io_, &message);
+  {
+    const Inside inside(*this);
+    receive_(&io_, &message);
+  }
   after();
 }
 

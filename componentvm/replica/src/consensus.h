@@ -76,6 +76,16 @@ class Consensus {
   [[nodiscard]] bool changing() const;
 
  private:
+  class Inside {
+   public:
+    explicit Inside(Consensus& of) : count_(of.inside_) { ++count_; }
+    ~Inside() { --count_; }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+   private:
+    unsigned& count_;
+  };
   Consensus(Settings settings, Owner& owner) : settings_(std::move(settings)), owner_(owner) {}
   Status open();
   void after();
@@ -140,6 +150,7 @@ class Consensus {
   bool reopen_ = false;
   bool started_ = false;
   bool closing_ = false;
+  unsigned inside_ = 0;  ///< calls into libraft under way
   bool told_failed_ = false;
   std::function<void()> closed_;
   std::string result_;  ///< of the command applied just now

@@ -56,7 +56,8 @@ Status Core::begin() {
 }
 
 void Core::run(std::function<void(Status)> ready) {
-  // libuv writes to sockets without MSG_NOSIGNAL: a peer that has gone must not end the process. Other signals are main's.
+  // libuv writes to sockets without MSG_NOSIGNAL: a peer that has gone must not end the process. Other
+  // signals are main's.
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
@@ -261,6 +262,7 @@ void Core::evaluate() {
   watch_leader();
   expire();
   dispatch();
+  start_reads();
   release_held();
   finish_reads();
   if (now() >= next_ping_) {

@@ -130,6 +130,7 @@ class Core final : public Replica, private Links::Owner, private Consensus::Owne
   void fail_sent_to(std::uint64_t to, const Error& why);
   void order(std::string_view command, bool reads, Ordered then);
   void order_read(Ordered then);
+  void start_reads();
   [[nodiscard]] bool held_by_all_in_touch(std::uint64_t index) const;
   void release_held();
   void answer(std::uint64_t request, Result<Applied> result);

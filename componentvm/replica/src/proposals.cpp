@@ -183,34 +183,35 @@ void Core::order_read(Ordered then) {
   if (next_reads_.size() >= options_.limits.pending_proposals)
     return then(Error(ErrorCode::kExhausted, "too many reads wait for the leader"));
   next_reads_.push_back(std::move(then));
-  if (read_running_) return;
+  start_reads();
+}
+
+void Core::start_reads() {
+  if (read_running_ || next_reads_.empty() || !raft_ || raft_closing_) return;
   read_running_ = true;
-  auto now_reads = std::make_shared<std::vector<Ordered>>(std::exchange(next_reads_, {}));
-  const auto finish = [this, now_reads](bool done) {
+  auto reads = std::make_shared<std::vector<Ordered>>(std::exchange(next_reads_, {}));
+  const auto finish = [this, reads](bool done) {
     read_running_ = false;
     const std::uint64_t index = raft_ ? raft_->committed() : 0;
-    for (Ordered& one : *now_reads) {
+    for (Ordered& one : *reads) {
       if (done) {
         one(Applied{index, {}});
       } else {
         one(Error(ErrorCode::kConflict, "this member leads no more"));
       }
     }
-    if (!next_reads_.empty() && raft_ && !raft_closing_) {
-      Ordered first = std::move(next_reads_.back());
-      next_reads_.pop_back();
-      order_read(std::move(first));
-    }
+    uv_async_send(&wake_);  // for the next ones, outside of libraft
   };
   if (!raft_->barrier(finish)) finish(false);
 }
 
-/// See Options::patience: a voter is excused only by silence, by death, or by not acting.
+/// See Options::patience: a voter is excused by silence, a broken link, death, or not acting.
 bool Core::held_by_all_in_touch(std::uint64_t index) const {
   const auto patience = static_cast<std::uint64_t>(options_.patience.count());
   return std::all_of(servers_.begin(), servers_.end(), [&](const wire::Server& server) {
     if (server.role != RAFT_VOTER || server.id == id() || raft_->match(server.id) >= index) return true;
-    if (!roster_.alive(server.id) || links_->heard(server.id) + patience < now()) return true;
+    if (!roster_.alive(server.id) || !links_->is_up(server.id) || links_->heard(server.id) + patience < now())
+      return true;
     // One that has come back and does not act yet holds what its former life held, and promises no more.
     const auto at = peers_.find(server.id);
     return at == peers_.end() || !at->second.state.active;
