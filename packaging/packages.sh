@@ -26,6 +26,7 @@ mvm_packages_build=(
   libssl-dev                              # digests, TLS
   libraft-dev libuv1-dev                  # replicated state
   libcurl4-openssl-dev
+  libtirpc-dev                            # ONC RPC
   libseccomp-dev libcap-dev               # the builder's sandbox
   libcli11-dev libspdlog-dev nlohmann-json3-dev libexpected-dev
   libgtest-dev libgmock-dev

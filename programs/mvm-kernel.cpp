@@ -69,6 +69,22 @@ void describe(CLI::App& app, Said& said) {
   app.add_flag("--debug", said.config.debug,
                "the debug kernel: prefers plug-ins' .debug variants, logs more (also where it is called "
                "mvm-kernel.debug)");
+  auto& locators = said.config.locators;
+  app.add_option("--repository", locators.repositories,
+                 "folder or URL where plug-ins named by URN are looked for, in this order; may be repeated");
+  app.add_option(
+      "--trust", locators.keys,
+      "public key (ed25519:...) whose signature on plug-ins from elsewhere is trusted; may be repeated");
+  app.add_flag("--allow-unsigned", locators.allow_unsigned,
+               "also load plug-ins from elsewhere that nobody signed");
+  app.add_option("--plugin-source", locators.folders,
+                 "folder below which file URLs may lie; may be repeated");
+  app.add_option("--authorities", locators.authorities,
+                 "PEM file of those who vouch for https servers [system's]");
+  app.add_option("--plugin-cache", locators.cache,
+                 "folder of plug-ins that were fetched [WORK/plugin-cache]");
+  app.add_option("--fetch-time", locators.time_ms, "milliseconds that one download may take")
+      ->capture_default_str();
   app.add_option("--programs", said.programs, "preset program folder; may be repeated");
   app.add_option("--user", said.config.user, "user id of job processes")->capture_default_str();
   app.add_option("--group", said.config.group, "group id of job processes")->capture_default_str();
@@ -184,6 +200,10 @@ std::string complete(Said& said) {
   config.programs.assign(said.programs.begin(), said.programs.end());
   for (const fs::path& path : {config.work, config.run, config.prefix, config.plugin_folder})
     if (!path.is_absolute()) return "folder " + path.string() + ": expected an absolute path";
+  for (const std::string& path : config.locators.folders)
+    if (!path.starts_with('/')) return "--plugin-source: found \"" + path + "\", expected an absolute path";
+  if (!config.locators.cache.empty() && !config.locators.cache.starts_with('/'))
+    return "--plugin-cache: found \"" + config.locators.cache + "\", expected an absolute path";
   for (const fs::path& path : config.programs)
     if (!path.is_absolute()) return "--programs: found \"" + path.string() + "\", expected an absolute path";
   if (config.pool.maximum < 4 || config.pool.minimum > config.pool.maximum)

@@ -57,41 +57,11 @@ std::optional<std::vector<std::uint32_t>> read_numbers(std::string_view text) {
   return std::nullopt;
 }
 
-/// A file of the plug-in folder, by its name.
-struct Variant {
-  std::string_view base;                 // the plug-in's name
-  std::optional<PluginVersion> version;  // where its file names one
-  bool debug = false;
-};
-
-std::optional<Variant> read_file_name(std::string_view file) {
-  if (!file.ends_with(kLibrary)) return std::nullopt;
-  Variant variant;
-  file.remove_suffix(kLibrary.size());
-  variant.debug = file.ends_with(kDebug);
-  if (variant.debug) file.remove_suffix(kDebug.size());
-  variant.base = file;
-  // The last three parts, if they are numbers.
-  std::size_t at = file.size();
-  for (int dots = 0; dots < 3 && at != std::string_view::npos && at > 0; ++dots) at = file.rfind('.', at - 1);
-  if (at == std::string_view::npos || at == 0) return variant;
-  variant.version = read_plugin_version(file.substr(at + 1));
-  if (variant.version) variant.base = file.substr(0, at);
-  return variant;
-}
-
-bool allows(const PluginWish& wish, const Variant& variant) {
-  if (!wish.version) return true;
-  return variant.version && variant.version->speaks(*wish.version) &&
-         (!wish.age || *wish.age == variant.version->age) &&
-         (!wish.revision || *wish.revision == variant.version->revision);
-}
-
 /// Rises with what is more recent, and what is preferred of equals.
-auto rank(const Variant& variant, bool debug) {
-  const PluginVersion version = variant.version.value_or(PluginVersion());
-  return std::tuple(variant.version.has_value(), version.latest(), version.revision, version.age,
-                    variant.debug == debug);
+auto rank(const PluginFile& file, bool debug) {
+  const PluginVersion version = file.version.value_or(PluginVersion());
+  return std::tuple(file.version.has_value(), version.latest(), version.revision, version.age,
+                    file.debug == debug);
 }
 
 /// Opens the file below the folder; neither it nor anything on the way may be a link or lead out.
@@ -169,6 +139,31 @@ std::optional<PluginVersion> read_plugin_version(std::string_view text) {
   return PluginVersion{(*numbers)[0], (*numbers)[1], (*numbers)[2]};
 }
 
+std::optional<PluginFile> read_plugin_file(std::string_view file) {
+  if (!file.ends_with(kLibrary)) return std::nullopt;
+  PluginFile found;
+  file.remove_suffix(kLibrary.size());
+  found.debug = file.ends_with(kDebug);
+  if (found.debug) file.remove_suffix(kDebug.size());
+  found.base = file;
+  // The last three parts, if they are numbers.
+  std::size_t at = file.size();
+  for (int dots = 0; dots < 3 && at != std::string_view::npos && at > 0; ++dots) at = file.rfind('.', at - 1);
+  if (at == std::string_view::npos || at == 0) return found;
+  found.version = read_plugin_version(file.substr(at + 1));
+  if (found.version) found.base = file.substr(0, at);
+  return found;
+}
+
+bool less_recent(const PluginFile& left, const PluginFile& right, bool debug) {
+  return rank(left, debug) < rank(right, debug);
+}
+
+bool PluginWish::allows(const std::optional<PluginVersion>& found) const {
+  return !version || (found && found->speaks(*version) && (!age || *age == found->age) &&
+                      (!revision || *revision == found->revision));
+}
+
 Result<PluginWish> PluginWish::read(std::string_view text) {
   PluginWish wish;
   const std::size_t at = text.find('@');
@@ -218,10 +213,11 @@ Result<std::string> PluginLoader::choose(const PluginWish& wish) const {
     if (++looked_at > kMostFiles)
       return Error(ErrorCode::kExhausted, "too many files in " + options_.folder.string());
     const std::string file = entry->path().filename().string();
-    const auto variant = read_file_name(file);
-    if (!variant || variant->base != base || !allows(wish, *variant) || (variant->debug && !options_.debug))
+    const auto variant = read_plugin_file(file);
+    if (!variant || variant->base != base || !wish.allows(variant->version) ||
+        (variant->debug && !options_.debug))
       continue;
-    if (!best || rank(*read_file_name(*best), options_.debug) < rank(*variant, options_.debug)) best = file;
+    if (!best || less_recent(*read_plugin_file(*best), *variant, options_.debug)) best = file;
   }
   if (best) return below + *best;
   const std::string version = wish.version ? " that speaks version " + std::to_string(*wish.version) : "";
@@ -246,7 +242,7 @@ Result<std::unique_ptr<LoadedPlugin::State>> PluginLoader::open(const std::strin
   state->descriptor = static_cast<const MvmPluginDescriptor*>(::dlsym(state->library.get(), "mvm_plugin"));
   MVM_TRY(check_descriptor(state->descriptor, options_, wish.name));
   state->info = {state->descriptor->name, state->descriptor->version, owner, path, {}, {}};
-  const auto variant = read_file_name(fs::path(file).filename().native());
+  const auto variant = read_plugin_file(fs::path(file).filename().native());
   if (variant && variant->version && variant->version->text() != state->info.version)
     return Error(ErrorCode::kCorrupt,
                  "plug-in " + file + " says that it is version " + state->info.version.substr(0, 80));
@@ -282,7 +278,7 @@ std::vector<std::string> PluginLoader::available() const {
     if (entry->is_symlink(error) || !entry->is_regular_file(error)) continue;
     const fs::path file = entry->path().lexically_relative(options_.folder);
     const std::string last = file.filename().string();
-    const auto variant = read_file_name(last);
+    const auto variant = read_plugin_file(last);
     if (!variant || (variant->debug && !options_.debug)) continue;
     names.push_back((file.parent_path() / variant->base).string());
   }

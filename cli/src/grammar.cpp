@@ -88,6 +88,8 @@ Grammar::Grammar() : root_("MVM: a virtual laboratory from one file.", "mvm") {
 }
 
 CLI::App& Grammar::noun(const std::string& name, const std::string& about) {
+  for (CLI::App* known : root_.get_subcommands([](const CLI::App*) { return true; }))
+    if (known->get_name() == name) return *known;
   CLI::App* app = root_.add_subcommand(name, about);
   app->fallthrough();
   app->set_help_flag("-h,--help", "show this help");
@@ -313,6 +315,7 @@ void add_all_verbs(Grammar& grammar) {
   add_kernel_verbs(grammar);
   add_host_verbs(grammar);
   add_system_verbs(grammar);
+  add_repository_verbs(grammar);
   add_doctor_verb(grammar);
   add_completion_verb(grammar);
   grammar.tidy_help();

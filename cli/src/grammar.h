@@ -28,6 +28,7 @@ class Grammar {
 
   [[nodiscard]] CLI::App& root() { return root_; }
   [[nodiscard]] const CLI::App& root() const { return root_; }
+  /// Made by whoever comes first; its verbs may come from several files.
   CLI::App& noun(const std::string& name, const std::string& about);
   /// `examples` are whole commands, shown by --help.
   CLI::App& verb(CLI::App& parent, const std::string& name, const std::string& about,
@@ -101,6 +102,8 @@ void add_build_verbs(Grammar& grammar);
 void add_kernel_verbs(Grammar& grammar);
 void add_host_verbs(Grammar& grammar);
 void add_system_verbs(Grammar& grammar);
+/// Those of plug-in repositories, below `mvm plugin`.
+void add_repository_verbs(Grammar& grammar);
 void add_doctor_verb(Grammar& grammar);
 void add_completion_verb(Grammar& grammar);
 void add_all_verbs(Grammar& grammar);

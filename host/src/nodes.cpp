@@ -109,6 +109,7 @@ Result<osvm::VmSpec> LocalHostAgent::State::vm_spec(const Lab& lab, const Node& 
                work,
                "--run",
                run};
+  spec.argv.insert(spec.argv.end(), config.kernel_options.begin(), config.kernel_options.end());
   if (wanted.driver == "qemu" && wanted.seat > 0)
     spec.region = osvm::SharedRegion{.file = region_file(config.shared_memory, wanted.lab),
                                      .bytes = plan_region(lab.spec.seats).bytes};

@@ -149,6 +149,19 @@ DaemonCommand read_command(int argc, char** argv) {
   app.add_option("--order", config.order, "Policy component that orders waiting jobs")
       ->envname("MVM_ORDER")
       ->capture_default_str();
+  app.add_option(
+         "--plugins", config.plugins,
+         "Folder of a plug-in repository that is served at /plugins/, as `mvm plugin publish` makes it")
+      ->envname("MVM_PLUGINS");
+  app.add_option(
+         "--plugin-repository", config.repositories,
+         "URL of a repository where the kernels of this host's nodes look for plug-ins; may be repeated")
+      ->envname("MVM_PLUGIN_REPOSITORY")
+      ->delimiter(' ');
+  app.add_option("--plugin-key", config.trusted,
+                 "Public key (ed25519:...) of those whose plug-ins these kernels load; may be repeated")
+      ->envname("MVM_PLUGIN_KEY")
+      ->delimiter(' ');
   app.add_option("--links", config.links,
                  "Policy component that adds codecs to links between memory domains or hosts, for every job")
       ->envname("MVM_LINKS");
@@ -205,8 +218,8 @@ DaemonCommand read_command(int argc, char** argv) {
                                                          {"warning", log::Level::kWarning},
                                                          {"error", log::Level::kError}};
   config.log_level = kLevels.at(level);
-  for (std::filesystem::path* path :
-       {&config.state, &config.shared_memory, &config.node_tree, &config.images, &config.qemu_image})
+  for (std::filesystem::path* path : {&config.state, &config.shared_memory, &config.node_tree, &config.images,
+                                      &config.qemu_image, &config.plugins})
     if (!path->empty()) *path = std::filesystem::absolute(*path).lexically_normal();
   if (leave) command.verb = DaemonCommand::Verb::kLeave;
   if (stop) command.verb = DaemonCommand::Verb::kStop;

@@ -34,6 +34,9 @@ struct DaemonConfig {
   std::string subnets = "10.181.0.0/16";
   std::string placement = "placement-pack";
   std::string order = "order-fifo";
+  std::filesystem::path plugins;           ///< plug-in repository that is served; empty: none
+  std::vector<std::string> repositories;   ///< where the kernels of labs look for plug-ins
+  std::vector<std::string> trusted;        ///< public keys whose plug-ins they load
   std::string links;                       ///< policy component; empty: none
   std::vector<std::string> links_options;  ///< "name=value"
   log::Level log_level = log::Level::kInfo;

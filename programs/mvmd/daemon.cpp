@@ -22,6 +22,7 @@
 #include "mvm/host/remote_host_agent.h"
 #include "mvm/osvm/libvirt/libvirt.h"
 #include "mvm/osvm/process/process.h"
+#include "mvm/repository/download.h"
 #include "mvm/soap/certificate.h"
 #include "mvm/soap/host_service.h"
 #include "mvm/soap/identity.h"
@@ -132,6 +133,14 @@ broker::BrokerConfig broker_config(const DaemonConfig& config) {
   return result;
 }
 
+/// From where the kernels of this host's nodes load plug-ins.
+std::vector<std::string> kernel_options(const DaemonConfig& config) {
+  std::vector<std::string> options;
+  for (const std::string& url : config.repositories) options.insert(options.end(), {"--repository", url});
+  for (const std::string& key : config.trusted) options.insert(options.end(), {"--trust", key});
+  return options;
+}
+
 /// This machine as a host.
 Status build_host(const DaemonConfig& config, Daemon& daemon) {
   MVM_ASSIGN(daemon.blobs, BlobStore::open(config.state / "blobs"));
@@ -143,6 +152,7 @@ Status build_host(const DaemonConfig& config, Daemon& daemon) {
                                            .state = config.state,
                                            .shared_memory = config.shared_memory,
                                            .node_tree = config.node_tree,
+                                           .kernel_options = kernel_options(config),
                                            .program = config.program,
                                            .advertise = config.advertise,
                                            .vcpus = config.vcpus,
@@ -207,6 +217,11 @@ Result<soap::ServerOptions> server_options(const DaemonConfig& config) {
   options.port = config.port;
   if (!config.sockets.empty()) options.listener = config.sockets[0];
   options.spool = config.state / "spool";
+  if (!config.plugins.empty())
+    options.plugins = [folder = config.plugins](const std::string& path) {
+      constexpr std::uint64_t kMost = 64 << 20;  // several at a time are held in memory
+      return repository::download(repository::url_below(folder, path), {.folders = {folder}}, kMost);
+    };
   MVM_TRY(make_folders(options.spool, 0700));
   return options;
 }

@@ -11,6 +11,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kLongestWish = 300;
+constexpr std::size_t kLongestLocator = 2100;
 constexpr std::size_t kMostWishes = 256;
 constexpr std::size_t kMostArguments = 256;
 constexpr std::chrono::milliseconds kHold{60'000};
@@ -23,8 +24,6 @@ struct SharingName {
 constexpr std::array kSharingNames{SharingName{Sharing::kOwners, "owners"},
                                    SharingName{Sharing::kKernel, "kernel"},
                                    SharingName{Sharing::kEveryone, "everyone"}};
-
-std::string name_of(const std::string& wish) { return wish.substr(0, wish.find('@')); }
 
 /// Those that need others first.
 void unload_all(Plugins& plugins, std::vector<std::string> names) {
@@ -114,12 +113,10 @@ Result<json> Commands::prepare(const json& args) {
 
 /// Loading may fail in many ways, also in the plug-in's own start: it is done now, and undone by the abort.
 Result<Prepared> Commands::prepare_load(const json& args) {
-  MVM_ASSIGN(const std::vector<std::string> wishes, texts_of(args, "plugins", kMostWishes, kLongestWish));
+  MVM_ASSIGN(const std::vector<std::string> wishes, texts_of(args, "plugins", kMostWishes, kLongestLocator));
   if (wishes.empty()) return Error(ErrorCode::kInvalid, "plugins: found none, expected names of plug-ins");
   MVM_ASSIGN(const Sharing sharing, sharing_of(text_or(args, "sharing", "everyone")));
-  MVM_TRY(plugins_.load_stack(wishes, sharing));
-  std::vector<std::string> names;
-  std::transform(wishes.begin(), wishes.end(), std::back_inserter(names), name_of);
+  MVM_ASSIGN(const std::vector<std::string> names, plugins_.load_stack(wishes, sharing));
   return Prepared{.commit = []() -> Result<json> { return json::object(); },
                   .abort = [this, names] { unload_all(plugins_, names); }};
 }

@@ -109,9 +109,11 @@ Core::Core(const Config& config, const LauncherLink& link)
                 .kind = kPluginKind,
                 .api_version = kPluginApi,
                 .debug = config.debug},
+               plugin_cache() / "plugins",
                {.view = [this](const std::string& name) { return std::make_unique<View>(*this, name); },
                 .retire = [this](const std::string& name) { retire(name); },
-                .runs_here = [](const std::string& name) { return runs_here(name); }}) {}
+                .runs_here = [](const std::string& name) { return runs_here(name); },
+                .locate = [this](const std::string& locator) { return locate(locator); }}) {}
 
 Result<std::unique_ptr<Core>> Core::open(const Config& config, const LauncherLink& link,
                                          std::function<void()> launcher_lost) {
@@ -174,7 +176,7 @@ Status Core::load_plugins() {
       if (!has(names, name) && has(available, name)) names.push_back(name);
   for (const std::string& name : names) {
     const bool core = has(kDefaultPlugins, name);
-    Status loaded = core ? plugins_.load_core(name) : plugins_.load_stack({name});
+    Status loaded = load_one(name, core);
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
     if (has(config_.plugins, name)) return loaded;
@@ -224,6 +226,50 @@ Status Core::spawn_programs() {
     log::info("program.spawned", {{"proc", spec.id}, {"program", spec.argv.front()}, {"pid", started->pid}});
   }
   return ok();
+}
+
+Status Core::load_one(const std::string& name, bool core) {
+  if (core) return plugins_.load_core(name);
+  MVM_TRY(plugins_.load_stack({name}));
+  return ok();
+}
+
+std::filesystem::path Core::plugin_cache() const {
+  return config_.locators.cache.empty() ? config_.work / "plugin-cache"
+                                        : std::filesystem::path(config_.locators.cache);
+}
+
+/// Calls an operation; a plug-in of the preset folder is loaded for it where nobody offers it yet.
+Result<nlohmann::json> Core::ask_plugin(const std::string& plugin, bool core, const std::string& op,
+                                        nlohmann::json args) {
+  {
+    const std::lock_guard once(on_demand_mutex_);
+    const bool offered = [&] {
+      const std::lock_guard lock(operations_mutex_);
+      return operations_.contains(op);
+    }();
+    if (Status loaded = offered ? ok() : load_one(plugin, core); !loaded)
+      return std::move(loaded).error().wrap("no plug-in offers " + op);
+  }
+  Call asked{.op = op, .args = std::move(args)};
+  MVM_ASSIGN(Answer answer, call(kKernelOwner, asked));
+  return std::move(answer.result);
+}
+
+/// URLs are the kernel's own locators; URNs are what the resource manager, which anybody may replace, makes
+/// URLs of. [Harness 000, §2.3]
+Result<LocatedPlugin> Core::locate(const std::string& locator) {
+  std::string url = locator;
+  if (locator.starts_with("urn:")) {
+    MVM_ASSIGN(const nlohmann::json found,
+               ask_plugin("resources", false, "resources.resolve", {{"urn", locator}}));
+    MVM_ASSIGN(url, need_text(found, "url"));
+  }
+  MVM_ASSIGN(const nlohmann::json fetched, ask_plugin("locator", true, "locator.fetch", {{"url", url}}));
+  LocatedPlugin located{text_or(fetched, "plugin"), text_or(fetched, "folder")};
+  MVM_TRY(PluginWish::read(located.wish));
+  if (!is_sha256(located.folder)) return Error(ErrorCode::kCorrupt, "the locator plug-in answered nonsense");
+  return located;
 }
 
 void Core::retire(const std::string& plugin) {
@@ -311,6 +357,7 @@ void Core::offer_own() {
     });
   }
   (void)offer("kernel", "kernel.share", [this](Call& call) { return share_plugin_of(call); });
+  (void)offer("kernel", "kernel.locators", [this](Call&) -> Result<Answer> { return locator_rules(); });
   (void)offer("kernel", "kernel.pool", [this](Call& call) { return adjust_pool(call); });
 }
 
@@ -366,6 +413,21 @@ Answer Core::list_plugins() {
                     {"core", plugin.core},
                     {"state", plugin.state}});
   return {{{"plugins", std::move(list)}}, {}, {}};
+}
+
+Answer Core::locator_rules() const {
+  const LocatorConfig& rules = config_.locators;
+  return {{{"repositories", rules.repositories},
+           {"keys", rules.keys},
+           {"allow_unsigned", rules.allow_unsigned},
+           {"folders", rules.folders},
+           {"authorities", rules.authorities},
+           {"cache", plugin_cache().string()},
+           {"time_ms", rules.time_ms},
+           {"architecture", architecture()},
+           {"debug", config_.debug}},
+          {},
+          {}};
 }
 
 Result<Answer> Core::share_plugin_of(const Call& call) {

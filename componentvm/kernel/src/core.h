@@ -43,7 +43,12 @@ class Core {
   Status start(std::function<void()> launcher_lost);
   Status load_plugins();
   Status start_runs();
+  Status load_one(const std::string& name, bool core);
   Status spawn_programs();
+  Result<LocatedPlugin> locate(const std::string& locator);
+  Result<nlohmann::json> ask_plugin(const std::string& plugin, bool core, const std::string& op,
+                                    nlohmann::json args);
+  [[nodiscard]] std::filesystem::path plugin_cache() const;
   void retire(const std::string& plugin);
   void notify(const std::string& op, nlohmann::json args);
   void take(channel::Request request);
@@ -53,6 +58,7 @@ class Core {
   void offer_own();
   Answer node_info(const Call& call);
   Answer list_plugins();
+  Answer locator_rules() const;
   Result<Answer> share_plugin_of(const Call& call);
   Result<Answer> adjust_pool(const Call& call);
 
@@ -66,6 +72,7 @@ class Core {
   std::unique_ptr<ProcessRelay> relay_;
   std::unique_ptr<channel::KernelEnd> channel_;
   Runs runs_;
+  std::mutex on_demand_mutex_;  // of plug-ins that are loaded when they are first needed
   Plugins plugins_;
   std::unique_ptr<Commands> commands_;
   std::mutex operations_mutex_;

@@ -14,12 +14,17 @@ constexpr const char* kOwnInterfaces[] = {"harness.kernel/1", "harness.thread-po
                                           "harness.process-manager/1", "harness.plug-in-loader/1"};
 constexpr std::size_t kMostInStack = 256;
 
-/// True where what is loaded is what the wish asks for.
-bool satisfies(const PluginInfo& info, const PluginWish& wish) {
-  if (!wish.version) return true;
-  const auto version = read_plugin_version(info.version);
-  return version && version->speaks(*wish.version) && (!wish.age || *wish.age == version->age) &&
-         (!wish.revision || *wish.revision == version->revision);
+/// Names have no colon; URLs and URNs have.
+bool is_locator(const std::string& text) { return text.find(':') != std::string::npos; }
+
+/// What the loader of that folder is asked for.
+std::string wish_for_loader(const LocatedPlugin& wanted) {
+  return wanted.folder.empty() ? wanted.wish : wanted.folder + "/" + wanted.wish;
+}
+
+PluginLoader::Options in_folder(PluginLoader::Options options, std::filesystem::path folder) {
+  options.folder = std::move(folder);
+  return options;
 }
 
 /// Memory tracing of the debug kernel: what all of this program has allocated around the code of a plug-in,
@@ -52,8 +57,23 @@ bool holds(const std::vector<std::string>& list, const std::string& text) {
 
 }  // namespace
 
-Plugins::Plugins(PluginLoader::Options options, Hooks hooks)
-    : loader_(std::move(options)), hooks_(std::move(hooks)) {}
+Plugins::Plugins(PluginLoader::Options options, std::filesystem::path fetched, Hooks hooks)
+    : loader_(options),
+      fetched_(in_folder(std::move(options), std::move(fetched))),
+      hooks_(std::move(hooks)) {}
+
+Result<LocatedPlugin> Plugins::located(const std::string& text) const {
+  if (!is_locator(text)) return LocatedPlugin{text, ""};
+  if (text.starts_with(kPluginUrn)) {  // what is there already need not be found
+    MVM_ASSIGN(const PluginWish wish, PluginWish::read(text.substr(kPluginUrn.size())));
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(wish.name);
+    if (found != entries_.end() && found->second.state == State::kRunning &&
+        wish.allows(read_plugin_version(found->second.info.version)))
+      return LocatedPlugin{text.substr(kPluginUrn.size()), found->second.folder};
+  }
+  return hooks_.locate(text);
+}
 
 // ---- waiting ----------------------------------------------------------------------------------------------
 
@@ -103,13 +123,12 @@ Status Plugins::check_needs(const PluginInfo& info) const {
 }
 
 /// The wishes, each behind those that offer what it needs. Mapped and read, nothing run.
-Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string>& wishes) const {
-  if (wishes.size() > kMostInStack) return Error(ErrorCode::kInvalid, "too many plug-ins at once");
+Result<std::vector<LocatedPlugin>> Plugins::order_of(const std::vector<LocatedPlugin>& wishes) const {
   std::vector<PluginInfo> infos;
   std::string wrong;
   const auto note = [&](const std::string& what) { wrong += (wrong.empty() ? "" : "; ") + what; };
-  for (const std::string& wish : wishes) {
-    auto info = loader_.inspect(wish);
+  for (const LocatedPlugin& wish : wishes) {
+    auto info = loader_of(wish).inspect(wish_for_loader(wish));
     if (!info) note(info.error().message());
     infos.push_back(info ? *std::move(info) : PluginInfo());
   }
@@ -124,7 +143,7 @@ Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string
       if (!offered(need, "") && !in_stack(need, nullptr))
         note("plug-in " + info.name + " needs " + need + ", which nobody offers");
   if (!wrong.empty()) return Error(ErrorCode::kUnsupported, wrong);
-  std::vector<std::string> order;
+  std::vector<LocatedPlugin> order;
   std::vector<bool> placed(infos.size(), false);
   for (bool grew = true; grew;) {
     grew = false;
@@ -147,15 +166,17 @@ Result<std::vector<std::string>> Plugins::order_of(const std::vector<std::string
 // ---- loading ----------------------------------------------------------------------------------------------
 
 /// Runs the plug-in's code; no lock is held, and the entry is this thread's.
-Status Plugins::start(const std::string& name, const std::string& wish, const std::string& owner,
+Status Plugins::start(const std::string& name, const LocatedPlugin& wanted, const std::string& owner,
                       Entry& entry) {
   const MemoryTrace trace(loader_.debug(), name, "load");
-  MVM_ASSIGN(entry.library, loader_.load(wish, owner, [&](const PluginInfo& info) -> Status {
-    const std::lock_guard lock(mutex_);
-    MVM_TRY(check_needs(info));
-    entry.info = info;  // from here on nobody takes away what it needs
-    return ok();
-  }));
+  const PluginLoader& loader = loader_of(wanted);
+  MVM_ASSIGN(entry.library,
+             loader.load(wish_for_loader(wanted), owner, [&](const PluginInfo& info) -> Status {
+               const std::lock_guard lock(mutex_);
+               MVM_TRY(check_needs(info));
+               entry.info = info;  // from here on nobody takes away what it needs
+               return ok();
+             }));
   entry.view = hooks_.view(name);
   entry.object = LoadedPlugin::make<Plugin>(entry.library);
   if (!entry.object) return Error(ErrorCode::kFailed, "plug-in " + name + " made no object");
@@ -176,6 +197,12 @@ void Plugins::stop(const std::string& name, Entry& entry) {
 }
 
 Result<PluginHandle> Plugins::load(const std::string& owner, const std::string& text) {
+  MVM_ASSIGN(const LocatedPlugin wanted, located(text));
+  return load(owner, wanted);
+}
+
+Result<PluginHandle> Plugins::load(const std::string& owner, const LocatedPlugin& wanted) {
+  const std::string& text = wanted.wish;
   MVM_ASSIGN(const PluginWish wish, PluginWish::read(text));
   Lock lock(mutex_);
   for (;;) {
@@ -187,19 +214,23 @@ Result<PluginHandle> Plugins::load(const std::string& owner, const std::string& 
       continue;
     }
     const PluginInfo& info = entry.info;
-    if (!satisfies(info, wish))
+    if (!wish.allows(read_plugin_version(info.version)))
       return Error(ErrorCode::kConflict, "plug-in " + wish.name + " is loaded in version " + info.version +
                                              ", by " + entry.holdings.front().owner + "; asked for " + text);
+    if (!wanted.folder.empty() && entry.folder != wanted.folder)
+      return Error(ErrorCode::kConflict, "plug-in " + wish.name + " is loaded from another file, " +
+                                             info.file.string() + "; unload it first");
     entry.holdings.push_back({next_++, owner});
     return entry.holdings.back().handle;
   }
   Entry& entry = entries_[wish.name];
   const PluginHandle handle = next_++;
   entry.order = handle;
+  entry.folder = wanted.folder;
   entry.holdings.push_back({handle, owner});
   const auto mine = waiting_[owner].insert(wish.name);
   lock.unlock();
-  Status started = start(wish.name, text, owner, entry);
+  Status started = start(wish.name, wanted, owner, entry);
   if (!started) {
     const std::lock_guard again(mutex_);
     entry.state = State::kStopping;
@@ -272,19 +303,28 @@ void* Plugins::symbol(const std::string& owner, PluginHandle handle, const char*
   return nullptr;
 }
 
-Status Plugins::load_stack(const std::vector<std::string>& wishes, Sharing sharing) {
-  MVM_ASSIGN(const std::vector<std::string> order, order_of(wishes));
+Result<std::vector<std::string>> Plugins::load_stack(const std::vector<std::string>& wishes,
+                                                     Sharing sharing) {
+  if (wishes.size() > kMostInStack) return Error(ErrorCode::kInvalid, "too many plug-ins at once");
+  std::vector<LocatedPlugin> wanted;
+  for (const std::string& wish : wishes) {
+    MVM_ASSIGN(LocatedPlugin one, located(wish));
+    wanted.push_back(std::move(one));
+  }
+  MVM_ASSIGN(const std::vector<LocatedPlugin> order, order_of(wanted));
   std::vector<PluginHandle> done;
-  for (const std::string& wish : order) {
-    auto loaded = load(kKernelOwner, wish);
+  std::vector<std::string> names;
+  for (const LocatedPlugin& one : order) {
+    names.push_back(one.wish.substr(0, one.wish.find('@')));
+    auto loaded = load(kKernelOwner, one);
     Status fits = ok();
     if (loaded) done.push_back(*loaded);
-    if (loaded && sharing != Sharing::kEveryone) fits = share(wish.substr(0, wish.find('@')), sharing);
+    if (loaded && sharing != Sharing::kEveryone) fits = share(names.back(), sharing);
     if (loaded && fits) continue;
     for (auto handle = done.rbegin(); handle != done.rend(); ++handle) (void)unload(kKernelOwner, *handle);
-    return loaded ? fits : Status(std::move(loaded).error());
+    return loaded ? std::move(fits).error() : std::move(loaded).error();
   }
-  return ok();
+  return names;
 }
 
 Status Plugins::load_core(const std::string& name) {

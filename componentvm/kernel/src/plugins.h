@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mvm/base/plugin_loader.h"
@@ -30,6 +31,15 @@ struct PluginListing {
   bool core = false;  ///< loaded when the kernel began: hidden from users, and there as long as the kernel
 };
 
+/// How the name of a plug-in begins that a resource manager finds; a wish follows. [000 §2.3]
+inline constexpr std::string_view kPluginUrn = "urn:mvm:plugin:";
+
+/// What a locator means: a wish, and where its file lies.
+struct LocatedPlugin {
+  std::string wish;    ///< NAME[@VERSION[.AGE[.REVISION]]]
+  std::string folder;  ///< empty: the preset folder; else one below the folder of what was fetched
+};
+
 /// Thread-safe and re-entrant: a plug-in may load and unload others while it starts and while it stops. No
 /// lock is held while a plug-in's code runs, and where plug-ins wait for each other one of them is refused.
 /// A plug-in is known by its name; it is there once, however often it is loaded, until its last owner unloads
@@ -43,13 +53,17 @@ class Plugins {
     std::function<void(const std::string& name)> retire;
     /// True where this thread runs an operation of the plug-in.
     std::function<bool(const std::string& name)> runs_here;
+    /// Brings what a URL or URN names to this machine. [000 §2.3]
+    std::function<Result<LocatedPlugin>(const std::string& locator)> locate;
   };
-  Plugins(PluginLoader::Options options, Hooks hooks);
+  /// `fetched`: the second preset folder, where locate() puts what it brings.
+  Plugins(PluginLoader::Options options, std::filesystem::path fetched, Hooks hooks);
   /// unload_all() must have been called.
   ~Plugins() = default;
   Plugins(const Plugins&) = delete;
   Plugins& operator=(const Plugins&) = delete;
 
+  /// `wish` is a name, or a locator (URL or URN) everywhere.
   /// Loads a plug-in for an owner, or only counts the loading where it is there in a version that the wish
   /// allows. kConflict: another version is there, or the two load each other; kUnsupported: an interface
   /// that it needs is offered by nobody; else what PluginLoader::load answers, or the plug-in's own start().
@@ -62,8 +76,10 @@ class Plugins {
   [[nodiscard]] void* symbol(const std::string& owner, PluginHandle handle, const char* name) const;
 
   /// Loads several for the kernel, in an order in which each finds what it needs: all of them, or none and
-  /// an error that names everything that does not fit. Nothing of them runs before that is known.
-  Status load_stack(const std::vector<std::string>& wishes, Sharing sharing = Sharing::kEveryone);
+  /// an error that names everything that does not fit. Nothing of them runs before that is known. Answers
+  /// their names.
+  Result<std::vector<std::string>> load_stack(const std::vector<std::string>& wishes,
+                                              Sharing sharing = Sharing::kEveryone);
   /// Undoes a loading of the kernel's. kRefused: a core plug-in.
   Status unload_for_kernel(const std::string& name);
   /// Sees to it that a loading of the kernel's can be undone, and that nobody else comes between: the plug-in
@@ -94,6 +110,7 @@ class Plugins {
     std::uint64_t order = 0;
     State state = State::kStarting;
     PluginInfo info;
+    std::string folder;  // where it was located, see LocatedPlugin
     // Of the thread that starts or stops it; while it runs, of nobody.
     std::shared_ptr<LoadedPlugin> library;
     std::unique_ptr<Kernel> view;
@@ -105,7 +122,9 @@ class Plugins {
   };
   using Lock = std::unique_lock<std::mutex>;
 
-  Status start(const std::string& name, const std::string& wish, const std::string& owner, Entry& entry);
+  [[nodiscard]] Result<LocatedPlugin> located(const std::string& text) const;
+  [[nodiscard]] Result<PluginHandle> load(const std::string& owner, const LocatedPlugin& wanted);
+  Status start(const std::string& name, const LocatedPlugin& wanted, const std::string& owner, Entry& entry);
   void stop(const std::string& name, Entry& entry);
   [[nodiscard]] Result<PluginHandle> kernels_holding(const std::string& name) const;
   [[nodiscard]] Status not_needed(const std::string& name) const;
@@ -114,9 +133,13 @@ class Plugins {
   [[nodiscard]] bool waits_for(const std::string& who, const std::string& whom) const;
   [[nodiscard]] bool offered(const std::string& interface, const std::string& without) const;
   [[nodiscard]] Status check_needs(const PluginInfo& info) const;
-  [[nodiscard]] Result<std::vector<std::string>> order_of(const std::vector<std::string>& wishes) const;
+  [[nodiscard]] Result<std::vector<LocatedPlugin>> order_of(const std::vector<LocatedPlugin>& wishes) const;
+  [[nodiscard]] const PluginLoader& loader_of(const LocatedPlugin& wanted) const {
+    return wanted.folder.empty() ? loader_ : fetched_;
+  }
 
   PluginLoader loader_;
+  PluginLoader fetched_;
   Hooks hooks_;
   mutable std::mutex mutex_;  // of all below; never held while a plug-in's code runs
   std::condition_variable changed_;

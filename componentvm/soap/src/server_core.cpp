@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kReadPiece = 64 << 10;
 constexpr std::size_t kMostDrained = 8 << 20;
+constexpr std::string_view kPlugins = "/plugins/";
 constexpr milliseconds kDrainTime{2'000};
 constexpr milliseconds kAcceptPause{100};
 
@@ -458,7 +459,16 @@ std::optional<std::string> SoapServer::Core::document(const HttpHead& head, std:
   return text;
 }
 
+std::string SoapServer::Core::plugin_answer(const HttpHead& head) const {
+  const auto bytes = options_.plugins(head.path.substr(kPlugins.size()));
+  if (bytes) return document_answer(200, "application/octet-stream", *bytes, head.keep_alive);
+  const bool absent = bytes.error().code() == ErrorCode::kNotFound;
+  return document_answer(absent ? 404 : 403, "text/plain; charset=utf-8",
+                         absent ? "nothing here\n" : "not offered\n", head.keep_alive);
+}
+
 void SoapServer::Core::answer_get(const SessionPtr& session) {
+  if (options_.plugins && session->head.path.starts_with(kPlugins)) return enqueue(session, Place::kTransfer);
   std::string type;
   const auto found = document(session->head, type);
   const bool keep = session->head.keep_alive;
@@ -507,6 +517,15 @@ void SoapServer::Core::work(const SessionPtr& session, Place place, bool streami
 }
 
 void SoapServer::Core::serve(const SessionPtr& session, Place place, bool streaming) {
+  if (session->head.method == "GET") {
+    session->out = plugin_answer(session->head);
+    session->out_at = 0;
+    session->keep = session->head.keep_alive && !stopping_;
+    session->in.erase(0, session->head.size);
+    release(place);
+    asio::post(io_, [this, session] { finish(session); });
+    return;
+  }
   struct soap* context = take_context();
   Exchange exchange(options_, services_, *this, session->link, session->head,
                     std::string_view(session->in).substr(session->head.size), streaming, place);

@@ -78,6 +78,7 @@ class SoapServer::Core final : public Places {
   [[nodiscard]] bool drain(const SessionPtr& session);
   void decide(const SessionPtr& session);
   void answer_get(const SessionPtr& session);
+  [[nodiscard]] std::string plugin_answer(const HttpHead& head) const;
   void refuse(const SessionPtr& session, int status, const Error& error);
   void reply(const SessionPtr& session, std::string bytes, bool keep);
   void enqueue(const SessionPtr& session, Place place);

@@ -23,6 +23,9 @@ bool good_reference(std::string_view word) {
   return error == std::errc() && end == word.data() + word.size() && !word.empty() && is_character(code);
 }
 
+/// A character that means nothing but itself in text.
+bool is_plain(char c) { return c >= ' ' && c <= '~' && c != '<' && c != '&' && c != ']' && c != '>'; }
+
 }  // namespace
 
 const char* to_string(XmlGuard::Verdict verdict) {
@@ -48,9 +51,12 @@ const char* to_string(XmlGuard::Verdict verdict) {
 }
 
 XmlGuard::Verdict XmlGuard::feed(std::string_view bytes) {
-  for (const char byte : bytes) {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
     if (verdict_ != Verdict::kGood || state_ == State::kDone) break;
-    verdict_ = step(static_cast<unsigned char>(byte));
+    // Most of a long text changes nothing.
+    if (state_ == State::kText && utf8_left_ == 0)
+      while (i + 1 < bytes.size() && is_plain(bytes[i])) ++i;
+    verdict_ = step(static_cast<unsigned char>(bytes[i]));
   }
   return verdict_;
 }

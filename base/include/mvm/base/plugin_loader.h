@@ -72,6 +72,20 @@ struct PluginVersion {
 /// Reads "1.2.3"; nothing where it is no version.
 [[nodiscard]] std::optional<PluginVersion> read_plugin_version(std::string_view text);
 
+/// What the name of a plug-in's file says: NAME[.FIRST.AGE.REVISION][.debug].so
+struct PluginFile {
+  std::string_view base;                 ///< the plug-in's name; part of the text that was read
+  std::optional<PluginVersion> version;  ///< where the file names one
+  bool debug = false;
+};
+
+/// Reads the last part of a file's path; nothing where it is no plug-in's.
+[[nodiscard]] std::optional<PluginFile> read_plugin_file(std::string_view file);
+
+/// True where `left` is less recent than `right`, or as recent and not the variant that a kernel prefers that
+/// is a debug kernel or not.
+[[nodiscard]] bool less_recent(const PluginFile& left, const PluginFile& right, bool debug);
+
 /// Which plug-in is wanted: a name, and of its files one that speaks this version of its API, with this age
 /// and revision where these are said too.
 struct PluginWish {
@@ -82,6 +96,8 @@ struct PluginWish {
 
   /// Reads NAME, NAME@VERSION, NAME@VERSION.AGE or NAME@VERSION.AGE.REVISION; kInvalid else.
   [[nodiscard]] static Result<PluginWish> read(std::string_view text);
+  /// True where a file of that version is what is wanted; the name is not looked at.
+  [[nodiscard]] bool allows(const std::optional<PluginVersion>& found) const;
 };
 
 /// Who plugs in, as listed.

@@ -1,10 +1,13 @@
 #include "builds.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
@@ -30,6 +33,30 @@ Result<std::string> key_of(const Call& call) {
 
 build::BuildFolders folders_of(const fs::path& folder) {
   return {folder / "source", folder / "home", folder / "tmp"};
+}
+
+constexpr const char* kLog = "build.log";  // in the build's temporary folder
+constexpr std::size_t kLogEnd = 2000;
+constexpr std::size_t kMostOutcomes = 64;
+
+/// The same command; what it says goes into a file, for nobody outside this node waits for it.
+std::vector<std::string> quiet_argv(const std::string& command) {
+  return {"/bin/sh", "-c", std::string("exec >\"$TMPDIR/") + kLog + "\" 2>&1; exec /bin/sh -c \"$1\"", "sh",
+          command};
+}
+
+/// The end of what it said. The file is the build's own, so it may be anything.
+std::string end_of_log(const fs::path& file) {
+  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat info {};
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  std::string text(kLogEnd, '\0');
+  const off_t from = std::max<off_t>(0, info.st_size - static_cast<off_t>(kLogEnd));
+  const ssize_t got = ::pread(fd.get(), text.data(), text.size(), from);
+  text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < ' ' && c != '\n') c = ' ';
+  return text;
 }
 
 std::uint64_t limit_or(const nlohmann::json& limits, const char* name, std::uint64_t otherwise) {
@@ -59,6 +86,7 @@ Status Builds::offer() {
   MVM_TRY(make_folders(folder_, 0711));
   clear_leftovers();
   MVM_TRY(kernel_.handle("build.start", [this](Call& call) { return start(call); }));
+  MVM_TRY(kernel_.handle("build.wait", [this](Call& call) { return wait(call); }));
   MVM_TRY(kernel_.handle("build.cancel", [this](Call& call) { return cancel(call); }));
   kernel_.processes().on_exit("builder", [this](const ProcessInfo& info) { ended(info); });
   return ok();
@@ -84,7 +112,8 @@ Result<kernel::ProcessSpec> Builds::spec_from(const std::string& key, const nloh
   const build::BuildFolders folders = folders_of(folder_ / key);
   spec.id = spec.group = launcher_id(key);
   spec.owner = "builder";
-  spec.argv = build::build_argv(command);
+  const bool here = flag_or(args, "here");
+  spec.argv = here ? quiet_argv(command) : build::build_argv(command);
   spec.folder = folders.source;
   spec.environment = build::build_environment(folders, kernel_.config().prefix,
                                               build::parameters_named(command, parameters));
@@ -98,7 +127,7 @@ Result<kernel::ProcessSpec> Builds::spec_from(const std::string& key, const nloh
   spec.transient = true;
   spec.output_event = "build.output";
   spec.output_args = {{"key", key}};
-  spec.memo = {{"key", key}};
+  spec.memo = {{"key", key}, {"here", here}};
   return spec;
 }
 
@@ -127,6 +156,10 @@ Result<Answer> Builds::start(const Call& call) {
   const std::lock_guard lock(mutex_);
   auto known = kernel_.processes().find(spec.id);
   if (known && known->state == kernel::ProcessState::kRunning) return Answer{};
+  {
+    const std::lock_guard outcomes(outcomes_mutex_);
+    outcomes_.erase(key);
+  }
   // Asked again after its end: whoever asks has not heard of it, or wants another try.
   if (known) MVM_TRY(kernel_.processes().forget_group(spec.group));
   Status started = prepare(key, source);
@@ -168,9 +201,35 @@ nlohmann::json Builds::outcome(const ProcessInfo& info, const std::string& key) 
   return args;
 }
 
+/// How a build of this node ended that was started with `here`.
+Result<Answer> Builds::wait(const Call& call) {
+  MVM_ASSIGN(const std::string key, key_of(call));
+  const std::chrono::milliseconds time(std::min<std::uint64_t>(number_or(call.args, "wait_ms"), 25'000));
+  std::unique_lock lock(outcomes_mutex_);
+  outcome_known_.wait_for(lock, time, [&] { return outcomes_.contains(key); });
+  const auto found = outcomes_.find(key);
+  if (found != outcomes_.end()) return Answer{{{"done", true}, {"outcome", found->second}}, {}, {}};
+  lock.unlock();
+  MVM_TRY(kernel_.processes().find(launcher_id(key)));
+  return Answer{{{"done", false}}, {}, {}};
+}
+
+void Builds::ended_here(const ProcessInfo& info, nlohmann::json outcome, const std::string& key) {
+  outcome["log"] = end_of_log(folders_of(folder_ / key).temporary / kLog);
+  {
+    const std::lock_guard lock(outcomes_mutex_);
+    if (outcomes_.size() >= kMostOutcomes) outcomes_.erase(outcomes_.begin());
+    outcomes_[key] = std::move(outcome);
+    outcome_known_.notify_all();
+  }
+  (void)remove_tree(folder_ / key);
+  (void)kernel_.processes().forget_group(info.group);
+}
+
 void Builds::ended(const ProcessInfo& info) {
   const std::string key = text_or(info.memo, "key");
   const nlohmann::json args = outcome(info, key);
+  if (flag_or(info.memo, "here")) return ended_here(info, args, key);
   const Status told = kernel_.processes().finish(info.id, "build.done", args);
   if (!told) {
     log::warning("build.end-not-told", {{"key", key}, {"reason", told.error().describe()}});

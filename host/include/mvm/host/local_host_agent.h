@@ -25,6 +25,7 @@ struct HostConfig {
   std::filesystem::path state;                           ///< labs/ lives here
   std::filesystem::path shared_memory = "/dev/shm/mvm";  ///< rings and nodes' roots: <shared_memory>/LAB
   std::filesystem::path node_tree;                       ///< the tree that nodes see as /opt/mvm
+  std::vector<std::string> kernel_options;               ///< further arguments of every node's kernel
   std::filesystem::path program;                         ///< mvmd itself, to start lab children
   std::string advertise;     ///< address where other hosts reach lab proxies; empty: only this host
   std::uint32_t vcpus = 0;   ///< for labs; 0: all of the machine's

@@ -11,6 +11,17 @@
 
 namespace mvm::kernel {
 
+/// From where plug-ins may come besides the preset folder (docs/formats/repository.md).
+struct LocatorConfig {
+  std::vector<std::string> repositories;  ///< folders or URLs where URNs are looked for, in this order
+  std::vector<std::string> keys;          ///< whose signatures are trusted: "ed25519:" and hexadecimal digits
+  bool allow_unsigned = false;            ///< also what nobody signed
+  std::vector<std::string> folders;       ///< file URLs only below these
+  std::string authorities;                ///< of https (PEM file); empty: the system's
+  std::string cache;                      ///< empty: <work>/plugin-cache
+  std::uint64_t time_ms = 120'000;        ///< one download
+};
+
 /// The whole configuration, checked and then constant.
 struct Config {
   std::string lab;
@@ -25,7 +36,8 @@ struct Config {
   std::map<std::string, std::string> settings;    ///< of plug-ins, "PLUGIN.NAME" to its value
   std::vector<std::vector<std::string>> started;  ///< plug-ins whose code is run then: name, arguments
   bool debug = false;                             ///< the debug kernel: prefers plug-ins' .debug variants
-  bool default_plugins = true;                  ///< also those of job, builder, queue and node that are there
+  bool default_plugins = true;  ///< also those of job, builder, queue and node that are there
+  LocatorConfig locators;
   std::vector<std::filesystem::path> programs;  ///< preset program folders
   unsigned user = 1000;                         ///< uid of job processes, where started by root
   unsigned group = 1000;

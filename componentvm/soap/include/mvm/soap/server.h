@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -47,6 +48,9 @@ struct ServerOptions {
   std::string public_url;       ///< what the WSDL says, "https://broker.example:7780"; empty: as called
   std::filesystem::path spool = "/tmp";          ///< attachments rest here, nameless, until handled
   std::map<std::string, std::string> documents;  ///< further public files by path: {"/schemas/job.xsd", text}
+  /// Answers GET of what is below `/plugins/` (the rest of the path), on a thread that carries transfers;
+  /// null: nothing is there.
+  std::function<Result<std::string>(const std::string& path)> plugins;
   ServerLimits limits;
 };
 
