@@ -22,7 +22,10 @@ struct Way {
 inline std::vector<Way> ways() {
   return {{"native+shm", "native+shm:{folder}/socket", true, true},
           {"native+tcp", "native+tcp://127.0.0.1:0", true, true},
-          {"native+tls", "native+tls://127.0.0.1:0", true, true}};
+          {"native+tls", "native+tls://127.0.0.1:0", true, true},
+          {"soap+http", "soap+http://127.0.0.1:0", false, true},
+          {"soap+https", "soap+https://127.0.0.1:0", false, true},
+          {"onc+tcp", "onc+tcp://127.0.0.1:0", false, true}};
 }
 
 inline std::string endpoint_in(const Way& way, const std::string& folder) {

@@ -13,10 +13,13 @@
 
 #include "channel.h"
 #include "mvm/queuevm/tls/tls_stream.h"
+#include "mvm/rmix/sockets.h"
 #include "ring/wait.h"
-#include "sockets.h"
 
 namespace mvm::rmix::native {
+
+using namespace sockets;
+
 namespace {
 
 using std::chrono::steady_clock;

@@ -14,10 +14,13 @@
 #include "channel.h"
 #include "mvm/base/log.h"
 #include "mvm/queuevm/tls/tls_stream.h"
+#include "mvm/rmix/sockets.h"
 #include "ring/wait.h"
-#include "sockets.h"
 
 namespace mvm::rmix::native {
+
+using namespace sockets;
+
 namespace {
 
 using std::chrono::steady_clock;

@@ -11,9 +11,12 @@
 #include <cerrno>
 #include <cstring>
 
-#include "sockets.h"
+#include "mvm/rmix/sockets.h"
 
 namespace mvm::rmix::native {
+
+using namespace sockets;
+
 namespace {
 
 constexpr std::uint64_t kCapacity = 256U << 10U;     // of a ring

@@ -1,5 +1,5 @@
 #pragma once
-// Sockets by endpoint: "native+tcp://HOST:PORT", "native+tls://HOST:PORT", "native+shm:PATH".
+// Sockets by endpoint: "SCHEME://HOST:PORT", "native+shm:PATH".
 
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 #include "mvm/base/result.h"
 #include "mvm/base/unique_fd.h"
 
-namespace mvm::rmix::native {
+namespace mvm::rmix::sockets {
 
 /// An endpoint's parts.
 struct Place {
@@ -46,4 +46,4 @@ struct Received {
 /// Waits for it.
 [[nodiscard]] Result<Received> receive_descriptor(int socket, Clock::Instant deadline);
 
-}  // namespace mvm::rmix::native
+}  // namespace mvm::rmix::sockets

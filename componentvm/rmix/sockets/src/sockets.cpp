@@ -1,4 +1,4 @@
-#include "sockets.h"
+#include "mvm/rmix/sockets.h"
 
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -16,15 +16,14 @@
 #include <memory>
 #include <vector>
 
-namespace mvm::rmix::native {
+namespace mvm::rmix::sockets {
 namespace {
 
 constexpr std::string_view kMemory = "native+shm";
 
 Error wrong(const std::string& endpoint) {
-  return {ErrorCode::kInvalid,
-          "endpoint: found \"" + endpoint.substr(0, 200) +
-              "\", expected native+tcp://HOST:PORT, native+tls://HOST:PORT or native+shm:PATH"};
+  return {ErrorCode::kInvalid, "endpoint: found \"" + endpoint.substr(0, 200) +
+                                   "\", expected SCHEME://HOST:PORT or native+shm:PATH"};
 }
 
 struct Address {
@@ -248,4 +247,4 @@ Result<Received> receive_descriptor(int socket, Clock::Instant deadline) {
   return received;
 }
 
-}  // namespace mvm::rmix::native
+}  // namespace mvm::rmix::sockets
