@@ -13,8 +13,9 @@ set_target_properties(mvm_rmix_sdk PROPERTIES LINKER_LANGUAGE CXX EXPORT_NAME rm
   ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 
 set_target_properties(mvm-rmixgen PROPERTIES EXPORT_NAME rmixgen)
-install(TARGETS mvm_rmix_sdk mvm-rmixgen EXPORT mvm-rmix-targets ARCHIVE DESTINATION lib RUNTIME DESTINATION bin
-  COMPONENT plugin)
+install(TARGETS mvm_rmix_sdk mvm-rmixgen EXPORT mvm-rmix-targets
+  ARCHIVE DESTINATION lib COMPONENT plugin OPTIONAL
+  RUNTIME DESTINATION bin COMPONENT plugin OPTIONAL)
 install(EXPORT mvm-rmix-targets NAMESPACE mvm:: DESTINATION lib/cmake/mvm-rmix COMPONENT plugin)
 install(FILES componentvm/rmix/package/mvm-rmix-config.cmake cmake/MvmRmix.cmake DESTINATION lib/cmake/mvm-rmix
   COMPONENT plugin)
