@@ -181,7 +181,7 @@ void Consensus::override_storage() {
     Consensus& self = of(io);
     // What waits to be sent refers to the log, which is freed next.
     for (auto& [token, pending] : std::exchange(*self.sends_, {}))
-      pending.done(pending.request, RAFT_CANCELED);
+      if (pending.done != nullptr) pending.done(pending.request, RAFT_CANCELED);
     self.real_close_(io, closed);  // its end comes later on the loop, never from within
     std::vector<FailedAppend> failed = std::exchange(self.failed_appends_, {});
     for (auto one = failed.rbegin(); one != failed.rend(); ++one) one->done(one->request, one->status);
@@ -322,11 +322,11 @@ bool Consensus::change(Change what, std::uint64_t id, std::function<void(bool)> 
 }
 
 void Consensus::hand_over() {
-  if (closing_ || inside_ != 0 || raft_.state != RAFT_LEADER || raft_.transfer != nullptr) return;
-  using Transfer = struct raft_transfer;
-  auto* transfer = new Transfer{};  // NOLINT: the callback's
-  if (raft_transfer(&raft_, transfer, 0, [](Transfer* done) { delete done; }) != 0)
-    delete transfer;  // NOLINT
+  if (closing_ || inside_ != 0 || handed_over_ || raft_.state != RAFT_LEADER || raft_.transfer != nullptr)
+    return;
+  // Once in a run: libraft's message about it may be on its way longer than it remembers the transfer, which
+  // it is a part of.
+  handed_over_ = raft_transfer(&raft_, &transfer_, 0, [](struct raft_transfer*) {}) == 0;
 }
 
 std::uint64_t Consensus::last_index() const { return raft_last_index(const_cast<raft*>(&raft_)); }
@@ -397,7 +397,7 @@ void Consensus::after() {
     if (at == sends_->end()) continue;
     const Pending pending = at->second;
     sends_->erase(at);
-    pending.done(pending.request, RAFT_NOCONNECTION);
+    if (pending.done != nullptr) pending.done(pending.request, RAFT_NOCONNECTION);
   }
   if (raft_.state == RAFT_LEADER && barrier_term_ != raft_.current_term) {
     barrier_term_ = raft_.current_term;
@@ -423,14 +423,24 @@ int Consensus::send(raft_io_send* request, const raft_message* message, raft_io_
   // for itself.
   const std::uint64_t floor = settings_.epoch << 32U;
   if (message->type == RAFT_IO_REQUEST_VOTE && last_term() < floor) return RAFT_NOCONNECTION;
+  // libraft answers entries that it has already, and heartbeats, with the end of its log, where old entries
+  // of others may follow what was compared; the leader cuts that to the end of its own log and takes those
+  // for copies of its entries.
+  raft_message answer = *message;
+  if (message->type == RAFT_IO_APPEND_ENTRIES_RESULT && verified_ != 0 &&
+      answer.append_entries_result.rejected == 0) {
+    answer.append_entries_result.last_log_index =
+        std::min<raft_index>(answer.append_entries_result.last_log_index, verified_ - 1);
+  }
   const std::uint64_t token = next_send_++;
   (*sends_)[token] = Pending{request, done};
-  const bool taken = owner_.carry(message->server_id, encode(*message), [sends = sends_, token](bool sent) {
+  const bool taken = owner_.carry(message->server_id, encode(answer), [sends = sends_, token](bool sent) {
     const auto at = sends->find(token);
     if (at == sends->end()) return;  // cancelled meanwhile
     const Pending pending = at->second;
     sends->erase(at);
-    pending.done(pending.request, sent ? 0 : RAFT_NOCONNECTION);
+    if (pending.done != nullptr)
+      pending.done(pending.request, sent ? 0 : RAFT_NOCONNECTION);  // none for TimeoutNow
   });
   // Refused later, never at once: where the answer to entries cannot be sent libraft frees them twice.
   if (!taken) refused_.push_back(token);
@@ -544,13 +554,17 @@ void Consensus::deliver(std::uint64_t from, wire::Message message) {
   hand_in(out, from);
 }
 
-void Consensus::hand_in(raft_message& message, std::uint64_t from) {
+void Consensus::receive_message(raft_message& message, std::uint64_t from) {
   const std::string address = std::to_string(from);
   message.server_id = from;
   message.server_address = address.c_str();
+  receive_(&io_, &message);
+}
+
+void Consensus::hand_in(raft_message& message, std::uint64_t from) {
   {
     const Inside inside(*this);
-    receive_(&io_, &message);
+    receive_message(message, from);
   }
   after();
 }
@@ -577,7 +591,13 @@ void Consensus::deliver_append(std::uint64_t from, const wire::Append& append) {
     out.append_entries.entries = entries;
     out.append_entries.n_entries = static_cast<unsigned>(append.entries.size());
   }
-  hand_in(out, from);
+  verified_ = append.previous_index + append.entries.size() + 1;
+  {
+    const Inside inside(*this);
+    receive_message(out, from);
+  }
+  verified_ = 0;
+  after();
 }
 
 void Consensus::deliver_snapshot(std::uint64_t from, const wire::Snapshot& snapshot) {

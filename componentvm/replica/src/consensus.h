@@ -102,6 +102,7 @@ class Consensus {
   bool may_deliver(const wire::Message& message) const;
   void deliver_append(std::uint64_t from, const wire::Append& append);
   void deliver_snapshot(std::uint64_t from, const wire::Snapshot& snapshot);
+  void receive_message(raft_message& message, std::uint64_t from);
   void hand_in(raft_message& message, std::uint64_t from);
 
   static Consensus& of(raft_io* io) { return *static_cast<Consensus*>(static_cast<raft*>(io->data)->data); }
@@ -118,6 +119,8 @@ class Consensus {
   raft_io io_{};
   raft_fsm fsm_{};
   raft_uv_transport transport_{};
+  struct raft_transfer transfer_ {};
+  bool handed_over_ = false;
   raft_io_tick_cb tick_ = nullptr;
   raft_io_recv_cb receive_ = nullptr;
   int (*real_start_)(raft_io*, unsigned, raft_io_tick_cb, raft_io_recv_cb) = nullptr;
@@ -142,6 +145,8 @@ class Consensus {
       std::make_shared<std::map<std::uint64_t, Pending>>();
   std::uint64_t next_send_ = 1;
   std::vector<std::uint64_t> refused_;
+  std::uint64_t verified_ =
+      0;  ///< while entries are handed in: how far the sender's log and ours are known to agree
   std::uint64_t barrier_term_ = 0;
   std::uint64_t barrier_index_ = 0;
   std::vector<std::pair<std::uint64_t, wire::AppendResult>> early_results_;
