@@ -44,6 +44,8 @@ set(MVM_ARROWS_componentvm/rmix/onc componentvm/rmix componentvm/rmix/sockets ba
 set(MVM_ARROWS_componentvm/rmix/soap componentvm/rmix componentvm/rmix/sockets componentvm/soap base)
 set(MVM_ARROWS_componentvm/plugins/rmix componentvm/kernel componentvm/rmix base)
 set(MVM_ARROWS_componentvm/plugins/rmix-kernel componentvm/kernel componentvm/rmix componentvm/plugins/rmix base)
+set(MVM_ARROWS_componentvm/pluglets componentvm/rmix base)
+set(MVM_ARROWS_componentvm/plugins/pluglets componentvm/kernel componentvm/pluglets base)
 set(MVM_ARROWS_componentvm/plugins/job componentvm/kernel componentvm/build base)
 set(MVM_ARROWS_componentvm/plugins/builder componentvm/kernel componentvm/build base)
 set(MVM_ARROWS_componentvm/plugins/queue componentvm/kernel queuevm queuevm/codecs queuevm/tls base)
