@@ -124,7 +124,7 @@ class Ours {
       auto session = std::make_shared<Session>(*remote, "client" + std::to_string(c));
       const Item item = make_item(PackWriter().bytes(value()).take());
       if (put)
-        result.push_back([=](int i) {
+        result.push_back([=, keeps = remote](int i) {
           return session->putinfo(name_of(c, i), item, kPersistent | kOverwrite).has_value();
         });
       else

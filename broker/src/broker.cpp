@@ -2,6 +2,7 @@
 
 #include "api.h"
 #include "api_kernels.h"
+#include "api_registry.h"
 #include "builds.h"
 #include "execs.h"
 #include "hosts.h"
@@ -23,7 +24,8 @@ class Broker::Impl {
         system(*core),
         hosts(*core),
         queues(*core),
-        kernels(*core) {}
+        kernels(*core),
+        registry(*core) {}
   std::shared_ptr<Core> core;
   JobService jobs;
   LabService labs;
@@ -32,6 +34,7 @@ class Broker::Impl {
   HostsService hosts;
   QueueService queues;
   KernelService kernels;
+  RegistryService registry;
 };
 
 Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -54,7 +57,8 @@ soap::BrokerApi Broker::api() {
           .system = impl_->system,
           .hosts = impl_->hosts,
           .queues = impl_->queues,
-          .kernels = impl_->kernels};
+          .kernels = impl_->kernels,
+          .registry = impl_->registry};
 }
 
 void Broker::start() { impl_->core->start(); }

@@ -63,6 +63,11 @@ _mvm() {
       'kernel stop') leaf=1 ;;
       'kernel runs') leaf=1 ;;
       'kernel pool') leaf=1 ;;
+      'reg put') leaf=1 ;;
+      'reg get') leaf=1 ;;
+      'reg del') leaf=1 ;;
+      'reg ls') leaf=1 ;;
+      'reg watch') leaf=1 ;;
       'host list') leaf=1 ;;
       'host invite') leaf=1 ;;
       'host drain') leaf=1 ;;
@@ -87,7 +92,7 @@ _mvm() {
   esac
   if [[ -z "$kind" ]]; then
     case "$path" in
-      '') words='validate plan graph submit lab job vm link queue build plugin kernel host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
+      '') words='validate plan graph submit lab job vm link queue build plugin kernel reg host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
@@ -96,6 +101,7 @@ _mvm() {
       'build') words='status logs cache' ;;
       'plugin') words='list tree' ;;
       'kernel') words='load unload run stop runs pool' ;;
+      'reg') words='put get del ls watch' ;;
       'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -139,6 +145,11 @@ _mvm() {
       'kernel stop') words='--help --on --qos --deadline --plugin --output --broker --token-file --ca --timeout' ;;
       'kernel runs') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'kernel pool') words='--help --min --max --queue --idle --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg put') words='--help --encoding --multiple --anyone --overwrite --index --with-kernel --lease --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg get') words='--help --index --first --delete --wait --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg del') words='--help --index --first --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg ls') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg watch') words='--help --after --once --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'host invite') words='--help --valid --output --broker --token-file --ca --timeout' ;;
       'host drain') words='--help --output --broker --token-file --ca --timeout' ;;

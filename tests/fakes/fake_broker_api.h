@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "fakes/fake_kernel_api.h"
+#include "fakes/fake_registry_api.h"
 #include "mvm/base/digest.h"
 #include "mvm/soap/broker_api.h"
 
@@ -41,10 +42,12 @@ class FakeBrokerApi final : public JobApi,
             .system = others.system != nullptr ? *others.system : *this,
             .hosts = *this,
             .queues = *this,
-            .kernels = kernels};
+            .kernels = kernels,
+            .registry = registry};
   }
   [[nodiscard]] BrokerApi api() { return api(Others{}); }
   FakeKernelApi kernels;
+  FakeRegistryApi registry;
 
   // ---- what a test does to it ------------------------------------------------------------------------
 

@@ -5,6 +5,35 @@ import requests
 import zeep
 
 
+def registry(url, session, lab):
+    """The registry of a node's kernel, once that has loaded it."""
+    client = zeep.Client(f"{url}/registry?wsdl", transport=zeep.Transport(session=session))
+    service, target = client.service, {"lab": lab, "node": "node-1"}
+    item = {"name": "motd", "flag": ["persistent"], "index": 0, "lease": 0, "encoding": "text", "value": b"hello"}
+    try:
+        service.put(target, item)
+        raise AssertionError("no registry was loaded")
+    except zeep.exceptions.Fault as fault:
+        assert "mvm kernel load registry" in fault.message, fault.message
+    kernels = zeep.Client(f"{url}/kernels?wsdl", transport=zeep.Transport(session=session)).service
+    outcome = kernels.command({"verb": "load", "targets": {"lab": lab, "node": ["node-1"]}, "allOrNone": True,
+                               "plugin": ["registry"]})
+    assert outcome.committed, outcome
+    placed = service.put(target, item)
+    assert placed.index == 0 and placed.revision == 1, placed
+    ask = {"name": "motd", "index": 0, "flag": [], "waitMs": 0}
+    found = service.get(target, ask)
+    assert found.value == b"hello" and found.encoding == "text", found
+    assert found.info.owner.startswith("user/") and found.info.flag == ["persistent"], found
+    listing = service.list(target, "m*", "", 0, 100)
+    assert [info.name for info in listing.info] == ["motd"], listing
+    events = service.watch(target, 0, "*", 1000)
+    assert [event.info.name for event in events.event] == ["motd"] and events.cursor == 1, events
+    service.erase(target, ask)
+    events = service.watch(target, events.cursor, "*", 1000)
+    assert [event.deleted for event in events.event] == [True], events
+
+
 def main():
     url, token, lab = sys.argv[1:]
     session = requests.Session()
@@ -35,6 +64,7 @@ def main():
         raise AssertionError("a lab that is not there")
     except zeep.exceptions.Fault as fault:
         assert "none" in fault.message, fault.message
+    registry(url, session, lab)
     print("kernels reached")
 
 

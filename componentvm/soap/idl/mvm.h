@@ -5,3 +5,4 @@
 #import "node.h"
 #import "host.h"
 #import "kernels.h"
+#import "registry.h"

@@ -68,6 +68,7 @@ t__RewireRequest* to_wire(struct soap* context, const RewireRequest& request) {
 struct BrokerClient::State {
   std::unique_ptr<WireClient> wire;
   std::unique_ptr<KernelApi> kernels;
+  std::unique_ptr<RegistryApi> registry;
 
   /// One operation of a service: `operate(proxy, context, response)` calls it, `take(response, ours)` reads
   /// the answer.
@@ -113,10 +114,11 @@ Result<std::unique_ptr<BrokerClient>> BrokerClient::create(const BrokerClientOpt
                    .busy_retry = options.busy_retry};
   MVM_ASSIGN(state->wire, WireClient::create(std::move(wire)));
   state->kernels = make_kernel_client(*state->wire);
+  state->registry = make_registry_client(*state->wire);
   return std::unique_ptr<BrokerClient>(new BrokerClient(std::move(state)));
 }
 
-BrokerApi BrokerClient::api() { return {*this, *this, *this, *this, *this, *this, *state_->kernels}; }
+BrokerApi BrokerClient::api() { return {*this, *this, *this, *this, *this, *this, *state_->kernels, *state_->registry}; }
 
 // A member of the response into our type, field by field.
 #define MVM_TAKE(member) [](const auto& response, auto& ours) { FromWire{}(response.member, ours); }

@@ -4,12 +4,14 @@
 #include <memory>
 
 #include "mvm/soap/kernel_api.h"
+#include "mvm/soap/registry_api.h"
 #include "wire_client.h"
 
 namespace mvm::soap {
 
 /// `wire` must outlive it.
 [[nodiscard]] std::unique_ptr<KernelApi> make_kernel_client(WireClient& wire);
+[[nodiscard]] std::unique_ptr<RegistryApi> make_registry_client(WireClient& wire);
 
 /// One operation of the service at `path`: `operate(proxy, context, response)` calls it, `take(response)`
 /// reads the answer.

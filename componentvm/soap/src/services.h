@@ -12,5 +12,6 @@ int dispatch_store(struct soap* context, Exchange& exchange);
 int dispatch_node(struct soap* context, Exchange& exchange);
 int dispatch_host(struct soap* context, Exchange& exchange);
 int dispatch_kernels(struct soap* context, Exchange& exchange);
+int dispatch_registry(struct soap* context, Exchange& exchange);
 
 }  // namespace mvm::soap

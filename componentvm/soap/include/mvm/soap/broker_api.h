@@ -473,7 +473,8 @@ class HostsApi {
   [[nodiscard]] virtual Status remove_host(const Caller&, const std::string& host, bool force) = 0;
 };
 
-class KernelApi;  // kernel_api.h
+class KernelApi;    // kernel_api.h
+class RegistryApi;  // registry_api.h
 
 /// All of it, as the broker offers it.
 struct BrokerApi {
@@ -484,6 +485,7 @@ struct BrokerApi {
   HostsApi& hosts;
   QueueApi& queues;
   KernelApi& kernels;
+  RegistryApi& registry;
 };
 
 }  // namespace mvm::soap
