@@ -287,8 +287,8 @@ void write(XdrWriter& writer, const Outcome& outcome, const Method& method) {
   }
   const auto& failure = std::get<Failure>(outcome);
   writer.number(kFailed);
-  writer.bytes(to_string(failure.fate));
   writer.bytes(to_string(failure.error.code()));
+  writer.bytes(to_string(failure.fate));
   writer.bytes(cut(failure.error.describe(), kLongText));
 }
 
@@ -304,8 +304,8 @@ Result<Outcome> read_outcome(XdrReader& reader, const Method& method) {
     MVM_ASSIGN(auto fields, reader.values(type.fields));
     return Outcome(Exception{type.name, std::move(fields)});
   }
-  MVM_ASSIGN(const std::string fate, reader.bytes(kShortText));
   MVM_ASSIGN(const std::string code, reader.bytes(kShortText));
+  MVM_ASSIGN(const std::string fate, reader.bytes(kShortText));
   MVM_ASSIGN(std::string message, reader.bytes(kLongText));
   return failed(error_code_from(code), std::move(message), fate_from(fate).value_or(Fate::kUnknown));
 }

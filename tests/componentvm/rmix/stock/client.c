@@ -23,14 +23,14 @@ int main(int argc, char** argv) {
   }
   {
     add_arguments numbers = {40, 2};
-    add_reply* sum = add_2(&numbers, client);
-    if (sum == NULL || sum->outcome != 0) return 3;
-    printf("sum %d\n", sum->add_reply_u.result);
+    add_outcome* sum = add_2(&numbers, client);
+    if (sum == NULL || sum->mvm_outcome != 0) return 3;
+    printf("sum %d\n", sum->add_outcome_u.mvm_result);
   }
   {
-    rmix_string bags[2] = {"blue", "r\xc3\xb6tlich"};
+    mvm_string bags[2] = {"blue", "r\xc3\xb6tlich"};
     welcome_arguments who;
-    welcome_reply* answer;
+    welcome_outcome* answer;
     memset(&who, 0, sizeof who);
     who.guest.name = "Ada";
     who.guest.age = 36;
@@ -39,25 +39,25 @@ int main(int argc, char** argv) {
     who.guest.stamp.stamp_len = 3;
     who.guest.stamp.stamp_val = "\0\1\2";
     answer = welcome_2(&who, client);
-    if (answer == NULL || answer->outcome != 0) return 4;
-    printf("guest %s %u %s %u\n", answer->welcome_reply_u.result.name, answer->welcome_reply_u.result.age,
-           answer->welcome_reply_u.result.bags.bags_val[1], answer->welcome_reply_u.result.stamp.stamp_len);
+    if (answer == NULL || answer->mvm_outcome != 0) return 4;
+    printf("guest %s %u %s %u\n", answer->welcome_outcome_u.mvm_result.name, answer->welcome_outcome_u.mvm_result.age,
+           answer->welcome_outcome_u.mvm_result.bags.bags_val[1], answer->welcome_outcome_u.mvm_result.stamp.stamp_len);
     who.guest.name = "nobody";
     answer = welcome_2(&who, client);
-    if (answer == NULL || answer->outcome != 1) return 5;
-    printf("full %lld\n", (long long)answer->welcome_reply_u.exception_Full.beds);
+    if (answer == NULL || answer->mvm_outcome != 1) return 5;
+    printf("full %lld\n", (long long)answer->welcome_outcome_u.mvm_exception_1.beds);
     who.guest.name = "stranger";
     answer = welcome_2(&who, client);
-    if (answer == NULL || answer->outcome != -1) return 6;
-    printf("failure %s %s\n", answer->welcome_reply_u.failure.fate, answer->welcome_reply_u.failure.code);
+    if (answer == NULL || answer->mvm_outcome != -1) return 6;
+    printf("failure %s %s\n", answer->welcome_outcome_u.mvm_failed.fate, answer->welcome_outcome_u.mvm_failed.code);
   }
   {
     ring_arguments times = {3};
-    rings_reply* rings;
+    rings_outcome* rings;
     if (ring_2(&times, client) == NULL) return 7;
     rings = rings_2(NULL, client);
-    if (rings == NULL || rings->outcome != 0) return 8;
-    printf("rings %llu\n", (unsigned long long)rings->rings_reply_u.result);
+    if (rings == NULL || rings->mvm_outcome != 0) return 8;
+    printf("rings %llu\n", (unsigned long long)rings->rings_outcome_u.mvm_result);
   }
   {
     /* Another version of the program. */

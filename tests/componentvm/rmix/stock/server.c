@@ -11,29 +11,29 @@ void desk_prog_2(struct svc_req* request, SVCXPRT* transport);
 
 static unsigned long long rung;
 
-add_reply* add_2_svc(add_arguments* numbers, struct svc_req* request) {
-  static add_reply reply;
+add_outcome* add_2_svc(add_arguments* numbers, struct svc_req* request) {
+  static add_outcome reply;
   (void)request;
-  reply.outcome = 0;
-  reply.add_reply_u.result = numbers->a + numbers->b;
+  reply.mvm_outcome = 0;
+  reply.add_outcome_u.mvm_result = numbers->a + numbers->b;
   return &reply;
 }
 
-welcome_reply* welcome_2_svc(welcome_arguments* who, struct svc_req* request) {
-  static welcome_reply reply;
+welcome_outcome* welcome_2_svc(welcome_arguments* who, struct svc_req* request) {
+  static welcome_outcome reply;
   (void)request;
   memset(&reply, 0, sizeof reply);
   if (strcmp(who->guest.name, "nobody") == 0) {
-    reply.outcome = 1;
-    reply.welcome_reply_u.exception_Full.beds = -5;
+    reply.mvm_outcome = 1;
+    reply.welcome_outcome_u.mvm_exception_1.beds = -5;
   } else if (strcmp(who->guest.name, "stranger") == 0) {
-    reply.outcome = -1;
-    reply.welcome_reply_u.failure.fate = "ran";
-    reply.welcome_reply_u.failure.code = "conflict";
-    reply.welcome_reply_u.failure.message = "not you";
+    reply.mvm_outcome = -1;
+    reply.welcome_outcome_u.mvm_failed.fate = "ran";
+    reply.welcome_outcome_u.mvm_failed.code = "conflict";
+    reply.welcome_outcome_u.mvm_failed.message = "not you";
   } else {
-    reply.outcome = 0;
-    reply.welcome_reply_u.result = who->guest;
+    reply.mvm_outcome = 0;
+    reply.welcome_outcome_u.mvm_result = who->guest;
   }
   return &reply;
 }
@@ -45,21 +45,21 @@ void* ring_2_svc(ring_arguments* times, struct svc_req* request) {
   return &nothing;
 }
 
-rings_reply* rings_2_svc(void* none, struct svc_req* request) {
-  static rings_reply reply;
+rings_outcome* rings_2_svc(void* none, struct svc_req* request) {
+  static rings_outcome reply;
   (void)none;
   (void)request;
-  reply.outcome = 0;
-  reply.rings_reply_u.result = rung;
+  reply.mvm_outcome = 0;
+  reply.rings_outcome_u.mvm_result = rung;
   return &reply;
 }
 
-measure_reply* measure_2_svc(measure_arguments* of, struct svc_req* request) {
-  static measure_reply reply;
+measure_outcome* measure_2_svc(measure_arguments* of, struct svc_req* request) {
+  static measure_outcome reply;
   (void)request;
-  reply.outcome = 0;
-  reply.measure_reply_u.result.result_len = of->of.of_len;
-  reply.measure_reply_u.result.result_val = of->of.of_val;
+  reply.mvm_outcome = 0;
+  reply.measure_outcome_u.mvm_result.mvm_result_len = of->of.of_len;
+  reply.measure_outcome_u.mvm_result.mvm_result_val = of->of.of_val;
   return &reply;
 }
 
