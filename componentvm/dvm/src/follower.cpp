@@ -37,17 +37,17 @@ void Follower::start() {
 void Follower::seek() {
   if (dialling_) return;
   std::vector<Endpoint> candidates = hooks_.candidates();
-  if (auto redirected = Endpoint::read(redirect_); redirected && !redirect_.empty())
-    candidates.insert(candidates.begin(), *redirected);
+  const auto redirected = Endpoint::read(redirect_);
   redirect_.clear();
-  if (next_candidate_ >= candidates.size()) {
+  if (!redirected && next_candidate_ >= candidates.size()) {
     next_candidate_ = 0;
     ++rounds_;
     next_seek_ = Clock::now() + (rounds_ < 5 ? kPause : kLongPause);
     hooks_.call_out();
     if (candidates.empty()) return;
   }
-  const Endpoint to = candidates[next_candidate_++];
+  // One after the other, whatever they answer: two that wait for a server must not ask each other for ever.
+  const Endpoint to = redirected ? *redirected : candidates[next_candidate_++];
   dialling_ = true;
   hooks_.dial(to, [this, watch = std::weak_ptr<int>(alive_)](const Link& link) {
     if (watch.expired()) return;
@@ -61,8 +61,8 @@ void Follower::seek() {
 void Follower::use(const Link& link) {
   link_ = link;
   state_ = State::kJoining;
+  met_ = true;
   last_heard_ = Clock::now();
-  next_candidate_ = 0;
   join(false);
 }
 
@@ -95,7 +95,6 @@ void Follower::lost(const std::string& why) {
   if (state_ == State::kLive) log::info("dvm.server-lost", {{"why", why}});
   if (state_ != State::kOut) state_ = State::kSeeking;
   reason_ = why;
-  rounds_ = 0;
   next_seek_ = Clock::now() + std::chrono::milliseconds(10);
 }
 
@@ -182,7 +181,7 @@ void Follower::on_refused(const json& message) {
   }
   if (kind == "wait") {
     lost(why);
-    next_seek_ = Clock::now() + kLongPause;
+    next_seek_ = Clock::now() + kPause;
     return;
   }
   if (kind == "rejected" || kind == "removed") {
@@ -205,6 +204,8 @@ void Follower::on_status(const json& message) {
 void Follower::became_live() {
   const bool again = state_ == State::kLive;
   state_ = State::kLive;
+  next_candidate_ = 0;
+  rounds_ = 0;
   reason_.clear();
   if (!again) hooks_.joined();
   if (participant_ != nullptr) participant_->look_at_all(view_);

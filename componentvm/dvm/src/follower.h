@@ -79,6 +79,8 @@ class Follower {
   [[nodiscard]] bool seeking() const { return state_ == State::kSeeking; }
   /// How often all candidates were tried in vain.
   [[nodiscard]] unsigned rounds() const { return rounds_; }
+  /// True once any kernel of the machine has answered.
+  [[nodiscard]] bool met() const { return met_; }
   [[nodiscard]] std::chrono::milliseconds beat() const { return beat_; }
   /// The last events, as {number, event}.
   [[nodiscard]] const std::deque<nlohmann::json>& events() const { return events_; }
@@ -118,6 +120,7 @@ class Follower {
   std::string reason_;  // why we are not live
   std::size_t next_candidate_ = 0;
   unsigned rounds_ = 0;
+  bool met_ = false;
   bool dialling_ = false;
   std::string redirect_;
   std::chrono::milliseconds beat_{250};

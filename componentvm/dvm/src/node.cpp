@@ -11,6 +11,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <charconv>
 #include <future>
 #include <set>
 #include <thread>
@@ -74,6 +75,7 @@ class Whole final : public Node {
   using Link = std::shared_ptr<Connection>;
 
   Status listen();
+  error_code bind(std::uint16_t port);
   void make_follower(std::map<std::string, Service> services);
   Status make_participant();
   Status open_log(bool founds, const json& contacts);
@@ -120,13 +122,14 @@ class Whole final : public Node {
   std::set<std::string> answering_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<Server> server_;
-  std::string known_server_;
+  std::string known_address_;  // of the status server, by the log
   std::unique_ptr<Follower> follower_;
   std::unique_ptr<Participant> participant_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Door> door_;
   std::vector<Endpoint> peers_;  // as a former process of this kernel knew them
   std::string remembered_;
+  std::uint64_t remembered_at_ = 0;
   Clock::time_point next_remember_{};
   Clock::time_point next_probe_{};
   Clock::time_point reopen_at_{};  // none: not to be opened
@@ -202,18 +205,30 @@ Whole::~Whole() {
   follower_.reset();
 }
 
+/// At the port of former processes of this kernel, where it was chosen freely: others know that one.
 Status Whole::listen() {
-  error_code problem;
-  const tcp::endpoint endpoint(asio::ip::make_address_v4(settings_.listen.host), settings_.listen.port);
-  acceptor_.open(endpoint.protocol(), problem);
-  if (!problem) acceptor_.set_option(tcp::acceptor::reuse_address(true), problem);
-  if (!problem) acceptor_.bind(endpoint, problem);
-  if (!problem) acceptor_.listen(4096, problem);
+  const auto file = settings_.state / "port";
+  std::uint16_t port = settings_.listen.port;
+  if (const auto text = read_file(file, 16); port == 0 && text)
+    std::from_chars(text->data(), text->data() + text->size(), port);
+  error_code problem = bind(port);
+  if (problem && settings_.listen.port == 0) problem = bind(0);
   if (problem)
     return Error(ErrorCode::kUnavailable, "listen at " + settings_.listen.text() + ": " + problem.message());
   address_ = {settings_.advertise.empty() ? settings_.listen.host : settings_.advertise,
               acceptor_.local_endpoint().port()};
-  return ok();
+  return write_file_durably(file, std::to_string(address_.port), 0600);
+}
+
+error_code Whole::bind(std::uint16_t port) {
+  error_code problem, ignored;
+  const tcp::endpoint endpoint(asio::ip::make_address_v4(settings_.listen.host), port);
+  acceptor_.close(ignored);
+  acceptor_.open(endpoint.protocol(), problem);
+  if (!problem) acceptor_.set_option(tcp::acceptor::reuse_address(true), problem);
+  if (!problem) acceptor_.bind(endpoint, problem);
+  if (!problem) acceptor_.listen(4096, problem);
+  return problem;
 }
 
 void Whole::make_follower(std::map<std::string, Service> services) {
@@ -366,12 +381,12 @@ void Whole::take(const Link& link, const json& message) {
 
 void Whole::redirect(const Link& link, const json& message) {
   if (text_or(message, "t") == "join") {
+    std::string address = known_address_;
     const VmStatus& view = follower_->view();
-    std::string name = known_server_;
-    if (name.empty() && follower_->live()) name = view.server;
-    const auto server = view.members.find(name);
-    if (server != view.members.end() && name != settings_.kernel)
-      link->send({{"t", "redirect"}, {"kernel", name}, {"address", server->second.address}});
+    if (const auto server = view.members.find(view.server); follower_->live() && server != view.members.end())
+      address = server->second.address;
+    if (!address.empty() && address != address_.text())
+      link->send({{"t", "redirect"}, {"address", address}});
     else
       link->send({{"t", "wait"}, {"reasons", {"no status server is known"}}});
   }
@@ -452,7 +467,8 @@ std::vector<Endpoint> Whole::candidates() const {
   };
   if (server_) add(address_.text());
   const VmStatus& view = follower_->view();
-  if (const auto server = view.members.find(known_server_); server != view.members.end())
+  add(known_address_);
+  if (const auto server = view.members.find(view.server); server != view.members.end())
     add(server->second.address);
   for (const auto& [name, member] : view.members)
     if (member.copy != 0 && name != settings_.kernel) add(member.address);
@@ -476,10 +492,10 @@ Log::Hooks Whole::log_hooks() {
                 if (server_) server_->added(text);
               },
           .following =
-              [this](const std::string& server) {
+              [this](const std::string&, const std::string& address) {
                 server_.reset();
                 if (multicast_) multicast_->deafen();
-                known_server_ = server;
+                known_address_ = address;
               },
           .ended =
               [this](const Error& why) {
@@ -518,6 +534,8 @@ void Whole::reopen_log() {
 /// with the power, as it may be.
 void Whole::remember_peers() {
   constexpr std::size_t kOthers = 8;
+  if (follower_->view().number == remembered_at_) return;
+  remembered_at_ = follower_->view().number;
   std::string text;
   std::size_t others = 0;
   for (const auto& [name, member] : follower_->view().members)
@@ -557,7 +575,7 @@ void Whole::drop_log() {
 
 void Whole::lead(std::uint64_t term, Record record) {
   log::info("dvm.server", {{"vm", settings_.vm}, {"kernel", settings_.kernel}, {"term", term}});
-  known_server_ = settings_.kernel;
+  known_address_ = address_.text();
   if (record.status.vm.empty()) record.status.vm = settings_.vm;
   Baseline baseline = core_services();
   for (const auto& [service, version] : settings_.baseline) baseline[service] = version;
@@ -662,7 +680,7 @@ void Whole::tick() {
     next_probe_ = now + kProbe;
     look_for_dead();
   }
-  if (!log_ && settings_.founding == Founding::kIfAlone && follower_->seeking() &&
+  if (!log_ && settings_.founding == Founding::kIfAlone && follower_->seeking() && !follower_->met() &&
       follower_->rounds() > kAloneAfter && follower_->view().number == 0) {
     log::info("dvm.founds", {{"vm", settings_.vm}});
     if (Status opened = open_log(true, json::array()); !opened)

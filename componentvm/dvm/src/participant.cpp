@@ -47,7 +47,13 @@ Result<json> commit_by(const Participant::Hooks& hooks, const std::string& id, c
   auto done = hooks.call("kernel.commit", {{"transaction", id}});
   if (done || done.error().code() != ErrorCode::kNotFound) return done;
   const std::string again = id + ".again";
-  MVM_ASSIGN([[maybe_unused]] const json prepared, prepare_by(hooks, again, operation));
+  const auto prepared = prepare_by(hooks, again, operation);
+  if (!prepared) {
+    // What went with the process that held it is gone, as it was to be.
+    const bool ends = operation["op"] == "kernel.unload" || operation["op"] == "kernel.stop";
+    if (ends && prepared.error().code() == ErrorCode::kNotFound) return json::object();
+    return prepared;
+  }
   return hooks.call("kernel.commit", {{"transaction", again}});
 }
 
@@ -149,6 +155,10 @@ std::string Participant::why_not(const Command& command) const {
     return "unwilling: the owner of this kernel does not want plug-in " + plugin;
   if (command.verb == "unload" && plugin == "dvm")
     return "unwilling: plug-in dvm is a core service: without it the kernel leaves the machine (leave)";
+  if (command.verb == "load" || command.verb == "unload")
+    for (const auto& [id, work] : works_)
+      if (id != command.id && work.changing == plugin)
+        return "plug-in " + plugin + " is held for command " + id;
   const Member* self = hooks_.self();
   if (self == nullptr || command.administrator || command.verb == "load") return {};
   if (command.verb == "stop" && !command.arguments.empty()) {
@@ -174,12 +184,25 @@ void Participant::prepare(const Command& command) {
     work = {State::kUnable, std::move(reason)};
     return vote(id);
   }
+  if (command.verb == "load" || command.verb == "unload") work.changing = command.plugin();
+  if (const Member* self = hooks_.self(); self != nullptr && command.verb == "load") {
+    // Once for the machine, however often it is loaded: one unload takes it away.
+    const auto service = self->services.find(work.changing);
+    if (service != self->services.end() && !service->second.locator.empty()) {
+      work.state = State::kAble;
+      work.nothing = true;
+      note(id, "held");
+      return vote(id);
+    }
+  }
   hooks_.work([this, id, operation = operation_of(command)] {
     crash_.pass("hold", "before");
     auto held = prepare_by(hooks_, id, operation);
     hooks_.post([this, id, reason = held ? std::string() : held.error().describe()] {
       Work& done = works_[id];
-      done = {reason.empty() ? State::kAble : State::kUnable, reason};
+      done.state = reason.empty() ? State::kAble : State::kUnable;
+      done.reason = reason;
+      if (!reason.empty()) done.changing.clear();
       if (reason.empty()) note(id, "held");
       crash_.pass("hold", "after");
       if (const Command* now = hooks_.find(id))
@@ -204,7 +227,10 @@ void Participant::carry_out(const Command& command) {
     works_[id].state = State::kCarrying;
     return done(id, "the kernel ended while it was running");
   }
-  works_[id].state = State::kCarrying;
+  Work& work = works_[id];
+  work.state = State::kCarrying;
+  if (command.verb == "load" || command.verb == "unload") work.changing = command.plugin();
+  if (work.nothing) return done(id, {});
   if (command.verb == "load" && command.number <= restored_at_ && restored_.contains(command.plugin()))
     return done(id, {});
   note(id, "begun");
@@ -226,6 +252,11 @@ void Participant::done(const std::string& id, std::string reason) {
 
 void Participant::undo(const std::string& id) {
   works_[id].state = State::kUndoing;
+  if (works_[id].nothing) {
+    works_[id] = {State::kDone, {}};
+    if (const Command* now = hooks_.find(id)) look_at(*now);
+    return;
+  }
   hooks_.work([this, id] {
     (void)hooks_.call("kernel.abort", {{"transaction", id}});
     hooks_.post([this, id] {

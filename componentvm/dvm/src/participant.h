@@ -55,7 +55,9 @@ class Participant {
   enum class State { kPreparing, kAble, kUnable, kCarrying, kUndoing, kDone };
   struct Work {
     State state = State::kPreparing;
-    std::string reason;  // unable, or failed
+    std::string reason;    // unable, or failed
+    std::string changing;  // the plug-in that it loads or unloads; empty once that is done
+    bool nothing = false;  // it is loaded already
   };
   Participant(Options options, Hooks hooks, const CrashPoint& crash);
   Status read_journal();

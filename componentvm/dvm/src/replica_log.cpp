@@ -3,6 +3,7 @@
 #include <atomic>
 #include <charconv>
 #include <deque>
+#include <set>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
@@ -98,7 +99,7 @@ class Copy final : public Log, private replica::StateMachine {
     });
   }
   void confirm_death(std::uint64_t copy, std::uint64_t life) override {
-    log::info("dvm.dead", {{"copy", copy}, {"life", life}});
+    if (dead_.insert({copy, life}).second) log::info("dvm.dead", {{"copy", copy}, {"life", life}});
     replica_->confirm_death({copy, life});
   }
   json contacts() const override {
@@ -167,13 +168,17 @@ class Copy final : public Log, private replica::StateMachine {
           if (leads_ && !serving_) propose_nothing();
         });
       });
-    std::string server;
+    std::string server, address;
     for (const auto& [name, member] : record_.status.members)
-      if (leader.id != 0 && member.copy == leader.id) server = name;
-    post([this, server] { hooks_.following(server); });
+      if (leader.id != 0 && member.copy == leader.id) {
+        server = name;
+        address = member.address;
+      }
+    post([this, server, address] { hooks_.following(server, address); });
   }
 
   const ReplicaLog::Options options_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> dead_;  // of the loop's thread
   const Hooks hooks_;
   Record record_;         // of the replica's thread
   bool leads_ = false;    // of the replica's thread, like all up to here

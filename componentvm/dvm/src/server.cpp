@@ -280,7 +280,8 @@ void Server::on_request(const Link& link, const json& message) {
   }
   if (what == "state") {
     const std::string plugin = text_or(message, "plugin");
-    if (plugin.empty() || plugin.size() > 300) return refuse("state: expected a plug-in's name");
+    if (plugin.empty() || plugin.size() > 300 || text_or(message, "key").empty())
+      return refuse("state: expected a plug-in's name and a key");
     const auto value = message.find("value");
     if (value != message.end() && value->is_string() &&
         value->get_ref<const std::string&>().size() > kLargestState)

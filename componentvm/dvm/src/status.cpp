@@ -25,6 +25,11 @@ std::array<std::uint32_t, 4> numbers_of(std::string_view text) {
   return numbers;
 }
 
+/// What a copy that reads it back takes as a name.
+bool plain(const std::string& text, std::size_t limit) {
+  return !text.empty() && text.size() <= limit && text.find('\0') == std::string::npos;
+}
+
 bool fits_kernel(const Member& member, const std::map<std::string, std::string>& attributes) {
   return std::all_of(attributes.begin(), attributes.end(), [&](const auto& wanted) {
     const auto found = member.attributes.find(wanted.first);
@@ -204,7 +209,7 @@ Effects on_thread_ended(VmStatus& status, const json& event) {
 Effects on_state(VmStatus& status, const json& event) {
   const std::string plugin = text_or(event, "plugin");
   const std::string key = text_or(event, "key");
-  if (plugin.empty() || plugin.size() > 300 || key.size() > kLongestText) return {};
+  if (!plain(plugin, 300) || !plain(key, kLongestText)) return {};
   Effects effects{.changed = true, .membership = false, .services = {plugin}, .kernels = {}};
   auto& states = status.states[plugin];
   const auto value = event.find("value");
@@ -214,7 +219,8 @@ Effects on_state(VmStatus& status, const json& event) {
     const auto& text = value->get_ref<const std::string&>();
     std::size_t count = 0;
     for (const auto& [name, keys] : status.states) count += keys.size();
-    if (text.size() > kLargestState || (count >= kMostStates && !states.contains(key)))
+    if (text.size() > kLargestState || text.find('\0') != std::string::npos ||
+        (count >= kMostStates && !states.contains(key)))
       effects.changed = false;
     else
       states[key] = text;

@@ -112,12 +112,12 @@ class Kernel:
     def socket(self):
         return os.path.join(self.run, "harness.sock")
 
-    def connect(self, timeout=20, **who):
-        """A client, as soon as the kernel takes one."""
+    def connect(self, timeout=20, timeout_answer=40, **who):
+        """A client who has registered, as soon as the kernel takes one."""
         end = time.monotonic() + timeout
         while True:
             try:
-                return Client(self.socket, **who)
+                return Client(self.socket, timeout=timeout_answer, **who)
             except (OSError, ConnectionError):
                 if time.monotonic() > end:
                     raise

@@ -39,8 +39,8 @@ class Log {
     std::function<void(std::uint64_t term, Record record)> leading;
     /// An event was added; only between leading() and following().
     std::function<void(const std::string& text)> added;
-    /// This kernel is not, or no longer, the status server; who is, as far as it knows.
-    std::function<void(const std::string& server)> following;
+    /// This kernel is not, or no longer, the status server; who is, and where, as far as it knows.
+    std::function<void(const std::string& server, const std::string& address)> following;
     /// This copy is of no use any more.
     std::function<void(const Error& why)> ended;
   };

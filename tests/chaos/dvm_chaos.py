@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""A distributed machine of kernels on three network namespaces as hosts: kernels, launchers and the status server are killed,
+hosts are cut off, under commands and updates. At the end: every acknowledged update is there, every all-or-none command
+happened everywhere or nowhere, and all kernels have the same status, made of the same events.
+
+dvm_chaos.py [--seconds N] [--seed N]"""
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "../componentvm/dvm")]
+from machine import Machine, present, wait_for  # noqa: E402
+from world import World  # noqa: E402
+
+HOSTS, KERNELS, VOTERS = 3, 6, 5
+
+
+class Client(threading.Thread):
+    """One that asks one kernel after another; only it writes its key."""
+
+    def __init__(self, number, kernels, stop, seed):
+        super().__init__()
+        self.number, self.kernels, self.stop, self.rng = number, kernels, stop, random.Random(seed)
+        self.count, self.acknowledged = 0, 0
+        self.commands = {}  # id -> code
+        self.outcomes = {}
+
+    def note(self, what):
+        self.outcomes[what] = self.outcomes.get(what, 0) + 1
+
+    def run(self):
+        while not self.stop.is_set():
+            kernel = self.rng.choice(self.kernels)
+            client = None
+            try:
+                client = kernel.connect(timeout=1, timeout_answer=15)
+                for _ in range(self.rng.randint(1, 8)):
+                    self.update(client)
+                    if self.number == 0 and not self.stop.is_set():
+                        self.command(client)
+            except OSError:
+                self.note("unknown")
+            finally:
+                if client is not None:
+                    client.close()
+            self.stop.wait(0.02)
+
+    def update(self, client):
+        self.count += 1
+        reply = client("state", "put", "chaos", f"c{self.number}", str(self.count))
+        if reply.code == 0:
+            self.acknowledged = self.count
+        self.note(f"put {reply.code}")
+
+    def command(self, client):
+        verb = self.rng.choice(("load", "unload"))
+        reply = client(verb, "guest", "all", "all-or-none", "--deadline=3000")
+        self.note(f"{verb} {reply.code}")
+        if reply.answer:
+            self.commands[reply.answer["id"]] = reply.answer["outcome"]
+
+
+class Nemesis:
+    def __init__(self, world, kernels, seed):
+        self.world, self.kernels, self.rng = world, kernels, random.Random(seed)
+        self.cut, self.down, self.done = [], [], {}
+
+    def step(self):
+        choice = self.rng.choice(("kernel", "kernel", "server", "launcher", "restart", "restart", "cut", "heal", "heal"))
+        running = [one for one in self.kernels if one.process]
+        if choice == "kernel":
+            self.rng.choice(running).kill_kernel()
+        elif choice == "server":
+            servers = [one for one in running if self.is_server(one)]
+            if not servers:
+                return
+            servers[0].kill_kernel()
+        elif choice == "launcher" and len(self.down) < 1:
+            victim = self.rng.choice(running)
+            victim.kill()
+            self.down.append(victim)
+        elif choice == "restart" and self.down:
+            self.down.pop().start()
+        elif choice == "cut" and not self.cut:
+            self.cut.append(self.rng.choice(self.world.hosts))
+            self.world.cut(self.cut[0])
+        elif choice == "heal" and self.cut:
+            self.world.heal(self.cut.pop())
+        else:
+            return
+        self.done[choice] = self.done.get(choice, 0) + 1
+
+    @staticmethod
+    def is_server(kernel):
+        try:
+            client = kernel.connect(timeout=0.2, timeout_answer=1)
+            about = client("getvminfo", "self").answer
+            client.close()
+            return about["live"] and about["server"] == kernel.name
+        except OSError:
+            return False
+
+    def end(self):
+        for host in self.cut:
+            self.world.heal(host)
+        for kernel in self.down:
+            kernel.start()
+
+
+def mapped(kernel):
+    with open(f"/proc/{kernel.pid()}/maps") as maps:
+        return "/guest.so" in maps.read()
+
+
+def quiet(kernels):
+    """The status that all kernels have, once nothing moves any more."""
+
+    def same():
+        if any(len(present(kernel)) != len(kernels) for kernel in kernels):
+            return None
+        views = [kernel("getvminfo", "view/status").answer for kernel in kernels]
+        if any(view != views[0] for view in views):
+            return None
+        moving = [one for one in views[0]["commands"] if one["phase"] != "finished" or one["owing"]]
+        return None if moving else views[0]
+
+    try:
+        return wait_for(same, "all kernels have the same status, and nothing moves", 90)
+    except AssertionError:
+        for kernel in kernels:
+            try:
+                print(kernel.name, kernel("getvminfo", "self").answer, present(kernel))
+            except OSError as failure:
+                print(kernel.name, failure)
+        raise
+
+
+def check(status, kernels, clients):
+    faults = []
+    states = status["states"].get("chaos", {})
+    for client in clients:
+        value = int(states.get(f"c{client.number}", 0))
+        if not client.acknowledged <= value <= client.count:
+            faults.append(f"client {client.number}: {client.acknowledged} was acknowledged, {value} is there")
+    for command in status["commands"]:
+        if command["failed"]:
+            faults.append(f"{command['id']} was committed and failed: {command['failed']}")
+        said = clients[0].commands.get(command["id"])
+        outcome = "committed" if command["committed"] else "aborted"
+        if said not in (None, outcome):
+            faults.append(f"{command['id']} was said to be {said}, and is {outcome}")
+    held = {one["name"]: "guest" in one["services"] for one in status["members"]}
+    real = {kernel.name: mapped(kernel) for kernel in kernels}
+    if len(set(held.values())) != 1 or real != held:
+        faults.append(f"the status says {held}, the kernels have {real}")
+    # Events of one number are one event, whoever tells of it.
+    events = {}
+    for kernel in kernels:
+        for one in kernel("getvminfo", "events").answer:
+            if events.setdefault(one["number"], one["event"]) != one["event"]:
+                faults.append(f"event {one['number']} is not the same everywhere")
+    return faults
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--seconds", type=float, default=8)
+    options.add_argument("--seed", type=int, default=int(time.time()))
+    options = options.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    with World(HOSTS) as world, Machine(vm="chaos", voters=VOTERS) as machine:
+        host = {f"k{i}": 1 + i % HOSTS for i in range(1, KERNELS + 1)}
+        machine.netns = lambda name: ["ip", "netns", "exec", world.name(host[name])]
+        kernels = [machine.add(name, listen=f"{world.address(host[name])}:0") for name in host]
+        wait_for(lambda: all(len(present(kernel)) == KERNELS for kernel in kernels), "all are there", 60)
+        wait_for(lambda: sum(one["holds-log"] for one in kernels[0]("getvminfo", "members").answer) == VOTERS, "the log is held", 60)
+        stop = threading.Event()
+        clients = [Client(number, kernels, stop, options.seed + number) for number in range(4)]
+        nemesis = Nemesis(world, kernels, options.seed)
+        for one in clients:
+            one.start()
+        try:
+            end = time.monotonic() + options.seconds
+            while time.monotonic() < end:
+                time.sleep(nemesis.rng.uniform(0.1, 1.0))
+                nemesis.step()
+        finally:
+            stop.set()
+            nemesis.end()
+            for one in clients:
+                one.join()
+        for kernel in kernels:
+            kernel.client = None
+        faults = check(quiet(kernels), kernels, clients)
+        print("troubles:", nemesis.done)
+        for client in clients:
+            print(f"client {client.number}: {client.acknowledged} of {client.count} acknowledged last,", client.outcomes)
+        for fault in faults:
+            print("FAULT:", fault)
+        return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
