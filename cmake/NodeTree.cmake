@@ -23,7 +23,7 @@ function(mvm_targets_below out folder)
 endfunction()
 
 set(lab_targets "")
-set(node_targets mvm mvm_static)
+set(node_targets mvm mvm_static harness)
 foreach(folder programs componentvm policies)
   if(EXISTS ${CMAKE_SOURCE_DIR}/${folder}/CMakeLists.txt)
     mvm_targets_below(found ${CMAKE_SOURCE_DIR}/${folder} EXECUTABLE MODULE_LIBRARY)
