@@ -108,6 +108,7 @@ class QueueService final : public soap::QueueApi {
   Result<soap::PutAnswer> put(const soap::Caller&, const soap::PutRequest&) override;
   Result<soap::TakeAnswer> take(const soap::Caller&, const soap::TakeRequest&) override;
   Result<std::vector<soap::PeekedQueue>> peek(const soap::Caller&, const soap::PeekRequest&) override;
+  Result<std::vector<soap::DrainedQueue>> drain(const soap::Caller&, const soap::DrainRequest&) override;
 
  private:
   struct Place;

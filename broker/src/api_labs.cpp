@@ -378,7 +378,8 @@ void probe(const QueueProbe& target, std::set<std::string>& seen, std::vector<so
         .bytes_dequeued = fields::number(queue, "bytes_dequeued"),
         .latency_samples = fields::number(latency, "samples"),
         .latency_p50_ns = fields::number(latency, "p50_ns"),
-        .latency_p99_ns = fields::number(latency, "p99_ns")};
+        .latency_p99_ns = fields::number(latency, "p99_ns"),
+        .drained = fields::number(queue, "drained")};
     views.push_back(std::move(view));
   }
 }

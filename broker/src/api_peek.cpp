@@ -1,4 +1,4 @@
-// A look at what waits in the queues of a running job: nothing is taken.
+// What waits in the queues of a running job: looked at, or taken away.
 
 #include <algorithm>
 #include <set>
@@ -18,6 +18,7 @@ constexpr std::chrono::seconds kCallTimeout{10};
 constexpr std::size_t kMostQueues = 64;
 constexpr std::size_t kNamed = 4;  // of what there is, in an error
 constexpr std::uint32_t kMostPreview = 256 << 10;
+constexpr std::size_t kMostTold = 1 << 20;  // bytes of messages in an answer, but for the last queue's
 
 /// One queue, and the node whose kernel can look into it.
 struct Sight {
@@ -63,7 +64,11 @@ std::set<std::uint32_t> queues_called(const std::string& name, const Graph& grap
   return found;
 }
 
-Error unknown(const soap::PeekRequest& request, const Graph& graph, const WiringLayout& layout) {
+struct Asked {
+  const std::string &job, &name;
+};
+
+Error unknown(const Asked& request, const Graph& graph, const WiringLayout& layout) {
   std::set<std::string> names;
   for (const WiredQueue& queue : layout.queues) names.insert(name_of(queue, graph, layout));
   std::string text = "job " + request.job + " has no link or port " + request.name;
@@ -88,7 +93,7 @@ std::optional<std::uint32_t> node_at(std::uint32_t queue, const Plan& plan, cons
 }
 
 /// On the loop.
-Result<std::vector<Sight>> sights(Core& core, const soap::Caller& caller, const soap::PeekRequest& request) {
+Result<std::vector<Sight>> sights(Core& core, const soap::Caller& caller, const Asked& request) {
   auto* const job = core.jobs->find(request.job);
   if (job == nullptr) return Error(ErrorCode::kNotFound, "there is no job " + request.job);
   MVM_TRY(allowed(caller, job->record.user, job->record.lab));
@@ -130,6 +135,28 @@ Result<std::vector<Sight>> sights(Core& core, const soap::Caller& caller, const 
   return found;
 }
 
+Result<std::vector<soap::PeekedMessage>> messages_of(const host::CallReply& reply, const std::string& node) {
+  std::vector<soap::PeekedMessage> messages;
+  const auto items = reply.result.find("messages");
+  if (items == reply.result.end() || !items->is_array()) return messages;
+  std::size_t at = 0;
+  for (const json& item : *items) {
+    const std::uint64_t length = fields::number(item, "length");
+    if (length > reply.blob.size() - at)
+      return Error(ErrorCode::kCorrupt, "node " + node + " announced more bytes than it sent");
+    messages.push_back({.number = fields::number(item, "n"),
+                        .size = fields::number(item, "size"),
+                        .data = reply.blob.substr(at, length),
+                        .key = fields::number(item, "key"),
+                        .priority = static_cast<std::uint32_t>(fields::number(item, "priority") & 255U),
+                        .again = fields::flag(item, "again"),
+                        .taken = fields::flag(item, "taken"),
+                        .age_ns = fields::number(item, "age_ns")});
+    at += length;
+  }
+  return messages;
+}
+
 Result<soap::PeekedQueue> look(const Sight& sight, const soap::PeekRequest& request) {
   MVM_ASSIGN(const auto reply, sight.agent->call(sight.lab, sight.node, "wire.peek",
                                                  {{"attempt", sight.attempt},
@@ -143,42 +170,95 @@ Result<soap::PeekedQueue> look(const Sight& sight, const soap::PeekRequest& requ
                          .bytes = fields::number(reply.result, "bytes"),
                          .steady = fields::flag(reply.result, "steady"),
                          .messages = {}};
-  const auto items = reply.result.find("messages");
-  if (items == reply.result.end() || !items->is_array()) return view;
-  std::size_t at = 0;
-  for (const json& item : *items) {
-    const std::uint64_t length = fields::number(item, "length");
-    if (length > reply.blob.size() - at)
-      return Error(ErrorCode::kCorrupt, "node " + sight.node + " announced more bytes than it sent");
-    view.messages.push_back({.number = fields::number(item, "n"),
-                             .size = fields::number(item, "size"),
-                             .data = reply.blob.substr(at, length),
-                             .key = fields::number(item, "key"),
-                             .priority = static_cast<std::uint32_t>(fields::number(item, "priority") & 255U),
-                             .again = fields::flag(item, "again"),
-                             .taken = fields::flag(item, "taken"),
-                             .age_ns = fields::number(item, "age_ns")});
-    at += length;
-  }
+  MVM_ASSIGN(view.messages, messages_of(reply, sight.node));
   return view;
+}
+
+Result<soap::DrainedQueue> drain_one(const Sight& sight, std::uint64_t count, std::uint32_t bytes,
+                                     std::uint64_t before) {
+  MVM_ASSIGN(const auto reply, sight.agent->call(sight.lab, sight.node, "wire.drain",
+                                                 {{"attempt", sight.attempt},
+                                                  {"queue", sight.queue},
+                                                  {"count", count},
+                                                  {"bytes", bytes},
+                                                  {"before", before}},
+                                                 {}, kCallTimeout));
+  soap::DrainedQueue view{.link = sight.link,
+                          .where = sight.where,
+                          .mark = {.queue = sight.queue, .before = fields::number(reply.result, "before")},
+                          .drained = fields::number(reply.result, "drained"),
+                          .bytes = fields::number(reply.result, "bytes"),
+                          .more = fields::flag(reply.result, "more"),
+                          .pending = fields::flag(reply.result, "pending"),
+                          .messages = {}};
+  MVM_ASSIGN(view.messages, messages_of(reply, sight.node));
+  return view;
+}
+
+/// Nothing of it yet: the next answer has it.
+soap::DrainedQueue later(const Sight& sight, std::uint64_t before) {
+  return {.link = sight.link,
+          .where = sight.where,
+          .mark = {.queue = sight.queue, .before = before},
+          .more = true,
+          .messages = {}};
+}
+
+Status check_bounds(std::uint32_t count, std::uint32_t most_count, std::uint32_t bytes, std::uint32_t most) {
+  if (count == 0 || count > most_count)
+    return Error(ErrorCode::kInvalid,
+                 "found " + std::to_string(count) + " messages, expected 1 to " + std::to_string(most_count));
+  if (bytes > most)
+    return Error(ErrorCode::kInvalid, "found " + std::to_string(bytes) +
+                                          " bytes of each message, expected at most " + std::to_string(most));
+  return ok();
 }
 
 }  // namespace
 
 Result<std::vector<soap::PeekedQueue>> QueueService::peek(const soap::Caller& caller,
                                                           const soap::PeekRequest& request) {
-  if (request.count == 0 || request.count > soap::kMostMessages)
-    return Error(ErrorCode::kInvalid, "found " + std::to_string(request.count) + " messages, expected 1 to " +
-                                          std::to_string(soap::kMostMessages));
-  if (request.bytes > kMostPreview)
-    return Error(ErrorCode::kInvalid, "found " + std::to_string(request.bytes) +
-                                          " bytes of each message, expected at most " +
-                                          std::to_string(kMostPreview));
-  MVM_ASSIGN(const auto all, core_.ask([&] { return sights(core_, caller, request); }));
+  MVM_TRY(check_bounds(request.count, soap::kMostMessages, request.bytes, kMostPreview));
+  MVM_ASSIGN(const auto all, core_.ask([&] { return sights(core_, caller, {request.job, request.name}); }));
   std::vector<soap::PeekedQueue> views;
   for (const Sight& sight : all) {
     auto view = look(sight, request);
     if (!view) return std::move(view).error().wrap("looking into " + sight.link);
+    views.push_back(std::move(*view));
+  }
+  return views;
+}
+
+Result<std::vector<soap::DrainedQueue>> QueueService::drain(const soap::Caller& caller,
+                                                            const soap::DrainRequest& request) {
+  MVM_TRY(check_bounds(request.count, soap::kMostDrainedAtOnce, request.bytes, soap::kMostDrainedBytes));
+  if (request.marks.size() > kMostQueues)
+    return Error(ErrorCode::kInvalid, "found " + std::to_string(request.marks.size()) +
+                                          " queues to go on with, expected at most " +
+                                          std::to_string(kMostQueues));
+  MVM_ASSIGN(const auto all, core_.ask([&] { return sights(core_, caller, {request.job, request.name}); }));
+  std::vector<soap::DrainedQueue> views;
+  std::size_t told = 0;
+  bool failed = false;
+  std::uint64_t left = request.count;
+  for (const Sight& sight : all) {
+    const auto mark = std::find_if(request.marks.begin(), request.marks.end(),
+                                   [&](const soap::DrainMark& one) { return one.queue == sight.queue; });
+    if (!request.marks.empty() && mark == request.marks.end()) continue;
+    const std::uint64_t before = mark == request.marks.end() ? 0 : mark->before;
+    if (told > kMostTold || left == 0 || failed) {  // in the next answer
+      views.push_back(later(sight, before));
+      continue;
+    }
+    auto view = drain_one(sight, left, request.bytes, before);
+    if (!view && views.empty()) return std::move(view).error().wrap("draining " + sight.link);
+    if (!view) {  // what was taken from the others is told first
+      failed = true;
+      views.push_back(later(sight, before));
+      continue;
+    }
+    for (const soap::PeekedMessage& message : view->messages) told += message.data.size();
+    left -= std::min(left, view->drained);
     views.push_back(std::move(*view));
   }
   return views;

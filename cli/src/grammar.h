@@ -97,6 +97,7 @@ void add_link_verbs(Grammar& grammar);
 void add_queue_verbs(Grammar& grammar);
 /// Those of open ports, below `mvm queue`.
 void add_port_verbs(Grammar& grammar, CLI::App& queue);
+void add_drain_verb(Grammar& grammar, CLI::App& queue);
 void add_peek_verb(Grammar& grammar, CLI::App& queue);
 void add_build_verbs(Grammar& grammar);
 void add_kernel_verbs(Grammar& grammar);

@@ -5,8 +5,8 @@
 
 #include "common.h"
 #include "format.h"
+#include "message_printer.h"
 #include "messages.h"
-#include "mvm/base/base64.h"
 #include "mvm/base/digest.h"
 
 namespace mvm::cli {
@@ -147,55 +147,14 @@ struct GetOptions : PortOptions {
   bool follow = false;
 };
 
-/// Writes messages as they come, whole ones and long ones in pieces.
-class MessagePrinter {
- public:
-  MessagePrinter(Session& session, Framing framing) : session_(session), framing_(framing) {}
-
-  /// True where it was the end of a message.
-  bool print(const soap::TakenMessage& message) {
-    const bool last = message.offset + message.data.size() == message.size;
-    if (session_.as_table()) {
-      write_message(session_.out(), framing_, message.data, message.size, message.offset == 0, last);
-      return last;
-    }
-    if (message.offset == 0) long_.clear();
-    long_ += message.data;
-    if (!last) return false;
-    Json json = session_.format() == Format::kJsonl ? schema_object("message") : Json::object();
-    json["size"] = message.size;
-    json["priority"] = message.priority;
-    json["key"] = message.key;
-    json["again"] = message.again;
-    if (is_text(long_))
-      json["text"] = long_;
-    else
-      json["base64"] = base64(long_);
-    if (session_.format() == Format::kJsonl)
-      print_json(session_.out(), Format::kJsonl, json);
-    else
-      items_.push_back(std::move(json));
-    return true;
-  }
-  void finish() {
-    if (session_.format() != Format::kJson) return;
-    Json json = schema_object("message");
-    json["items"] = items_;
-    print_json(session_.out(), Format::kJson, json);
-  }
-
- private:
-  Session& session_;
-  const Framing framing_;
-  std::string long_;
-  Json items_ = Json::array();
-};
-
 /// One client's taking: what was written is acknowledged with the next call, or with the last.
 class Getter {
  public:
   Getter(Session& session, soap::BrokerApi& api, const JobPart& target, const GetOptions& options)
-      : session_(session), api_(api), options_(options), printer_(session, options.framing()) {
+      : session_(session),
+        api_(api),
+        options_(options),
+        printer_(session, session.out(), options.framing(), session.as_table()) {
     request_.job = target.job;
     request_.port = target.part;
     request_.client = random_hex(16);

@@ -63,6 +63,7 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
   columns.insert(columns.end(), {{"P50", "latencyP50Ns", true},
                                  {"P99", "latencyP99Ns", true},
                                  {"", "latencySamples"},
+                                 {"", "drained"},
                                  {"", "bytesEnqueued"},
                                  {"", "bytesDequeued"},
                                  {"WAITING", "waiting"}});
@@ -93,6 +94,7 @@ Listing queue_listing(const std::vector<soap::QueueView>& queues, const Rates* r
       cells.emplace_back(queue.latency_samples > 0 ? human_latency(latency) : "-",
                          queue.latency_samples > 0 ? Json(latency) : Json(nullptr));
     cells.emplace_back(queue.latency_samples);
+    cells.emplace_back(queue.drained);
     cells.emplace_back(queue.bytes_enqueued);
     cells.emplace_back(queue.bytes_dequeued);
     cells.emplace_back(queue.waiting);
@@ -137,6 +139,7 @@ void add_queue_verbs(Grammar& grammar) {
   top_verb.add_option("-n,--count", top->count, "only the first COUNT")->type_name("COUNT");
   top_verb.add_flag("--rates", top->rates, "also messages and bytes a second, measured for a second");
   add_peek_verb(grammar, queue);
+  add_drain_verb(grammar, queue);
   add_port_verbs(grammar, queue);
 }
 

@@ -50,6 +50,7 @@ _mvm() {
       'link set') leaf=1 ;;
       'queue top') leaf=1 ;;
       'queue peek') leaf=1 ;;
+      'queue drain') leaf=1 ;;
       'queue put') leaf=1 ;;
       'queue get') leaf=1 ;;
       'build status') leaf=1 ;;
@@ -97,7 +98,7 @@ _mvm() {
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
       'link') words='list connect disconnect set' ;;
-      'queue') words='top peek put get' ;;
+      'queue') words='top peek drain put get' ;;
       'build') words='status logs cache' ;;
       'plugin') words='list tree' ;;
       'kernel') words='load unload run stop runs pool' ;;
@@ -132,6 +133,7 @@ _mvm() {
       'link set') words='--help --job --deadline --dry-run --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue top') words='--help --lab --watch --count --rates --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'queue peek') words='--help --count --bytes --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
+      'queue drain') words='--help --count --to --print --size --whole --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue put') words='--help --size --whole --key --priority --done --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'queue get') words='--help --size --whole --count --follow --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=jobs ;;
       'build status') words='--help --watch --output --broker --token-file --ca --timeout' ;;

@@ -20,6 +20,7 @@ using ring::kWordNext;
 
 constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::size_t kMostWords = 1U << 20;         // of one call: fragments count, too
 constexpr std::int64_t kConsumerLooks = 10'000'000;  // how long a stream's consumer has to say what it reads
 
 Error impossible() { return {ErrorCode::kCorrupt, "the queue's shared memory holds impossible values"}; }
@@ -122,7 +123,8 @@ class StreamDrain {
     Bounds bounds(request);
     Entry entry;
     bool inside = false;
-    while (at - begin < region_.geometry().data_size && at < end) {
+    for (std::size_t words = 0; words < kMostWords && at - begin < region_.geometry().data_size && at < end;
+         ++words) {
       const std::uint64_t word = word_at(at).load(kAcquire) & ~kWordDrained;
       if (word == 0 || (word & kWordGrowing) != 0) break;
       if (at == begin) number -= static_cast<std::uint16_t>(number - (word >> 32));
@@ -283,8 +285,8 @@ Result<DrainedQueue> drain_claims(ring::Region& region, const DrainRequest& requ
   Bounds bounds(request);
   table.draining.store(1);
   Status copied = ok();
-  for (std::uint64_t ticket = tail - std::min(tail, places.count()); ticket < drained.before && copied;
-       ++ticket) {
+  for (std::uint64_t ticket = tail - std::min(tail, places.count());
+       ticket < std::min(tail, drained.before) && copied; ++ticket) {
     ring::Place& place = places.at(ticket);
     std::uint64_t word = place.word.load(kAcquire);
     const std::uint32_t state = ring::PlaceWord::state(word);

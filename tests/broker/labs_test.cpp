@@ -197,6 +197,51 @@ TEST_F(LabsTest, QueuesOfARunningJobAreLookedInto) {
   EXPECT_THAT(peek("ring[0]").error().message(), HasSubstr("has ended"));
 }
 
+TEST_F(LabsTest, WhatWaitsIsDrainedQueueByQueue) {
+  world.host().auto_exit = false;
+  world.start();
+  world.pump();
+  const auto lab = create();
+  const auto job = world.submit(kGuest, {}, lab);
+  world.pump();
+  ASSERT_EQ(world.state_of(job), "RUNNING") << world.job(job).job.reason;
+  soap::QueueApi& queues = world.broker->api().queues;
+  const auto drain = [&](soap::DrainRequest request) {
+    request.job = job;
+    request.name = "ring";
+    return queues.drain(world.user, request);
+  };
+  const auto all = drain({.count = 100, .bytes = 100});
+  ASSERT_TRUE(all) << all.error().describe();
+  ASSERT_THAT(*all, SizeIs(5));
+  for (const soap::DrainedQueue& queue : *all) {
+    EXPECT_EQ(queue.drained, 1U);
+    EXPECT_EQ(queue.mark.before, 8U);
+    EXPECT_TRUE(queue.more);
+    ASSERT_THAT(queue.messages, SizeIs(1));
+    EXPECT_THAT(queue.messages[0].data, HasSubstr(queue.mark.queue));
+  }
+  EXPECT_THAT(drain({.count = 100, .bytes = 0})->front().messages, IsEmpty());
+  // Going on with two of them, of which the limit leaves one for later.
+  soap::DrainRequest going_on{.count = 1, .bytes = 9};
+  going_on.marks = {all->front().mark, all->back().mark};
+  const auto next = drain(going_on);
+  ASSERT_THAT(*next, SizeIs(2));
+  EXPECT_EQ(next->front().mark.before, 16U);
+  EXPECT_FALSE(next->front().more);
+  EXPECT_EQ(next->back().drained, 0U);
+  EXPECT_EQ(next->back().mark.before, 8U);
+  EXPECT_TRUE(next->back().more);
+  // Where one fails, what was taken from those before it is told first.
+  world.host().fail["wire.drain"].push_back(Error(ErrorCode::kNotFound, "queue q0 is not here"));
+  EXPECT_THAT(drain({.count = 100}).error().describe(), HasSubstr("draining ring[0]"));
+  EXPECT_EQ(drain({.count = 0}).error().code(), ErrorCode::kInvalid);
+  EXPECT_EQ(drain({.count = 1, .bytes = 1U << 20}).error().code(), ErrorCode::kInvalid);
+  const soap::Caller stranger{.user = "eve", .role = "user", .lab = {}};
+  EXPECT_EQ(queues.drain(stranger, {.job = job, .name = "ring", .count = 1}).error().code(),
+            queues.peek(stranger, {.job = job, .name = "ring"}).error().code());
+}
+
 TEST_F(LabsTest, DestroyingALabEndsItsJobs) {
   world.host().auto_exit = false;
   world.start();

@@ -494,6 +494,53 @@ TEST_F(Verbs, QueuePeek) {
   EXPECT_EQ(run({"queue", "peek", "12.ring", "-n", "2000"}).code, kBadInput);
 }
 
+TEST_F(Verbs, QueueDrain) {
+  const auto queue = [](std::uint64_t drained, bool more, std::vector<soap::PeekedMessage> messages) {
+    return soap::DrainedQueue{.link = "ring[0]",
+                              .where = "host:alpha",
+                              .mark = {.queue = "q0", .before = 41},
+                              .drained = drained,
+                              .bytes = drained * 10,
+                              .more = more,
+                              .messages = std::move(messages)};
+  };
+  broker.drain_answers = {{queue(32768, true, {})}, {queue(5, false, {})}};
+  Ran ran = run({"queue", "drain", "12.ring"});
+  EXPECT_EQ(ran.code, kDone);
+  EXPECT_EQ(ran.out,
+            "LINK     WHERE       DRAINED    BYTES\n"
+            "ring[0]  host:alpha    32773  320 KiB\n");
+  ASSERT_EQ(broker.drains().size(), 2U);
+  EXPECT_EQ(broker.drains()[0].name, "ring");
+  EXPECT_EQ(broker.drains()[0].bytes, 0U);
+  EXPECT_TRUE(broker.drains()[0].marks.empty());
+  ASSERT_EQ(broker.drains()[1].marks.size(), 1U);
+  EXPECT_EQ(broker.drains()[1].marks[0].before, 41U);
+  // Printed as queue get does, until there were as many as wanted.
+  const std::vector<soap::PeekedMessage> two = {{.number = 1, .size = 3, .data = "one"},
+                                                {.number = 2, .size = 9, .data = "two"}};
+  broker.drain_answers = {{queue(2, true, two)}, {queue(2, true, two)}};
+  ran = run({"queue", "drain", "12.ring", "-n", "4", "--print"});
+  EXPECT_EQ(ran.out, "one\ntwo\none\ntwo\n");
+  EXPECT_EQ(broker.drains()[2].count, 4U);
+  EXPECT_EQ(broker.drains()[3].count, 2U);
+  EXPECT_THAT(ran.err, HasSubstr("4 messages drained\n"));
+  EXPECT_THAT(ran.err, HasSubstr("of 2 messages only the first 960 KiB were kept"));
+  broker.drain_answers = {{queue(1, false, {{.number = 1, .size = 3, .data = "one", .key = 7}})}};
+  EXPECT_EQ(run({"queue", "drain", "12.ring", "--print", "-o", "json"}).json()["items"][0]["key"], 7);
+  // Nothing is taken where it cannot be written.
+  EXPECT_EQ(run({"queue", "drain", "12.ring", "--to", "/none/at/all"}).code, kOperationFailed);
+  EXPECT_EQ(broker.drains().size(), 5U);
+  // A consumer that does not come on.
+  auto pending = queue(0, false, {});
+  pending.pending = true;
+  for (int i = 0; i < 200; ++i) broker.drain_answers.push_back({pending});
+  ran = run({"queue", "drain", "12.ring"});
+  EXPECT_EQ(ran.code, kDone);
+  EXPECT_THAT(ran.err, HasSubstr("has yet to pass over what was drained"));
+  EXPECT_LT(broker.drains().size(), 200U);
+}
+
 TEST_F(Verbs, QueueTopMeasuresRates) {
   add_lab();
   on_sleep = [&] {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -100,6 +101,7 @@ class FakeBrokerApi final : public JobApi,
   std::vector<LinkView> link_list;
   std::vector<QueueView> queue_list;
   std::vector<PeekedQueue> peek_list;
+  std::deque<std::vector<DrainedQueue>> drain_answers;  ///< one a call
   RewireView rewire_view, rewire_result;
   std::vector<HostView> host_list;
   std::vector<std::string> hosts_asked;  ///< calls of HostsApi, in order
@@ -118,6 +120,7 @@ class FakeBrokerApi final : public JobApi,
   [[nodiscard]] ExecRequest last_exec() const { return locked(last_exec_); }
   [[nodiscard]] std::string last_suspend() const { return locked(last_suspend_); }
   [[nodiscard]] PeekRequest last_peek() const { return locked(last_peek_); }
+  [[nodiscard]] std::vector<DrainRequest> drains() const { return locked(drains_); }
   [[nodiscard]] std::uint64_t blob_bytes() const { return locked(blob_bytes_); }
   [[nodiscard]] std::size_t waiting() const { return locked(waiting_); }
   [[nodiscard]] std::string blob(const std::string& digest) const {
@@ -453,6 +456,15 @@ class FakeBrokerApi final : public JobApi,
     last_peek_ = request;
     return peek_list;
   }
+  Result<std::vector<DrainedQueue>> drain(const Caller& caller, const DrainRequest& request) override {
+    const std::lock_guard lock(mutex_);
+    last_caller_ = caller;
+    drains_.push_back(request);
+    if (drain_answers.empty()) return std::vector<DrainedQueue>();
+    auto answer = std::move(drain_answers.front());
+    drain_answers.pop_front();
+    return answer;
+  }
 
  private:
   struct Kept {
@@ -507,6 +519,7 @@ class FakeBrokerApi final : public JobApi,
   Caller last_caller_;
   SubmitRequest last_request_;
   PeekRequest last_peek_;
+  std::vector<DrainRequest> drains_;
   ExecRequest last_exec_;
   std::map<std::string, Port> ports_;
   RewireRequest last_rewire_;

@@ -381,6 +381,18 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
     return CallReply{{{"messages", {message}}, {"steady", true}, {"depth", 4}, {"bytes", 40}},
                      text.substr(0, length)};
   }
+  if (op == "wire.drain") {
+    const std::string text = name + " " + args.at("queue").get<std::string>();
+    const json message = {{"n", 7}, {"size", text.size()}, {"length", text.size()}};
+    const bool told = args.at("bytes") != 0;
+    return CallReply{{{"messages", told ? json::array({message}) : json::array()},
+                      {"drained", 1},
+                      {"bytes", text.size()},
+                      {"before", args.at("before").get<std::uint64_t>() + 8},
+                      {"more", args.at("before") == 0},
+                      {"pending", false}},
+                     told ? text : std::string()};
+  }
   return CallReply{json::object(), {}};
 }
 

@@ -38,6 +38,7 @@ void overwrite(int fd, std::span<const std::uint8_t> script, std::uint64_t file_
 void use(const Queue& queue) {
   static_cast<void>(queue.stats());
   static_cast<void>(queue.end_states(Side::kProducer));
+  static_cast<void>(queue.peek(4, 64));
   auto producer = queue.producer(0);
   auto consumer = queue.consumer(0);
   const std::array<std::byte, 100> message{};
@@ -68,6 +69,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!fd) return 0;
   overwrite(fd->get(), std::span(data, size).subspan(2), file_size(queue->spec()));
   auto adopted = Queue::adopt(std::move(*fd));
-  if (adopted) use(*adopted);
+  if (!adopted) return 0;
+  const DrainRequest some{.most = 3, .preview = 64, .room = 100};
+  if ((data[1] & 8U) != 0) static_cast<void>(adopted->drain(some));
+  use(*adopted);
+  if ((data[1] & 16U) != 0) static_cast<void>(adopted->drain(some));
   return 0;
 }

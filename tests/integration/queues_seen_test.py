@@ -168,6 +168,39 @@ class QueuesSeen(unittest.TestCase):
         self.assertEqual(late.returncode, 1)
         self.assertIn("has ended", late.stderr)
 
+    def test_what_waits_is_drained(self):
+        path = self.world.folder / "drained.xml"
+        path.write_text(JOB)
+        job = self.mvm("submit", "--detach", "--parsable", path).stdout.strip()
+        wait_until(self.said(job, "filled"), 60, "the queues to be full")
+        # Its consumer is busy elsewhere: the first might be in its hands.
+        line = self.mvm("queue", "drain", f"{job}.line", "-n", "3", "--print")
+        self.assertEqual(line.stdout, "line 1\nline 2\nline 3\n")
+        self.assertIn("3 messages drained", line.stderr)
+        self.assertIn("has yet to pass over", self.mvm("queue", "drain", f"{job}.line").stderr)
+        kept = self.world.folder / "kept"
+        work = self.items("queue", "drain", f"{job}.source.work", "-n", "2", "--to", kept)
+        self.assertEqual([(one["drained"], one["bytes"]) for one in work], [(2, 12)])
+        self.assertEqual(len(kept.read_text().splitlines()), 2)
+        urgent = self.items("queue", "drain", f"{job}.urgent", "--print")
+        self.assertEqual([one["priority"] for one in urgent], [4, 3, 2, 1, 0])
+        with self.subTest("nothing is taken where it is misspelt, or cannot be written"):
+            for arguments, code in (((f"{job}.lime",), 1), (("line",), 2), ((f"{job}.work", "--to", "/none/at/all"), 1)):
+                self.assertEqual(self.mvm("queue", "drain", *arguments, check=False).returncode, code)
+        top = self.top()
+        for name, depth, drained in (("line", 3, 3), ("work", 3, 2), ("urgent", 0, 5)):
+            self.assertEqual((top[name]["depth"], top[name]["drained"], top[name]["dropped"]), (depth, drained, drained), name)
+            self.assertEqual(top[name]["enqueued"], depth + drained)
+        # Their streams end where there are no more.
+        for role in ("source", "sink"):
+            self.put(f"{job}.{role}.go", "go\n")
+        wait_until(self.said(job, "emptied"), 60, "the queues to be empty")
+        for counts in ("line: 3", "work: 3", "urgent: 0"):
+            self.assertIn(counts, self.mvm("job", "logs", job).stdout)
+        for role, text in (("sink", "go\n"), ("idler", "go\ngo\n")):
+            self.put(f"{job}.{role}.go", text)
+        wait_until(lambda: self.world.json("job", "status", job)["state"] == "DONE", 60, "the job to end")
+
 
 if __name__ == "__main__":
     unittest.main()

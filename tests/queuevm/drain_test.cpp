@@ -95,6 +95,7 @@ TEST_P(EveryFormDrained, TakesAwayWhatWaits) {
   EXPECT_EQ(stats.dequeued, 1U);
   EXPECT_EQ(stats.drained, 3U);
   EXPECT_EQ(stats.bytes_dequeued, 5U);
+  EXPECT_THAT(queue.drain({.before = ~std::uint64_t{0}})->messages, IsEmpty());  // whatever is asked
   expect_balance(queue);
 }
 

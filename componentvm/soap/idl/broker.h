@@ -181,3 +181,8 @@ int b__dequeue(t__Dequeue *request 1, struct b__dequeueResponse { t__Dequeued an
 //gsoap b service method-action: peek "urn:mvm:broker:1#peek"
 //gsoap b service method-fault: peek _t__Fault
 int b__peek(xsd__string job 1, xsd__string name 1, xsd__unsignedInt count 1, xsd__unsignedInt bytes 1, struct b__peekResponse { std::vector<t__PeekedQueue> queue 0; } &r);
+
+//gsoap b service method-documentation: drain Takes away the messages that wait in the queues of a link or port of a running job
+//gsoap b service method-action: drain "urn:mvm:broker:1#drain"
+//gsoap b service method-fault: drain _t__Fault
+int b__drain(xsd__string job 1, xsd__string name 1, xsd__unsignedInt count 1, xsd__unsignedInt bytes 1, std::vector<t__DrainMark> mark 0, struct b__drainResponse { std::vector<t__DrainedQueue> queue 0; } &r);

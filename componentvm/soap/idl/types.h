@@ -282,6 +282,7 @@ class t__Queue {
   xsd__unsignedLong *latencySamples 0;
   xsd__unsignedLong *latencyP50Ns 0;
   xsd__unsignedLong *latencyP99Ns 0;
+  xsd__unsignedLong *drained 0;
 };
 
 // A message that waits in a queue, and its first bytes.
@@ -304,6 +305,25 @@ class t__PeekedQueue {
   xsd__unsignedLong depth 1;
   xsd__unsignedLong bytes 1;
   xsd__boolean steady 1;
+  std::vector<t__PeekedMessage> message 0;
+};
+
+// Of a queue's messages only those before this one: 0 stands for all that wait now.
+class t__DrainMark {
+ public:
+  xsd__string queue 1;
+  xsd__unsignedLong before 1;
+};
+
+class t__DrainedQueue {
+ public:
+  xsd__string link 1;
+  xsd__string where 1;
+  t__DrainMark mark 1;
+  xsd__unsignedLong drained 1;
+  xsd__unsignedLong bytes 1;
+  xsd__boolean more 1;
+  xsd__boolean pending 1;
   std::vector<t__PeekedMessage> message 0;
 };
 

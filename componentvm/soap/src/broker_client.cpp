@@ -520,4 +520,15 @@ Result<std::vector<PeekedQueue>> BrokerClient::peek(const Caller&, const PeekReq
       MVM_TAKE(queue));
 }
 
+Result<std::vector<DrainedQueue>> BrokerClient::drain(const Caller&, const DrainRequest& request) {
+  return state_->broker<std::vector<DrainedQueue>, b__drainResponse>(
+      milliseconds(0),
+      [&](BrokerProxy& proxy, struct soap* context, b__drainResponse& response) {
+        std::vector<t__DrainMark> marks;
+        ToWire{context}(marks, request.marks);
+        return proxy.drain(request.job, request.name, request.count, request.bytes, marks, response);
+      },
+      MVM_TAKE(queue));
+}
+
 }  // namespace mvm::soap

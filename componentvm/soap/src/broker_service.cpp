@@ -335,6 +335,16 @@ class BrokerImpl final : public BrokerService {
     });
   }
 
+  int drain(const std::string& job, const std::string& name, unsigned count, unsigned bytes,
+            std::vector<t__DrainMark> marks,
+            b__drainResponse& r) override {  // NOLINT(performance-unnecessary-value-param): generated
+    return with([&](const Caller& caller) -> Status {
+      DrainRequest request{.job = job, .name = name, .count = count, .bytes = bytes, .marks = {}};
+      FromWire()(marks, request.marks);
+      return put(r.queue, api_.queues.drain(caller, request));
+    });
+  }
+
   // ---- system ----
   int whoami(b__whoamiResponse& r) override {
     return with([&](const Caller& caller) -> Status {

@@ -139,13 +139,18 @@ void fields(Direction& d, Wire& w, Ours& o) {
     d(w.capacity, o.capacity), d(w.bytes, o.bytes), d(w.enqueued, o.enqueued), d(w.dequeued, o.dequeued);
     d(w.dropped, o.dropped), d(w.waiting, o.waiting), d(w.bytesEnqueued, o.bytes_enqueued);
     d(w.bytesDequeued, o.bytes_dequeued), d(w.latencySamples, o.latency_samples);
-    d(w.latencyP50Ns, o.latency_p50_ns), d(w.latencyP99Ns, o.latency_p99_ns);
+    d(w.latencyP50Ns, o.latency_p50_ns), d(w.latencyP99Ns, o.latency_p99_ns), d(w.drained, o.drained);
   } else if constexpr (kPair<t__PeekedMessage, PeekedMessage, Wire, Ours>) {
     d(w.number, o.number), d(w.size, o.size), d.bytes(w.data, o.data), d(w.key, o.key);
     d(w.priority, o.priority), d(w.again, o.again), d(w.taken, o.taken), d(w.ageNs, o.age_ns);
   } else if constexpr (kPair<t__PeekedQueue, PeekedQueue, Wire, Ours>) {
     d(w.link, o.link), d(w.where, o.where), d(w.depth, o.depth), d(w.bytes, o.bytes);
     d(w.steady, o.steady), d(w.message, o.messages);
+  } else if constexpr (kPair<t__DrainMark, DrainMark, Wire, Ours>) {
+    d(w.queue, o.queue), d(w.before, o.before);
+  } else if constexpr (kPair<t__DrainedQueue, DrainedQueue, Wire, Ours>) {
+    d(w.link, o.link), d(w.where, o.where), d(w.mark, o.mark), d(w.drained, o.drained), d(w.bytes, o.bytes);
+    d(w.more, o.more), d(w.pending, o.pending), d(w.message, o.messages);
   } else if constexpr (kPair<t__TakenMessage, TakenMessage, Wire, Ours>) {
     d(w.number, o.number), d(w.size, o.size), d(w.offset, o.offset), d.bytes(w.data, o.data);
     d(w.key, o.key), d(w.priority, o.priority), d(w.again, o.again);

@@ -180,6 +180,7 @@ struct QueueView {
   /// From being committed to being released by the consumer: of so many of the latest messages, about one a
   /// millisecond. 0: none yet.
   std::uint64_t latency_samples = 0, latency_p50_ns = 0, latency_p99_ns = 0;
+  std::uint64_t drained = 0;  ///< of those dropped
 };
 
 /// One change of a running job's links.
@@ -354,6 +355,34 @@ struct PeekedQueue {
   std::vector<PeekedMessage> messages;  ///< in the order in which they will leave
 };
 
+/// One of the queues that a call drained, for the next call: only what waited then.
+struct DrainMark {
+  std::string queue;
+  std::uint64_t before = 0;  ///< messages with smaller numbers; 0: all that wait now
+};
+
+/// Messages are to be taken away.
+struct DrainRequest {
+  std::string job, name;  ///< as in PeekRequest
+  /// Most messages in all, 1 .. kMostDrainedAtOnce; where they are told, at most kMostMessages of a queue go at
+  /// once.
+  std::uint32_t count = 256;
+  std::uint32_t bytes = 0;       ///< of each message that is wanted; 0: the messages are not told at all
+  std::vector<DrainMark> marks;  ///< of a call before; empty: all queues, and what waits in them now
+};
+inline constexpr std::uint32_t kMostDrainedAtOnce = 32768;
+inline constexpr std::uint32_t kMostDrainedBytes = 960 << 10;  ///< DrainRequest::bytes
+
+struct DrainedQueue {
+  std::string link, where;
+  DrainMark mark;
+  std::uint64_t drained = 0, bytes = 0;  ///< by this call
+  bool more = false;                     ///< another call with this mark goes on
+  bool pending =
+      false;  ///< its consumer has yet to pass over what was drained before; nothing more was taken
+  std::vector<PeekedMessage> messages;
+};
+
 /// Queues of running jobs, for those outside the lab [MVM 003, §2.2].
 class QueueApi {
  public:
@@ -367,6 +396,9 @@ class QueueApi {
   /// What waits in the queues of a link or port, without taking or disturbing it. kNotFound says what there
   /// is; kConflict: the job does not run.
   [[nodiscard]] virtual Result<std::vector<PeekedQueue>> peek(const Caller&, const PeekRequest&) = 0;
+  /// Takes the messages away that wait in the queues of a link or port. Whoever holds one keeps it. What is
+  /// taken counts as drained, and is gone if the answer is lost. Fails as peek().
+  [[nodiscard]] virtual Result<std::vector<DrainedQueue>> drain(const Caller&, const DrainRequest&) = 0;
 };
 
 // ---- store and system ----------------------------------------------------------------------------------

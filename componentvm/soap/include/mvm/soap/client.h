@@ -95,6 +95,7 @@ class BrokerClient final : public JobApi,
   [[nodiscard]] Result<PutAnswer> put(const Caller&, const PutRequest&) override;
   [[nodiscard]] Result<TakeAnswer> take(const Caller&, const TakeRequest&) override;
   [[nodiscard]] Result<std::vector<PeekedQueue>> peek(const Caller&, const PeekRequest&) override;
+  [[nodiscard]] Result<std::vector<DrainedQueue>> drain(const Caller&, const DrainRequest&) override;
 
  private:
   struct State;
