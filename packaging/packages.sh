@@ -68,7 +68,7 @@ mvm_packages_bench=(
   pvm pvm-dev                             # Parallel Virtual Machine
   libboost-dev                            # its message queue
   etcd-server                             # a registry
-  libgrpc++-dev protobuf-compiler-grpc    # remote procedure calls
+  libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc   # remote procedure calls
   python3-libvirt
 )
 

@@ -107,8 +107,9 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
     const auto done = [&] { return over.load(std::memory_order_acquire); };
     const auto ready = [&] { return channel_->maybe() || done(); };
     Look look = Look::kQuick;
-    while (!done()) {
-      if (!read(look)) break;
+    // Of a stream nothing can be there yet that is worth a system call.
+    for (bool first = !channel_->spins(); !done(); first = false) {
+      if (!first && !read(look)) break;
       look = Look::kQuick;
       if (done()) break;
       if (channel_->spins() && (spin_(ready) || spin_.yields(ready, kYields, kAwake))) continue;
