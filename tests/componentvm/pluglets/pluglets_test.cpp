@@ -301,6 +301,7 @@ TEST_F(PlugletsTest, TheKernelsPluginDeploysAndServesThem) {
   namespace fs = std::filesystem;
   const fs::path prefix = *make_temporary_folder("/tmp", "mvm-prefix-");
   ::chmod(prefix.c_str(), 0755);
+  const std::shared_ptr<void> cleanup(nullptr, [&](void*) { EXPECT_TRUE(remove_tree(prefix)); });
   fs::create_directories(prefix / "lib/mvm");
   fs::create_directory_symlink(std::string(kTree) + "/lib/mvm/pluglets", prefix / "lib/mvm/pluglets");
   fs::create_directory_symlink(MVM_BINARY_DIR "/lib/mvm/rmix", prefix / "lib/mvm/rmix");
@@ -348,7 +349,6 @@ TEST_F(PlugletsTest, TheKernelsPluginDeploysAndServesThem) {
     EXPECT_THAT(node.call("kernel.load", {{"plugins", {"pluglets"}}}).error().describe(),
                 HasSubstr("pluglets.json"));
   }
-  ASSERT_TRUE(remove_tree(prefix));
 }
 
 }  // namespace
