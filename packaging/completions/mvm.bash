@@ -58,6 +58,8 @@ _mvm() {
       'build cache') leaf=1 ;;
       'plugin list') leaf=1 ;;
       'plugin tree') leaf=1 ;;
+      'plugin keygen') leaf=1 ;;
+      'plugin publish') leaf=1 ;;
       'kernel load') leaf=1 ;;
       'kernel unload') leaf=1 ;;
       'kernel run') leaf=1 ;;
@@ -85,6 +87,7 @@ _mvm() {
     --lab) kind=labs ;;
     --out) kind=files ;;
     --job) kind=jobs ;;
+    --key) kind=files ;;
     --on) kind=nodes ;;
     --qemu-image) kind=files ;;
     --state) kind=files ;;
@@ -100,7 +103,7 @@ _mvm() {
       'link') words='list connect disconnect set' ;;
       'queue') words='top peek drain put get' ;;
       'build') words='status logs cache' ;;
-      'plugin') words='list tree' ;;
+      'plugin') words='list tree keygen publish' ;;
       'kernel') words='load unload run stop runs pool' ;;
       'reg') words='put get del ls watch' ;;
       'host') words='list invite drain enable remove' ;;
@@ -141,6 +144,8 @@ _mvm() {
       'build cache') words='--help --clear --dry-run --output --broker --token-file --ca --timeout' ;;
       'plugin list') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'plugin tree') words='--help --form --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'plugin keygen') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
+      'plugin publish') words='--help --key --builds --command --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'kernel load') words='--help --on --qos --deadline --for --output --broker --token-file --ca --timeout' ;;
       'kernel unload') words='--help --on --qos --deadline --output --broker --token-file --ca --timeout' ;;
       'kernel run') words='--help --on --qos --deadline --function --name --output --broker --token-file --ca --timeout' ;;

@@ -78,6 +78,8 @@ complete -c mvm -n 'test (_mvm_path) = build' -a cache -d 'binaries kept for the
 complete -c mvm -n 'test -z (_mvm_path)' -a plugin -d 'plug-ins of kernels: which there are, who owns and uses them'
 complete -c mvm -n 'test (_mvm_path) = plugin' -a list -d 'plug-ins of the kernels of a lab, or of all'
 complete -c mvm -n 'test (_mvm_path) = plugin' -a tree -d 'who has loaded, offers and uses what in each kernel'
+complete -c mvm -n 'test (_mvm_path) = plugin' -a keygen -d 'makes a key that signs plug-ins, and prints its public half; needs no daemon'
+complete -c mvm -n 'test (_mvm_path) = plugin' -a publish -d 'puts plug-ins into a repository, a folder that any web server can serve; needs no daemon'
 complete -c mvm -n 'test -z (_mvm_path)' -a kernel -d 'kernels: load and unload plug-ins, run and stop their code'
 complete -c mvm -n 'test (_mvm_path) = kernel' -a load -d 'loads plug-ins, a whole stack or nothing of it'
 complete -c mvm -n 'test (_mvm_path) = kernel' -a unload -d 'unloads a plug-in that a user has loaded'
@@ -234,6 +236,12 @@ complete -c mvm -n "_mvm_at 'plugin list'" -x -a '(_mvm_ask nodes node)'
 complete -c mvm -n "_mvm_at 'plugin tree'" -x -a '(_mvm_ask labs id)'
 complete -c mvm -n "_mvm_at 'plugin tree'" -x -a '(_mvm_ask nodes node)'
 complete -c mvm -n "_mvm_at 'plugin tree'" -l form -d 'lines of text, or a graph for dot (text)'
+complete -c mvm -n "_mvm_at 'plugin keygen'" -r -F
+complete -c mvm -n "_mvm_at 'plugin publish'" -r -F
+complete -c mvm -n "_mvm_at 'plugin publish'" -r -F
+complete -c mvm -n "_mvm_at 'plugin publish'" -l key -d 'sign with this key' -r -F
+complete -c mvm -n "_mvm_at 'plugin publish'" -l builds -d 'the plug-in that a source makes'
+complete -c mvm -n "_mvm_at 'plugin publish'" -l command -d 'how to make it, in the source\'s folder'
 complete -c mvm -n "_mvm_at 'kernel load'" -l on -d 'LAB, JOB, NODE, LAB/NODE, several with commas, or all of the only lab' -x -a '(_mvm_ask nodes node)'
 complete -c mvm -n "_mvm_at 'kernel load'" -l qos -d 'all of them or none, or each that is able (all-or-none)'
 complete -c mvm -n "_mvm_at 'kernel load'" -l deadline -d 'for the answer of each kernel (20s)'
