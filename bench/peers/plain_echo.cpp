@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
     proxy.destroy();
     ++rounds;
   }
-  std::printf("round_us %f\n", std::chrono::duration<double, std::micro>(Clock::now() - begin).count() / static_cast<double>(rounds));
+  std::printf("round_us %f\n", std::chrono::duration<double, std::micro>(Clock::now() - begin).count() /
+                                   static_cast<double>(rounds));
   return 0;
 }

@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
   providers.add(make_soap_provider());
   if (argc >= 2 && std::strcmp(argv[1], "serve") == 0) {
     const auto server = Server::create(providers, {});
-    if (!server->add("echo", std::make_shared<Echo>()) || !server->listen("soap+http://127.0.0.1:0")) return 1;
+    if (!server->add("echo", std::make_shared<Echo>()) || !server->listen("soap+http://127.0.0.1:0"))
+      return 1;
     std::printf("%s\n", server->reference("echo")->c_str());
     std::fflush(stdout);
     for (;;) ::pause();
@@ -56,7 +57,7 @@ int main(int argc, char** argv) {
     if (said == nullptr || *said->get<std::int64_t>() != value) return 1;
     ++rounds;
   }
-  std::printf("round_us %f\n",
-              std::chrono::duration<double, std::micro>(Steady::now() - begin).count() / static_cast<double>(rounds));
+  std::printf("round_us %f\n", std::chrono::duration<double, std::micro>(Steady::now() - begin).count() /
+                                   static_cast<double>(rounds));
   return 0;
 }

@@ -1,5 +1,5 @@
-// Frames of a replicated group's links, and its ledgers: whatever comes, it is refused or is a message that means the same when it is
-// written again, and nothing in it is longer than the limits.
+// Frames of a replicated group's links, and its ledgers: whatever comes, it is refused or is a message that
+// means the same when it is written again, and nothing in it is longer than the limits.
 
 #include <cstdint>
 #include <cstdlib>

@@ -1,4 +1,5 @@
-// Any bytes as a record of ONC RPC: a call with our credentials or others, its arguments; a reply, its outcome.
+// Any bytes as a record of ONC RPC: a call with our credentials or others, its arguments; a reply, its
+// outcome.
 
 #include <cstdint>
 #include <memory>

@@ -51,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Method& method = interface().methods[*number];
     const auto arguments = reader.arguments(method);
     if (!arguments) return 0;
-    // What was understood can be said again, and is understood the same; NaN is not equal to itself, so by its text.
+    // What was understood can be said again, and is understood the same; NaN is not equal to itself, so by
+    // its text.
     const std::string said = soap::call_envelope(interface(), method, *arguments);
     const auto name = again.open(said);
     MVM_ASSERT(name && *name == method.name);

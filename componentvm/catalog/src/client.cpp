@@ -29,7 +29,8 @@ class RemoteClient final : public Client {
   RemoteClient(ClientOptions options, Clock& clock, const rmix::Providers& providers)
       : options_(std::move(options)),
         clock_(clock),
-        client_(rmix::Client::create(providers, {.token = {}, .tls = options_.tls, .timeout = options_.timeout})),
+        client_(
+            rmix::Client::create(providers, {.token = {}, .tls = options_.tls, .timeout = options_.timeout})),
         sequence_(options_.sequence) {
     for (const auto& server : options_.servers) servers_.emplace_back(*client_, server, options_.timeout);
   }

@@ -99,8 +99,8 @@ LocalServer::~LocalServer() {
 }
 
 void LocalServer::start(const rmix::Providers& providers) {
-  client_ =
-      rmix::Client::create(providers, {.token = options_.token, .tls = options_.tls, .timeout = options_.timeout});
+  client_ = rmix::Client::create(providers,
+                                 {.token = options_.token, .tls = options_.tls, .timeout = options_.timeout});
   for (const auto& peer : options_.peers) peers_.emplace_back(*client_, peer, options_.timeout);
   thread_ = std::thread([this] { run(); });
 }

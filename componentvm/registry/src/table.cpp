@@ -249,7 +249,8 @@ void Table::remember(const std::string& request, std::string answer) {
   }
 }
 
-Table Table::part(std::uint64_t revision, std::vector<Info> infos, std::map<std::uint64_t, LeaseInfo> leases) {
+Table Table::part(std::uint64_t revision, std::vector<Info> infos,
+                  std::map<std::uint64_t, LeaseInfo> leases) {
   Table table;
   table.revision_ = revision;
   table.leases_ = std::move(leases);

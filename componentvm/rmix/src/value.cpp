@@ -22,8 +22,9 @@ Status check_value(const Value& value, const Type& type, std::string_view what, 
   --left;
   if (value.kind() != type.kind) return misfit(what, value, type);
   if (const auto* text = value.get<std::string>(); text != nullptr && !is_text(*text))
-    return Error(ErrorCode::kInvalid,
-                 std::string(what) + ": expected UTF-8 text without control characters; bytes are type bytes");
+    return Error(
+        ErrorCode::kInvalid,
+        std::string(what) + ": expected UTF-8 text without control characters; bytes are type bytes");
   if (const auto* array = value.get<Array>())
     for (const Value& part : *array) MVM_TRY(check_value(part, *type.element, what, left));
   const auto* record = value.get<Struct>();

@@ -118,7 +118,9 @@ Result<std::unique_ptr<BrokerClient>> BrokerClient::create(const BrokerClientOpt
   return std::unique_ptr<BrokerClient>(new BrokerClient(std::move(state)));
 }
 
-BrokerApi BrokerClient::api() { return {*this, *this, *this, *this, *this, *this, *state_->kernels, *state_->registry}; }
+BrokerApi BrokerClient::api() {
+  return {*this, *this, *this, *this, *this, *this, *state_->kernels, *state_->registry};
+}
 
 // A member of the response into our type, field by field.
 #define MVM_TAKE(member) [](const auto& response, auto& ours) { FromWire{}(response.member, ours); }

@@ -430,7 +430,8 @@ void SoapServer::Core::reply(const SessionPtr& session, std::string bytes, bool 
 }
 
 bool SoapServer::Core::offered(const std::string& service) const {
-  if (service == "broker" || service == "store" || service == "kernels" || service == "registry") return services_.broker != nullptr;
+  if (service == "broker" || service == "store" || service == "kernels" || service == "registry")
+    return services_.broker != nullptr;
   if (service == "node") return services_.node != nullptr;
   return service == "host" && services_.host != nullptr;
 }

@@ -86,7 +86,8 @@ TEST_P(WsdlTest, OnlyGrows) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Services, WsdlTest, testing::Values("broker", "store", "kernels", "registry", "node", "host"));
+INSTANTIATE_TEST_SUITE_P(Services, WsdlTest,
+                         testing::Values("broker", "store", "kernels", "registry", "node", "host"));
 
 TEST(WsdlAddressTest, IsWhereTheServiceIs) {
   EXPECT_THAT(wsdl_of("store", "https://a.example:9"),
