@@ -1,6 +1,7 @@
 #include "mvm/broker/broker.h"
 
 #include "api.h"
+#include "api_dvm.h"
 #include "api_kernels.h"
 #include "api_registry.h"
 #include "builds.h"
@@ -25,7 +26,8 @@ class Broker::Impl {
         hosts(*core),
         queues(*core),
         kernels(*core),
-        registry(*core) {}
+        registry(*core),
+        dvm(*core) {}
   std::shared_ptr<Core> core;
   JobService jobs;
   LabService labs;
@@ -35,6 +37,7 @@ class Broker::Impl {
   QueueService queues;
   KernelService kernels;
   RegistryService registry;
+  DvmService dvm;
 };
 
 Broker::Broker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -58,7 +61,8 @@ soap::BrokerApi Broker::api() {
           .hosts = impl_->hosts,
           .queues = impl_->queues,
           .kernels = impl_->kernels,
-          .registry = impl_->registry};
+          .registry = impl_->registry,
+          .dvm = impl_->dvm};
 }
 
 void Broker::start() { impl_->core->start(); }

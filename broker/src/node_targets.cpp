@@ -17,6 +17,7 @@ NodeTarget target_of(Core& core, const Lab& lab, const PlanNode& node) {
                     .lab = lab.record.id,
                     .node = node.node,
                     .host = node.host,
+                    .address = node.address,
                     .trouble = {}};
   if (target.agent == nullptr) target.trouble = "host " + node.host + " " + core.hosts->trouble(node.host);
   const auto status = lab.status.find(node.node);

@@ -13,6 +13,7 @@ namespace mvm::broker {
 struct NodeTarget {
   host::HostAgent* agent = nullptr;  ///< null: see `trouble`
   std::string lab, node, host;
+  std::string address;  ///< in the lab's network; empty: it has none of its own
   std::string trouble;  ///< why it cannot be asked
 
   /// kUnavailable where it cannot be asked.

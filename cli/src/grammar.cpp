@@ -314,6 +314,7 @@ void add_all_verbs(Grammar& grammar) {
   add_build_verbs(grammar);
   add_kernel_verbs(grammar);
   add_reg_verbs(grammar);
+  add_dvm_verbs(grammar);
   add_host_verbs(grammar);
   add_system_verbs(grammar);
   add_repository_verbs(grammar);

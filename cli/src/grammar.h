@@ -102,6 +102,7 @@ void add_peek_verb(Grammar& grammar, CLI::App& queue);
 void add_build_verbs(Grammar& grammar);
 void add_kernel_verbs(Grammar& grammar);
 void add_reg_verbs(Grammar& grammar);
+void add_dvm_verbs(Grammar& grammar);
 void add_host_verbs(Grammar& grammar);
 void add_system_verbs(Grammar& grammar);
 /// Those of plug-in repositories, below `mvm plugin`.

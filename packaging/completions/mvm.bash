@@ -71,6 +71,11 @@ _mvm() {
       'reg del') leaf=1 ;;
       'reg ls') leaf=1 ;;
       'reg watch') leaf=1 ;;
+      'dvm conf') leaf=1 ;;
+      'dvm create') leaf=1 ;;
+      'dvm add') leaf=1 ;;
+      'dvm remove') leaf=1 ;;
+      'dvm halt') leaf=1 ;;
       'host list') leaf=1 ;;
       'host invite') leaf=1 ;;
       'host drain') leaf=1 ;;
@@ -96,7 +101,7 @@ _mvm() {
   esac
   if [[ -z "$kind" ]]; then
     case "$path" in
-      '') words='validate plan graph submit lab job vm link queue build plugin kernel reg host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
+      '') words='validate plan graph submit lab job vm link queue build plugin kernel reg dvm host events whoami doctor completion --help --version --output --broker --token-file --ca --timeout' ;;
       'lab') words='create apply list inspect graph destroy' ;;
       'job') words='list status why logs cancel result history remove' ;;
       'vm') words='list console exec suspend resume' ;;
@@ -106,6 +111,7 @@ _mvm() {
       'plugin') words='list tree keygen publish' ;;
       'kernel') words='load unload run stop runs pool' ;;
       'reg') words='put get del ls watch' ;;
+      'dvm') words='conf create add remove halt' ;;
       'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
       'plan') words='--help --set --offline --links --lab --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -157,6 +163,11 @@ _mvm() {
       'reg del') words='--help --index --first --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'reg ls') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'reg watch') words='--help --after --once --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'dvm conf') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'dvm create') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'dvm add') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'dvm remove') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'dvm halt') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'host list') words='--help --watch --output --broker --token-file --ca --timeout' ;;
       'host invite') words='--help --valid --output --broker --token-file --ca --timeout' ;;
       'host drain') words='--help --output --broker --token-file --ca --timeout' ;;

@@ -120,7 +120,7 @@ TEST_F(Usage, VersionAndHelp) {
   const Ran help = run({"--help"});
   EXPECT_EQ(help.code, kDone);
   EXPECT_THAT(help.out, HasSubstr("validate"));
-  for (const char* other : {"reserve", "dvm", "checkpoint", "peer"}) {
+  for (const char* other : {"reserve", "checkpoint", "peer"}) {
     EXPECT_THAT(help.out, Not(HasSubstr(std::string("\n  ") + other))) << other;
   }
 }

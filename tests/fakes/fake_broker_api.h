@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "fakes/fake_dvm_api.h"
 #include "fakes/fake_kernel_api.h"
 #include "fakes/fake_registry_api.h"
 #include "mvm/base/digest.h"
@@ -44,11 +45,13 @@ class FakeBrokerApi final : public JobApi,
             .hosts = *this,
             .queues = *this,
             .kernels = kernels,
-            .registry = registry};
+            .registry = registry,
+            .dvm = dvm};
   }
   [[nodiscard]] BrokerApi api() { return api(Others{}); }
   FakeKernelApi kernels;
   FakeRegistryApi registry;
+  FakeDvmApi dvm;
 
   // ---- what a test does to it ------------------------------------------------------------------------
 

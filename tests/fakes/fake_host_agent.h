@@ -42,7 +42,7 @@ class FakeHostAgent final : public host::HostAgent {
   std::set<std::string> deaf;                     ///< processes that only SIGKILL ends
   bool down = false;                              ///< no call is answered
   std::map<std::string, std::deque<Error>> fail;  ///< call or operation → errors for its next uses
-  /// Answers operations "kernel.*" of nodes; called from several threads at once.
+  /// Answers operations "kernel.*" and "dvm.*" of nodes; called from several threads at once.
   std::function<Result<host::CallReply>(const std::string& node, const std::string& op,
                                         const nlohmann::json& args)>
       kernels;

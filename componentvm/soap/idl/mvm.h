@@ -6,3 +6,4 @@
 #import "host.h"
 #import "kernels.h"
 #import "registry.h"
+#import "dvm.h"

@@ -69,6 +69,7 @@ struct BrokerClient::State {
   std::unique_ptr<WireClient> wire;
   std::unique_ptr<KernelApi> kernels;
   std::unique_ptr<RegistryApi> registry;
+  std::unique_ptr<DvmApi> dvm;
 
   /// One operation of a service: `operate(proxy, context, response)` calls it, `take(response, ours)` reads
   /// the answer.
@@ -115,11 +116,12 @@ Result<std::unique_ptr<BrokerClient>> BrokerClient::create(const BrokerClientOpt
   MVM_ASSIGN(state->wire, WireClient::create(std::move(wire)));
   state->kernels = make_kernel_client(*state->wire);
   state->registry = make_registry_client(*state->wire);
+  state->dvm = make_dvm_client(*state->wire);
   return std::unique_ptr<BrokerClient>(new BrokerClient(std::move(state)));
 }
 
 BrokerApi BrokerClient::api() {
-  return {*this, *this, *this, *this, *this, *this, *state_->kernels, *state_->registry};
+  return {*this, *this, *this, *this, *this, *this, *state_->kernels, *state_->registry, *state_->dvm};
 }
 
 // A member of the response into our type, field by field.

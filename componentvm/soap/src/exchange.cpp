@@ -167,7 +167,7 @@ int Exchange::dispatch(struct soap* context) {
   int result = SOAP_NO_METHOD;
   if (services_.broker != nullptr) {
     result = dispatch_broker(context, *this);
-    for (const auto dispatch : {dispatch_store, dispatch_kernels, dispatch_registry})
+    for (const auto dispatch : {dispatch_store, dispatch_kernels, dispatch_registry, dispatch_dvm})
       if (result == SOAP_NO_METHOD) result = dispatch(context, *this);
   }
   if (result == SOAP_NO_METHOD && services_.node != nullptr) result = dispatch_node(context, *this);

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "mvm/soap/dvm_api.h"
 #include "mvm/soap/kernel_api.h"
 #include "mvm/soap/registry_api.h"
 #include "wire_client.h"
@@ -12,6 +13,7 @@ namespace mvm::soap {
 /// `wire` must outlive it.
 [[nodiscard]] std::unique_ptr<KernelApi> make_kernel_client(WireClient& wire);
 [[nodiscard]] std::unique_ptr<RegistryApi> make_registry_client(WireClient& wire);
+[[nodiscard]] std::unique_ptr<DvmApi> make_dvm_client(WireClient& wire);
 
 /// One operation of the service at `path`: `operate(proxy, context, response)` calls it, `take(response)`
 /// reads the answer.

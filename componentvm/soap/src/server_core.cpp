@@ -430,14 +430,16 @@ void SoapServer::Core::reply(const SessionPtr& session, std::string bytes, bool 
 }
 
 bool SoapServer::Core::offered(const std::string& service) const {
-  if (service == "broker" || service == "store" || service == "kernels" || service == "registry")
+  if (service == "broker" || service == "store" || service == "kernels" || service == "registry" ||
+      service == "dvm")
     return services_.broker != nullptr;
   if (service == "node") return services_.node != nullptr;
   return service == "host" && services_.host != nullptr;
 }
 
 std::optional<std::string> SoapServer::Core::document(const HttpHead& head, std::string& type) const {
-  static const std::vector<std::string> services{"broker", "store", "kernels", "registry", "node", "host"};
+  static const std::vector<std::string> services{"broker", "store", "kernels", "registry",
+                                                 "dvm",    "node",  "host"};
   type = "text/xml; charset=utf-8";
   std::string query = head.query;
   std::transform(query.begin(), query.end(), query.begin(),

@@ -13,5 +13,6 @@ int dispatch_node(struct soap* context, Exchange& exchange);
 int dispatch_host(struct soap* context, Exchange& exchange);
 int dispatch_kernels(struct soap* context, Exchange& exchange);
 int dispatch_registry(struct soap* context, Exchange& exchange);
+int dispatch_dvm(struct soap* context, Exchange& exchange);
 
 }  // namespace mvm::soap

@@ -87,7 +87,7 @@ TEST_P(WsdlTest, OnlyGrows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Services, WsdlTest,
-                         testing::Values("broker", "store", "kernels", "registry", "node", "host"));
+                         testing::Values("broker", "store", "kernels", "registry", "dvm", "node", "host"));
 
 TEST(WsdlAddressTest, IsWhereTheServiceIs) {
   EXPECT_THAT(wsdl_of("store", "https://a.example:9"),

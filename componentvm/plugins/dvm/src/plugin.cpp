@@ -1,56 +1,54 @@
 // The distributed virtual machine as a plug-in: a kernel that does not load it belongs to none and pays for
 // none. [Engelmann & Geist, lightweight kernel, §4] Its settings are the file dvm.json in the kernel's run
-// folder.
+// folder; without it, the plug-in waits for the host's `dvm.configure`.
 
 #include "mvm/kernel/plugin.h"
 
 #include <unistd.h>
 
 #include <csignal>
+#include <future>
 #include <memory>
+#include <mutex>
+#include <thread>
 
+#include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
 #include "mvm/dvm/node.h"
+#include "mvm/dvm/users.h"
 
 namespace mvm::kernel {
 namespace {
 
+using nlohmann::json;
+
 constexpr std::chrono::seconds kPatience{60};
+constexpr std::chrono::seconds kLeave{5};
+constexpr std::size_t kShortestSecret = 16;
+constexpr std::size_t kLongestSecret = 4096;
+constexpr std::size_t kLargestUsers = 1 << 20;
 
 class DvmPlugin final : public Plugin {
  public:
   Status start(Kernel& kernel) override {
-    const NodeConfig& config = kernel.config();
-    const auto folder = config.run / "dvm";
-    MVM_ASSIGN(dvm::Settings settings,
-               dvm::read_settings(config.run / "dvm.json", {.vm = config.lab,
-                                                            .kernel = config.node,
-                                                            .secret = config.run / "dvm.secret",
-                                                            .users = config.run / "dvm.users",
-                                                            .state = folder,
-                                                            .socket = config.run / "harness.sock"}));
-    dvm::Host host{
-        .call = [&kernel](const std::string& op, const nlohmann::json& args) -> Result<nlohmann::json> {
-          MVM_ASSIGN(Answer answer, kernel.call({op, args, {}, {}}));
-          return std::move(answer.result);
-        },
-        .submit = [&kernel](std::function<void()> job) { return kernel.submit(std::move(job)); },
-        // The launcher, which ends the kernel in good order.
-        .end = [] { ::kill(::getppid(), SIGTERM); }};
-    MVM_ASSIGN(node_, dvm::Node::start(std::move(settings), std::move(host)));
-    return offer(kernel);
+    kernel_ = &kernel;
+    std::error_code ignored;
+    if (std::filesystem::exists(file("dvm.json"), ignored)) MVM_TRY(begin());
+    return offer();
   }
 
-  void stop() override { node_.reset(); }
+  void stop() override { (void)end(); }
 
  private:
-  Status offer(Kernel& kernel) {
-    MVM_TRY(kernel.handle("dvm.command", [this](Call& call) -> Result<Answer> {
+  using NodePtr = std::shared_ptr<dvm::Node>;
+
+  Status offer() {
+    MVM_TRY(on("dvm.command", [this](Call& call) -> Result<Answer> {
       MVM_ASSIGN(const auto words, texts_of(call.args, "argv", 1024, 1 << 20));
-      return answer(node_->command(words, kPatience));
+      return command(words);
     }));
-    MVM_TRY(kernel.handle("dvm.state.put", [this](Call& call) -> Result<Answer> {
+    MVM_TRY(on("dvm.state.put", [this](Call& call) -> Result<Answer> {
       MVM_ASSIGN(const std::string plugin, need_text(call.args, "plugin", 300));
       MVM_ASSIGN(const std::string key, need_text(call.args, "key", 1024));
       std::vector<std::string> words{"state", "put", plugin, key};
@@ -58,24 +56,185 @@ class DvmPlugin final : public Plugin {
         if (!call.args["value"].is_string()) return Error(ErrorCode::kInvalid, "value: expected a text");
         words.push_back(call.args["value"].get<std::string>());
       }
-      return answer(node_->command(words, kPatience));
+      return command(words);
     }));
-    MVM_TRY(kernel.handle("dvm.state.get", [this](Call& call) -> Result<Answer> {
+    MVM_TRY(on("dvm.state.get", [this](Call& call) -> Result<Answer> {
       MVM_ASSIGN(const std::string plugin, need_text(call.args, "plugin", 300));
-      return answer(node_->command({"getvminfo", "states/" + plugin}, kPatience));
+      return command({"getvminfo", "states/" + plugin});
     }));
-    return kernel.handle("dvm.run-ended", [this](Call& call) -> Result<Answer> {
-      node_->thread_ended(text_or(call.args, "run"));
+    MVM_TRY(on("dvm.run-ended", [this](Call& call) -> Result<Answer> {
+      if (const NodePtr node = this->node()) node->thread_ended(text_or(call.args, "run"));
       return Answer{};
+    }));
+    MVM_TRY(on("dvm.configure", [this](Call& call) { return configure(call); }));
+    MVM_TRY(on("dvm.self", [this](Call&) { return self(); }));
+    MVM_TRY(on("dvm.invite", [this](Call& call) { return invite(call); }));
+    return on("dvm.forget", [this](Call& call) { return forget(call); });
+  }
+
+  Status on(const char* op, Handler handler) { return kernel_->handle(op, std::move(handler)); }
+
+  // ---- the machine that this kernel belongs to ----------------------------------------------------------
+
+  [[nodiscard]] std::filesystem::path file(const char* name) const { return kernel_->config().run / name; }
+
+  [[nodiscard]] NodePtr node() const {
+    const std::lock_guard lock(mutex_);
+    return node_;
+  }
+
+  Status begin() {
+    const NodeConfig& config = kernel_->config();
+    MVM_ASSIGN(dvm::Settings settings,
+               dvm::read_settings(file("dvm.json"), {.vm = config.lab,
+                                                     .kernel = config.node,
+                                                     .secret = file("dvm.secret"),
+                                                     .users = file("dvm.users"),
+                                                     .state = file("dvm"),
+                                                     .socket = file("harness.sock")}));
+    dvm::Host host{.call = [this](const std::string& op, const json& args) -> Result<json> {
+                     MVM_ASSIGN(Answer answer, kernel_->call({op, args, {}, {}}));
+                     return std::move(answer.result);
+                   },
+                   .submit = [this](std::function<void()> job) { return kernel_->submit(std::move(job)); },
+                   // The launcher, which ends the kernel in good order.
+                   .end = [] { ::kill(::getppid(), SIGTERM); }};
+    dvm::Settings kept = settings;
+    MVM_ASSIGN(auto started, dvm::Node::start(std::move(settings), std::move(host)));
+    auto gone = std::make_shared<std::promise<void>>();
+    const std::lock_guard lock(mutex_);
+    settings_ = std::move(kept);
+    gone_ = gone->get_future();
+    node_ = NodePtr(started.release(), [gone](dvm::Node* node) {
+      delete node;
+      gone->set_value();
     });
+    return ok();
   }
 
-  static Result<Answer> answer(Result<nlohmann::json> reply) {
-    if (!reply) return std::move(reply).error();
-    return Answer{*std::move(reply), {}, {}};
+  /// False where there was none. Returns when also those who use it at the moment have let it go.
+  bool end() {
+    std::future<void> gone;
+    NodePtr ours;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!node_) return false;
+      gone = std::move(gone_);
+      ours = std::exchange(node_, nullptr);
+    }
+    ours.reset();
+    gone.wait();
+    return true;
   }
 
-  std::unique_ptr<dvm::Node> node_;
+  Result<Answer> command(const std::vector<std::string>& words) {
+    const NodePtr node = this->node();
+    if (!node) return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
+    MVM_ASSIGN(json reply, node->command(words, kPatience));
+    return Answer{std::move(reply), {}, {}};
+  }
+
+  // ---- as the host wants it -----------------------------------------------------------------------------
+
+  /// Neither plug-ins nor who calls them over a network.
+  static Status only_host(const Call& call) {
+    if (call.caller == "outside" && !call.outside) return ok();
+    return Error(ErrorCode::kRefused, call.op + " is for the node's host alone");
+  }
+
+  /// {settings, secret, users | user, password}: what a former machine left is forgotten.
+  Result<Answer> configure(const Call& call) {
+    MVM_TRY(only_host(call));
+    MVM_ASSIGN(const std::string secret, need_text(call.args, "secret", kLongestSecret));
+    if (secret.size() < kShortestSecret)
+      return Error(ErrorCode::kInvalid, "secret: expected 16 to 4096 bytes");
+    const std::string users = text_or(call.args, "users");
+    if (users.size() > kLargestUsers) return Error(ErrorCode::kInvalid, "users: at most 1 MiB");
+    const std::lock_guard one(changing_);
+    if (node()) return Error(ErrorCode::kConflict, "this kernel belongs to machine " + vm() + " already");
+    MVM_TRY(clear());
+    Status begun = write(object_or_empty(call.args, "settings"), secret, users);
+    if (begun && call.args.contains("user"))
+      begun =
+          dvm::Users(file("dvm.users"))
+              .add(text_or(call.args, "user"), dvm::UserRole::kAdministrator, text_or(call.args, "password"));
+    if (begun) begun = begin();
+    if (!begun) {
+      (void)clear();
+      return begun.error();
+    }
+    return Answer{{{"vm", vm()}, {"address", node()->address().text()}}, {}, {}};
+  }
+
+  Status write(const json& settings, const std::string& secret, const std::string& users) const {
+    MVM_TRY(write_file_durably(file("dvm.secret"), secret, 0600));
+    if (!users.empty()) MVM_TRY(write_file_durably(file("dvm.users"), users, 0600));
+    return write_file_durably(file("dvm.json"), settings.dump(-1, ' ', false, json::error_handler_t::replace),
+                              0600);
+  }
+
+  Status clear() const {
+    for (const char* name : {"dvm.json", "dvm.secret", "dvm.users", "dvm"}) MVM_TRY(remove_tree(file(name)));
+    return ok();
+  }
+
+  [[nodiscard]] std::string vm() const {
+    const std::lock_guard lock(mutex_);
+    return node_ ? settings_.vm : "";
+  }
+
+  /// {vm, ...getvminfo self}; vm is empty where the kernel belongs to none.
+  Result<Answer> self() {
+    const std::string vm = this->vm();
+    if (vm.empty()) return Answer{{{"vm", ""}}, {}, {}};
+    MVM_ASSIGN(Answer answer, command({"getvminfo", "self"}));
+    json told = object_or_empty(answer.result, "answer");
+    told["vm"] = vm;
+    return Answer{std::move(told), {}, {}};
+  }
+
+  /// What another kernel needs to be told to join: {vm, secret, users}.
+  Result<Answer> invite(const Call& call) {
+    MVM_TRY(only_host(call));
+    dvm::Settings settings;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!node_) return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
+      settings = settings_;
+    }
+    MVM_ASSIGN(const std::string secret, dvm::read_secret(settings.secret, kShortestSecret));
+    json answer{{"vm", settings.vm}, {"secret", secret}};
+    if (dvm::Users(settings.users).exist()) {
+      MVM_ASSIGN(answer["users"], read_file(settings.users, kLargestUsers));
+    }
+    return Answer{std::move(answer), {}, {}};
+  }
+
+  /// {left?}: the kernel belongs to no machine from here on, and has kept nothing of it. Where it has just
+  /// left, its copy of the log takes leave of the others first.
+  Result<Answer> forget(const Call& call) {
+    MVM_TRY(only_host(call));
+    const std::lock_guard one(changing_);
+    if (flag_or(call.args, "left")) wait_out();
+    const bool was = end();
+    MVM_TRY(clear());
+    return Answer{{{"changed", was}}, {}, {}};
+  }
+
+  void wait_out() const {
+    const auto log = file("dvm") / "log";
+    std::error_code ignored;
+    for (const auto until = std::chrono::steady_clock::now() + kLeave;
+         std::filesystem::exists(log, ignored) && std::chrono::steady_clock::now() < until;)
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+
+  Kernel* kernel_ = nullptr;
+  std::mutex changing_;       // one configure or forget at a time
+  mutable std::mutex mutex_;  // for what follows
+  dvm::Settings settings_;
+  std::future<void> gone_;  // when node_ is destroyed, by whoever used it last
+  NodePtr node_;
 };
 
 }  // namespace

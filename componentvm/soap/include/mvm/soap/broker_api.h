@@ -507,6 +507,7 @@ class HostsApi {
 
 class KernelApi;    // kernel_api.h
 class RegistryApi;  // registry_api.h
+class DvmApi;       // dvm_api.h
 
 /// All of it, as the broker offers it.
 struct BrokerApi {
@@ -518,6 +519,7 @@ struct BrokerApi {
   QueueApi& queues;
   KernelApi& kernels;
   RegistryApi& registry;
+  DvmApi& dvm;
 };
 
 }  // namespace mvm::soap
