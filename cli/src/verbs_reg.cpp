@@ -175,7 +175,7 @@ Result<int> watch(Session& session, const Options& options) {
   MVM_ASSIGN(const auto target, target_of(session, options));
   MVM_ASSIGN(auto api, session.api());
   std::uint64_t cursor = options.after;
-  if (!options.has_after) {
+  if (!options.has_after && !options.once) {
     MVM_ASSIGN(const auto now, api.registry.list(session.caller(), target, "*", "", 0, 1));
     cursor = now.revision;
   }
