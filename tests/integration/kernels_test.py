@@ -1,7 +1,8 @@
 """The kernels of a lab through the product: plug-ins, the registry, and a distributed virtual machine of its nodes."""
+import subprocess
 import unittest
 
-from world import World, wait_until
+from world import BUILD, World, wait_until
 
 LAB = """<?xml version="1.0"?>
 <lab xmlns="urn:mvm:lab:1" name="trio">
@@ -14,7 +15,11 @@ class KernelsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.world = cls.enterClassContext(World())
-        cls.world.start()
+        repository, key = cls.world.folder / "repository", cls.world.folder / "key"
+        public = cls.world.mvm("plugin", "keygen", key).stdout.strip()
+        cls.world.mvm("plugin", "publish", repository, BUILD / "tests/actors/plain.2.1.0.so", "--key", key)
+        cls.served = f"http://127.0.0.1:{cls.world.port}/plugins/"
+        cls.world.start("--plugins", repository, "--plugin-repository", cls.served, "--plugin-key", public)
         file = cls.world.folder / "lab.xml"
         file.write_text(LAB)
         cls.lab = cls.world.mvm("lab", "create", file, "--parsable").stdout.strip()
@@ -48,6 +53,20 @@ class KernelsTest(unittest.TestCase):
         refused = self.world.mvm("kernel", "load", "no-such-plugin", "--on", self.lab, check=False)
         self.assertEqual(refused.returncode, 5, refused.stderr)
         self.assertNotIn("no-such-plugin", self.world.mvm("plugin", "list", self.lab).stdout)
+
+    def test_plug_ins_come_from_a_repository_that_the_daemon_serves(self):
+        for wish in (f"{self.served}x86_64/plain.2.1.0.so", "urn:mvm:plugin:plain@2"):
+            self.world.mvm("kernel", "load", wish, "--on", self.lab)
+            names = [row["name"] for row in self.world.json("plugin", "list", self.lab)["items"]]
+            self.assertEqual(names.count("plain"), 3, wish)
+            self.world.mvm("kernel", "unload", "plain", "--on", self.lab)
+        refused = self.world.mvm("kernel", "load", "urn:mvm:plugin:nothing", "--on", self.lab, check=False)
+        self.assertEqual(refused.returncode, 5, refused.stderr)
+        self.assertIn("found in no repository", refused.stdout)
+        for path, code in (("index.json", "200"), ("../key", "403"), ("x86_64/none.so", "404")):
+            said = subprocess.run(["curl", "-s", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", self.served + path],
+                                  capture_output=True, text=True, timeout=30, check=True)
+            self.assertEqual(said.stdout, code, path)
 
     def test_nodes_form_a_machine_and_leave_it(self):
         made = self.world.mvm("dvm", "create", self.lab, "blue")
