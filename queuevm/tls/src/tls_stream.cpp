@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 
@@ -110,7 +111,7 @@ class TlsStream final : public ByteStream {
   std::shared_ptr<const Shared> shared_;
   UniqueSsl ssl_;
   std::string peer_;
-  bool wants_write_ = false;
+  std::atomic<bool> wants_write_{false};  // asked by any thread
 };
 
 UniqueBio text_bio(const std::string& text) {
