@@ -1,7 +1,7 @@
 // The least that gSOAP itself needs for an echo of a number: what bench/rmix-soap compares RMIX with.
-//gsoap ns service name: Echo
-//gsoap ns service namespace: urn:bench:echo
-//gsoap ns service style: document
-//gsoap ns service encoding: literal
-//gsoap ns service method-action: echo ""
+// gsoap ns service name: Echo
+// gsoap ns service namespace: urn:bench:echo
+// gsoap ns service style: document
+// gsoap ns service encoding: literal
+// gsoap ns service method-action: echo ""
 int ns__echo(LONG64 value, LONG64& result);

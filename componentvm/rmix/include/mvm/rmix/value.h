@@ -111,8 +111,8 @@ inline constexpr std::size_t kMostValues = 1U << 22U;
 /// Nested arrays and structs in one type at most.
 inline constexpr std::size_t kDeepest = 32;
 
-/// What a string may be: UTF-8 of the characters that XML 1.0 allows, of control characters only tab, line feed and
-/// carriage return.
+/// What a string may be: UTF-8 of the characters that XML 1.0 allows, of control characters only tab, line
+/// feed and carriage return.
 [[nodiscard]] bool is_text(std::string_view text);
 
 /// kInvalid where a value does not fit its type; `what` names it in the message.

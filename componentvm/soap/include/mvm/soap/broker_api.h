@@ -364,8 +364,8 @@ struct DrainMark {
 /// Messages are to be taken away.
 struct DrainRequest {
   std::string job, name;  ///< as in PeekRequest
-  /// Most messages in all, 1 .. kMostDrainedAtOnce; where they are told, at most kMostMessages of a queue go at
-  /// once.
+  /// Most messages in all, 1 .. kMostDrainedAtOnce; where they are told, at most kMostMessages of a queue go
+  /// at once.
   std::uint32_t count = 256;
   std::uint32_t bytes = 0;       ///< of each message that is wanted; 0: the messages are not told at all
   std::vector<DrainMark> marks;  ///< of a call before; empty: all queues, and what waits in them now

@@ -81,7 +81,8 @@ class SoapServer {
   SoapServer& operator=(const SoapServer&) = delete;
 
   [[nodiscard]] std::uint16_t port() const;
-  /// "http://127.0.0.1:7780", to which "/broker", "/store", "/kernels", "/registry", "/dvm", "/node", "/host" are added.
+  /// "http://127.0.0.1:7780", to which "/broker", "/store", "/kernels", "/registry", "/dvm", "/node", "/host"
+  /// are added.
   [[nodiscard]] std::string url() const;
   [[nodiscard]] ServerStats stats() const;
   /// Closes every connection and waits for the requests being answered. Twice is no error.
@@ -93,8 +94,8 @@ class SoapServer {
   std::unique_ptr<Core> core_;
 };
 
-/// The published WSDL of a service ("broker", "store", "kernels", "registry", "dvm", "node", "host") for an address, as ?wsdl answers it;
-/// empty where there is no such service.
+/// The published WSDL of a service ("broker", "store", "kernels", "registry", "dvm", "node", "host") for an
+/// address, as ?wsdl answers it; empty where there is no such service.
 [[nodiscard]] std::string wsdl_of(const std::string& service, const std::string& base_url);
 
 }  // namespace mvm::soap
