@@ -254,6 +254,7 @@ std::int64_t get(ring::End& end, std::vector<std::byte>& buffer, Fates& fates, s
     if (view == &second && !two) continue;
     std::memcpy(buffer.data(), view->data, view->size);
     if (const int result = end.release(view->token); result != MVM_OK) return result;
+    if (view->aborted) continue;  // its producer died before it was whole: void, and counted by nobody
     note(fates, fates.consumed, buffer.data(), view->size);
   }
   return MVM_OK;
