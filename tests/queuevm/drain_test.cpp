@@ -11,9 +11,13 @@
 
 #include "queuevm/content.h"
 #include "queuevm/ends.h"
+#include "queuevm/forms.h"
 
 namespace mvm::queuevm {
 namespace {
+
+using test::Form;
+using test::heads;
 
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
@@ -23,37 +27,13 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span<const char>(text));
 }
 
-std::vector<std::string> heads(const DrainedQueue& drained) {
-  std::vector<std::string> texts;
-  for (const PeekedMessage& message : drained.messages) texts.push_back(message.head);
-  return texts;
-}
-
 void expect_balance(const Queue& queue) {
   const QueueStats stats = queue.stats();
   EXPECT_EQ(stats.enqueued,
             stats.dequeued + stats.drained + stats.depth + stats.dropped_oldest + stats.expired);
 }
 
-struct Form {
-  const char* name;
-  std::uint32_t producers, consumers;
-  QueueKind kind;
-  WhenFull when_full;
-};
-
-class EveryFormDrained : public ::testing::TestWithParam<Form> {
- protected:
-  static QueueSpec spec() {
-    QueueSpec spec;
-    spec.producers = GetParam().producers;
-    spec.consumers = GetParam().consumers;
-    spec.kind = GetParam().kind;
-    spec.when_full = GetParam().when_full;
-    return spec;
-  }
-  static Queue make(const QueueSpec& spec) { return Queue::create_in_memory(spec, "test").value(); }
-};
+class EveryFormDrained : public test::EveryForm {};
 INSTANTIATE_TEST_SUITE_P(Forms, EveryFormDrained,
                          ::testing::Values(Form{"Stream", 1, 1, QueueKind::kFifo, WhenFull::kBlock},
                                            Form{"ClaimsOfConsumers", 1, 2, QueueKind::kFifo,

@@ -8,9 +8,13 @@
 
 #include "queuevm/content.h"
 #include "queuevm/ends.h"
+#include "queuevm/forms.h"
 
 namespace mvm::queuevm {
 namespace {
+
+using test::Form;
+using test::heads;
 
 using namespace std::chrono_literals;
 using ::testing::ElementsAre;
@@ -19,31 +23,7 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span<const char>(text));
 }
 
-std::vector<std::string> heads(const PeekedQueue& peeked) {
-  std::vector<std::string> texts;
-  for (const PeekedMessage& message : peeked.messages) texts.push_back(message.head);
-  return texts;
-}
-
-struct Form {
-  const char* name;
-  std::uint32_t producers, consumers;
-  QueueKind kind;
-  WhenFull when_full;
-};
-
-class EveryFormSeen : public ::testing::TestWithParam<Form> {
- protected:
-  static QueueSpec spec() {
-    QueueSpec spec;
-    spec.producers = GetParam().producers;
-    spec.consumers = GetParam().consumers;
-    spec.kind = GetParam().kind;
-    spec.when_full = GetParam().when_full;
-    return spec;
-  }
-  static Queue make(const QueueSpec& spec) { return Queue::create_in_memory(spec, "test").value(); }
-};
+class EveryFormSeen : public test::EveryForm {};
 INSTANTIATE_TEST_SUITE_P(Forms, EveryFormSeen,
                          ::testing::Values(Form{"Stream", 1, 1, QueueKind::kFifo, WhenFull::kBlock},
                                            Form{"ClaimsOfConsumers", 1, 2, QueueKind::kFifo,
