@@ -6,6 +6,7 @@
 #include "control.h"
 #include "mvm/base/log.h"
 #include "ports.h"
+#include "turn.h"
 
 namespace mvm::pluglets {
 namespace {
@@ -31,7 +32,7 @@ class Entry final : public ExecutionContext {
  public:
   std::string id_, uri_, owner_;
   Deployment deployment_;
-  std::timed_mutex life_;  // its methods are called one at a time
+  Turn life_;  // its methods are called one at a time
   std::shared_ptr<LoadedPlugin> library_;
   std::shared_ptr<Pluglet> object_;
   Suspendible* suspendible_ = nullptr;
