@@ -81,6 +81,8 @@ void handle_event(Core& core, const std::string& host, const host::HostEvent& ev
     if (fields::flag(args, "adopted")) core.labs->meet(event.lab, event.node);
   } else if (event.event == "node.kernel") {
     tell(core, event, "its kernel was started again; jobs live on");
+  } else if (event.event == "plugin.lost") {
+    tell(core, event, "plug-in " + text(args, "plugin") + " is not loaded any more: " + text(args, "reason"));
   } else if (event.event == "host.hypervisor") {
     tell(core, event,
          "host " + host + ": " + text(args, "driver") +

@@ -29,7 +29,7 @@ constexpr std::array kSharingNames{SharingName{Sharing::kOwners, "owners"},
 void unload_all(Plugins& plugins, std::vector<std::string> names) {
   for (bool gone = true; gone && !names.empty();) {
     const auto left = std::remove_if(names.begin(), names.end(), [&](const std::string& name) {
-      return plugins.unload_for_kernel(name).has_value();
+      return plugins.unload_for_kernel(name, false).has_value();
     });
     gone = left != names.end();
     names.erase(left, names.end());
@@ -52,25 +52,26 @@ Result<Sharing> sharing_of(const std::string& text) {
 }
 
 Commands::Commands(Plugins& plugins, Runs& runs) : plugins_(plugins), runs_(runs) {
-  transactions_.add("kernel.load", [this](const json& args) { return prepare_load(args); });
-  transactions_.add("kernel.unload", [this](const json& args) { return prepare_unload(args); });
-  transactions_.add("kernel.run", [this](const json& args) { return prepare_run(args); });
-  transactions_.add("kernel.stop", [this](const json& args) { return prepare_stop(args); });
+  transactions_.add("kernel.load", [this](const json& args, bool kept) { return prepare_load(args, kept); });
+  transactions_.add("kernel.unload",
+                    [this](const json& args, bool kept) { return prepare_unload(args, kept); });
+  transactions_.add("kernel.run", [this](const json& args, bool) { return prepare_run(args); });
+  transactions_.add("kernel.stop", [this](const json& args, bool) { return prepare_stop(args); });
 }
 
 std::map<std::string, Commands::Operation> Commands::operations() {
-  return {{"kernel.load", [this](const json& args) { return load(args); }},
-          {"kernel.unload", [this](const json& args) { return unload(args); }},
-          {"kernel.run", [this](const json& args) { return run(args); }},
-          {"kernel.stop", [this](const json& args) { return stop(args); }},
+  return {{"kernel.load", [this](const json& args, bool kept) { return load(args, kept); }},
+          {"kernel.unload", [this](const json& args, bool kept) { return unload(args, kept); }},
+          {"kernel.run", [this](const json& args, bool) { return run(args); }},
+          {"kernel.stop", [this](const json& args, bool) { return stop(args); }},
           {"kernel.runs",
-           [this](const json&) -> Result<json> {
+           [this](const json&, bool) -> Result<json> {
              return json{{"runs", runs_.list()}};
            }},
-          {"kernel.prepare", [this](const json& args) { return prepare(args); }},
+          {"kernel.prepare", [this](const json& args, bool kept) { return prepare(args, kept); }},
           {"kernel.commit",
-           [this](const json& args) { return transactions_.commit(text_or(args, "transaction")); }},
-          {"kernel.abort", [this](const json& args) -> Result<json> {
+           [this](const json& args, bool) { return transactions_.commit(text_or(args, "transaction")); }},
+          {"kernel.abort", [this](const json& args, bool) -> Result<json> {
              MVM_TRY(transactions_.abort(text_or(args, "transaction")));
              return json::object();
            }}};
@@ -78,14 +79,14 @@ std::map<std::string, Commands::Operation> Commands::operations() {
 
 // ---- at once ----------------------------------------------------------------------------------------------
 
-Result<json> Commands::load(const json& args) {
-  MVM_ASSIGN(const Prepared prepared, prepare_load(args));
+Result<json> Commands::load(const json& args, bool kept) {
+  MVM_ASSIGN(const Prepared prepared, prepare_load(args, kept));
   return prepared.commit();
 }
 
-Result<json> Commands::unload(const json& args) {
+Result<json> Commands::unload(const json& args, bool kept) {
   MVM_ASSIGN(const std::string name, need_text(args, "plugin", kLongestWish));
-  MVM_TRY(plugins_.unload_for_kernel(name));
+  MVM_TRY(plugins_.unload_for_kernel(name, kept));
   return json::object();
 }
 
@@ -102,30 +103,38 @@ Result<json> Commands::stop(const json& args) {
 
 // ---- prepared ---------------------------------------------------------------------------------------------
 
-Result<json> Commands::prepare(const json& args) {
+Result<json> Commands::prepare(const json& args, bool kept) {
   MVM_ASSIGN(const std::string id, need_text(args, "transaction", 128));
   MVM_ASSIGN(const std::string op, need_text(args, "op", 80));
   const auto hold = std::chrono::milliseconds(
       std::min<std::uint64_t>(number_or(args, "hold_ms", static_cast<std::uint64_t>(kHold.count())),
                               static_cast<std::uint64_t>(kLongestHold.count())));
-  return transactions_.prepare(id, op, object_or_empty(args, "args"), hold);
+  return transactions_.prepare(id, op, object_or_empty(args, "args"), kept, hold);
 }
 
 /// Loading may fail in many ways, also in the plug-in's own start: it is done now, and undone by the abort.
-Result<Prepared> Commands::prepare_load(const json& args) {
+Result<Prepared> Commands::prepare_load(const json& args, bool kept) {
   MVM_ASSIGN(const std::vector<std::string> wishes, texts_of(args, "plugins", kMostWishes, kLongestLocator));
   if (wishes.empty()) return Error(ErrorCode::kInvalid, "plugins: found none, expected names of plug-ins");
   MVM_ASSIGN(const Sharing sharing, sharing_of(text_or(args, "sharing", "everyone")));
   MVM_ASSIGN(const std::vector<std::string> names, plugins_.load_stack(wishes, sharing));
-  return Prepared{.commit = []() -> Result<json> { return json::object(); },
+  return Prepared{.result = json::object(),
+                  .commit = [this, names, kept]() -> Result<json> {
+                    if (Status recorded = kept ? plugins_.keep(names) : ok(); !recorded) {
+                      unload_all(plugins_, names);
+                      return std::move(recorded).error().wrap("write down what is loaded");
+                    }
+                    return json::object();
+                  },
                   .abort = [this, names] { unload_all(plugins_, names); }};
 }
 
-Result<Prepared> Commands::prepare_unload(const json& args) {
+Result<Prepared> Commands::prepare_unload(const json& args, bool kept) {
   MVM_ASSIGN(const std::string name, need_text(args, "plugin", kLongestWish));
   MVM_TRY(plugins_.reserve_unload(name));
-  return Prepared{.commit = [this, name]() -> Result<json> {
-                    MVM_TRY(plugins_.finish_unload(name));
+  return Prepared{.result = json::object(),
+                  .commit = [this, name, kept]() -> Result<json> {
+                    MVM_TRY(plugins_.finish_unload(name, kept));
                     return json::object();
                   },
                   .abort = [this, name] { plugins_.release_unload(name); }};

@@ -20,7 +20,8 @@ namespace mvm::kernel {
 /// Thread-safe.
 class Commands {
  public:
-  using Operation = std::function<Result<nlohmann::json>(const nlohmann::json& args)>;
+  /// `kept`: asked for by a user. What plug-ins had the kernel load they have it load again themselves.
+  using Operation = std::function<Result<nlohmann::json>(const nlohmann::json& args, bool kept)>;
   Commands(Plugins& plugins, Runs& runs);
 
   /// Takes back what was prepared and not decided.
@@ -29,13 +30,13 @@ class Commands {
   [[nodiscard]] std::map<std::string, Operation> operations();
 
  private:
-  Result<nlohmann::json> load(const nlohmann::json& args);
-  Result<nlohmann::json> unload(const nlohmann::json& args);
+  Result<nlohmann::json> load(const nlohmann::json& args, bool kept);
+  Result<nlohmann::json> unload(const nlohmann::json& args, bool kept);
   Result<nlohmann::json> run(const nlohmann::json& args);
   Result<nlohmann::json> stop(const nlohmann::json& args);
-  Result<nlohmann::json> prepare(const nlohmann::json& args);
-  Result<Prepared> prepare_load(const nlohmann::json& args);
-  Result<Prepared> prepare_unload(const nlohmann::json& args);
+  Result<nlohmann::json> prepare(const nlohmann::json& args, bool kept);
+  Result<Prepared> prepare_load(const nlohmann::json& args, bool kept);
+  Result<Prepared> prepare_unload(const nlohmann::json& args, bool kept);
   Result<Prepared> prepare_run(const nlohmann::json& args);
   Result<Prepared> prepare_stop(const nlohmann::json& args);
   [[nodiscard]] Result<RunOrder> order_from(const nlohmann::json& args) const;

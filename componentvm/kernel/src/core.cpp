@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr const char* kVersion = "0.1.0";
 constexpr std::size_t kFewestThreads = 4;
+constexpr unsigned kMostTries = 3;  // of a plug-in that ends the kernel
 constexpr std::array kDefaultPlugins{"job", "builder", "queue", "node"};
 
 /// Whose operations this thread runs, the innermost last.
@@ -105,6 +107,7 @@ Core::Core(const Config& config, const LauncherLink& link)
              .most = [this] { return pool_->limits().maximum - kFewestThreads; },
              .as = [](const std::string& name, const std::function<void()>& body) { run_as(name, body); },
              .tell = [this](const std::string& op, nlohmann::json args) { notify(op, std::move(args)); }}),
+      record_(config.run / "plugins", link.boot),
       plugins_({.folder = config.plugin_folder,
                 .kind = kPluginKind,
                 .api_version = kPluginApi,
@@ -113,7 +116,9 @@ Core::Core(const Config& config, const LauncherLink& link)
                {.view = [this](const std::string& name) { return std::make_unique<View>(*this, name); },
                 .retire = [this](const std::string& name) { retire(name); },
                 .runs_here = [](const std::string& name) { return runs_here(name); },
-                .locate = [this](const std::string& locator) { return locate(locator); }}) {}
+                .locate = [this](const std::string& locator) { return locate(locator); },
+                .record = [this](std::vector<KeptPlugin> kept) { return record_plugins(std::move(kept)); }}) {
+}
 
 Result<std::unique_ptr<Core>> Core::open(const Config& config, const LauncherLink& link,
                                          std::function<void()> launcher_lost) {
@@ -165,7 +170,9 @@ Core::~Core() {
 
 // ---- plug-ins --------------------------------------------------------------------------------------------
 
+/// A kernel that is started again has what its predecessor had; the first one, what it was told to load.
 Status Core::load_plugins() {
+  const auto before = link_.restarts > 0 ? record_.read() : std::nullopt;
   std::vector<std::string> names = config_.plugins;
   const std::vector<std::string> available = plugins_.available();
   const auto has = [](const auto& list, const std::string& name) {
@@ -174,14 +181,62 @@ Status Core::load_plugins() {
   if (config_.default_plugins)
     for (const std::string name : kDefaultPlugins)
       if (!has(names, name) && has(available, name)) names.push_back(name);
+  std::vector<std::string> kept;
   for (const std::string& name : names) {
     const bool core = has(kDefaultPlugins, name);
-    Status loaded = load_one(name, core);
+    if (before && !core) continue;
+    Status loaded = ok();
+    if (core) {
+      loaded = plugins_.load_core(name);
+    } else if (auto names_of = plugins_.load_stack({name})) {
+      kept.insert(kept.end(), names_of->begin(), names_of->end());
+    } else {
+      loaded = std::move(names_of).error();
+    }
     if (loaded) continue;
     log::error("plugin.refused", {{"name", name}, {"reason", loaded.error().describe()}});
     if (has(config_.plugins, name)) return loaded;
   }
-  return ok();
+  if (before) return load_again(*before);
+  recording_ = true;
+  return plugins_.keep(kept);
+}
+
+Status Core::record_plugins(std::vector<KeptPlugin> plugins) {
+  return recording_ ? record_.write({.plugins = std::move(plugins)}) : ok();
+}
+
+/// In the order in which they were loaded; one that needs what comes later is tried again then. What cannot
+/// be had any more is told, and so is a plug-in that ended the kernel each time it was started.
+Status Core::load_again(PluginRecord::Content before) {
+  const auto lost = [this](const KeptPlugin& plugin, const std::string& reason) {
+    log::error("plugin.lost", {{"plugin", plugin.asked}, {"reason", reason}});
+    auto told =
+        channel_->tell({.name = "plugin.lost", .args = {{"plugin", plugin.asked}, {"reason", reason}}});
+    if (!told) log::warning("kernel.untold", {{"reason", told.error().message()}});
+  };
+  std::vector<KeptPlugin>& plugins = before.plugins;
+  if (before.tries >= kMostTries && before.at < plugins.size()) {
+    lost(plugins[before.at], "the kernel ended each time it was started");
+    plugins.erase(plugins.begin() + static_cast<std::ptrdiff_t>(before.at));
+    before.tries = 0;
+  }
+  std::vector<std::size_t> ahead(plugins.size());
+  std::iota(ahead.begin(), ahead.end(), std::size_t{0});
+  std::vector<std::string> reasons(plugins.size());
+  for (std::size_t last = ahead.size() + 1; ahead.size() < last;) {
+    last = ahead.size();
+    std::erase_if(ahead, [&](std::size_t i) {
+      const unsigned tries = i == before.at ? before.tries + 1 : 1;
+      Status loaded = record_.write({.plugins = plugins, .at = i, .tries = tries});
+      if (loaded) loaded = plugins_.load_again(plugins[i]);
+      if (!loaded) reasons[i] = loaded.error().describe();
+      return loaded.has_value();
+    });
+  }
+  for (const std::size_t i : ahead) lost(plugins[i], reasons[i]);
+  recording_ = true;
+  return plugins_.keep({});
 }
 
 /// "a worker task can be easily started by simply spawning the kernel with the application plug-in name in
@@ -266,7 +321,7 @@ Result<LocatedPlugin> Core::locate(const std::string& locator) {
     MVM_ASSIGN(url, need_text(found, "url"));
   }
   MVM_ASSIGN(const nlohmann::json fetched, ask_plugin("locator", true, "locator.fetch", {{"url", url}}));
-  LocatedPlugin located{text_or(fetched, "plugin"), text_or(fetched, "folder")};
+  LocatedPlugin located{text_or(fetched, "plugin"), text_or(fetched, "folder"), locator};
   MVM_TRY(PluginWish::read(located.wish));
   if (!is_sha256(located.folder)) return Error(ErrorCode::kCorrupt, "the locator plug-in answered nonsense");
   return located;
@@ -350,7 +405,7 @@ void Core::offer_own() {
   for (auto& [op, command] : commands_->operations()) {
     const bool changes = op == "kernel.load" || op == "kernel.unload";
     (void)offer("kernel", op, [this, changes, command = std::move(command)](Call& call) -> Result<Answer> {
-      MVM_ASSIGN(auto done, command(call.args));
+      MVM_ASSIGN(auto done, command(call.args, call.caller == kOutside));
       Answer answer = changes ? list_plugins() : Answer{};
       answer.result.update(done);
       return answer;

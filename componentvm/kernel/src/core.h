@@ -1,6 +1,7 @@
 #pragma once
 // The threaded kernel: what plug-ins are given, and the operations that are the kernel's own.
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "mvm/kernel/config.h"
 #include "mvm/kernel/plugin.h"
 #include "mvm/kernel/run.h"
+#include "plugin_record.h"
 #include "plugins.h"
 #include "process_relay.h"
 #include "runs.h"
@@ -42,6 +44,8 @@ class Core {
   Core(const Config& config, const LauncherLink& link);
   Status start(std::function<void()> launcher_lost);
   Status load_plugins();
+  Status load_again(PluginRecord::Content before);
+  Status record_plugins(std::vector<KeptPlugin> plugins);
   Status start_runs();
   Status load_one(const std::string& name, bool core);
   Status spawn_programs();
@@ -72,7 +76,9 @@ class Core {
   std::unique_ptr<ProcessRelay> relay_;
   std::unique_ptr<channel::KernelEnd> channel_;
   Runs runs_;
-  std::mutex on_demand_mutex_;  // of plug-ins that are loaded when they are first needed
+  PluginRecord record_;
+  std::atomic<bool> recording_ = false;  // once all of the last kernel is loaded again
+  std::mutex on_demand_mutex_;           // of plug-ins that are loaded when they are first needed
   Plugins plugins_;
   std::unique_ptr<Commands> commands_;
   std::mutex operations_mutex_;

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "mvm/base/log.h"
 
@@ -16,6 +17,9 @@ constexpr std::size_t kMostInStack = 256;
 
 /// Names have no colon; URLs and URNs have.
 bool is_locator(const std::string& text) { return text.find(':') != std::string::npos; }
+
+/// How the locator plug-in knows what it fetched before. [docs/formats/repository.md]
+constexpr const char* kCache = "cache:";
 
 /// What the loader of that folder is asked for.
 std::string wish_for_loader(const LocatedPlugin& wanted) {
@@ -63,16 +67,18 @@ Plugins::Plugins(PluginLoader::Options options, std::filesystem::path fetched, H
       hooks_(std::move(hooks)) {}
 
 Result<LocatedPlugin> Plugins::located(const std::string& text) const {
-  if (!is_locator(text)) return LocatedPlugin{text, ""};
+  if (!is_locator(text)) return LocatedPlugin{text, "", text};
   if (text.starts_with(kPluginUrn)) {  // what is there already need not be found
     MVM_ASSIGN(const PluginWish wish, PluginWish::read(text.substr(kPluginUrn.size())));
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(wish.name);
     if (found != entries_.end() && found->second.state == State::kRunning &&
         wish.allows(read_plugin_version(found->second.info.version)))
-      return LocatedPlugin{text.substr(kPluginUrn.size()), found->second.folder};
+      return LocatedPlugin{text.substr(kPluginUrn.size()), found->second.folder, text};
   }
-  return hooks_.locate(text);
+  MVM_ASSIGN(LocatedPlugin found, hooks_.locate(text));
+  found.asked = text;
+  return found;
 }
 
 // ---- waiting ----------------------------------------------------------------------------------------------
@@ -220,14 +226,14 @@ Result<PluginHandle> Plugins::load(const std::string& owner, const LocatedPlugin
     if (!wanted.folder.empty() && entry.folder != wanted.folder)
       return Error(ErrorCode::kConflict, "plug-in " + wish.name + " is loaded from another file, " +
                                              info.file.string() + "; unload it first");
-    entry.holdings.push_back({next_++, owner});
+    entry.holdings.push_back({next_++, owner, wanted});
     return entry.holdings.back().handle;
   }
   Entry& entry = entries_[wish.name];
   const PluginHandle handle = next_++;
   entry.order = handle;
   entry.folder = wanted.folder;
-  entry.holdings.push_back({handle, owner});
+  entry.holdings.push_back({handle, owner, wanted});
   const auto mine = waiting_[owner].insert(wish.name);
   lock.unlock();
   Status started = start(wish.name, wanted, owner, entry);
@@ -243,10 +249,8 @@ Result<PluginHandle> Plugins::load(const std::string& owner, const LocatedPlugin
     entry.state = State::kRunning;
     return handle;
   }
-  for (auto& [other, left] : entries_)
-    for (Holding& holding : left.holdings)
-      if (holding.owner == wish.name) holding.owner = kKernelOwner;
   entries_.erase(wish.name);
+  adopt_orphans(wish.name);
   return std::move(started).error();
 }
 
@@ -265,24 +269,43 @@ Status Plugins::let_go(Lock& lock, const std::string& name, PluginHandle handle)
   Entry& entry = entries_.at(name);
   const auto holding = std::find_if(entry.holdings.begin(), entry.holdings.end(),
                                     [&](const Holding& one) { return one.handle == handle; });
-  if (entry.holdings.size() > 1) {
+  const bool last = entry.holdings.size() == 1;
+  if (last && hooks_.runs_here(name))
+    return Error(ErrorCode::kConflict, "plug-in " + name + " cannot be unloaded by one of its operations");
+  if (last) MVM_TRY(not_needed(name));
+  if (std::exchange(holding->kept, false)) {
+    if (Status recorded = record(); !recorded) {
+      holding->kept = true;
+      return recorded;
+    }
+  }
+  if (!last) {
     entry.holdings.erase(holding);
     return ok();
   }
-  if (hooks_.runs_here(name))
-    return Error(ErrorCode::kConflict, "plug-in " + name + " cannot be unloaded by one of its operations");
-  MVM_TRY(not_needed(name));
   entry.state = State::kStopping;
   lock.unlock();
   stop(name, entry);
   lock.lock();
-  for (auto& [other, left] : entries_)  // orphans
-    for (Holding& one : left.holdings)
-      if (one.owner == name) one.owner = kKernelOwner;
   entries_.erase(name);
+  adopt_orphans(name);
   changed_.notify_all();
   log::info("plugin.unloaded", {{"name", name}});
   return ok();
+}
+
+/// Nobody loads them again but the kernel, whose they are now.
+void Plugins::adopt_orphans(const std::string& of) {
+  bool any = false;
+  for (auto& [name, entry] : entries_)
+    for (Holding& holding : entry.holdings) {
+      if (holding.owner != of) continue;
+      holding.owner = kKernelOwner;
+      any = holding.kept = true;
+    }
+  if (!any) return;
+  if (Status recorded = record(); !recorded)
+    log::warning("plugin.unrecorded", {{"owner", of}, {"reason", recorded.error().message()}});
 }
 
 Status Plugins::unload(const std::string& owner, PluginHandle handle) {
@@ -327,6 +350,57 @@ Result<std::vector<std::string>> Plugins::load_stack(const std::vector<std::stri
   return names;
 }
 
+/// With the lock.
+Status Plugins::record() const {
+  std::vector<std::pair<PluginHandle, KeptPlugin>> kept;
+  for (const auto& [name, entry] : entries_)
+    for (const Holding& holding : entry.holdings)
+      if (holding.kept)
+        kept.push_back({holding.handle,
+                        {holding.from.folder.empty() ? holding.from.wish : kCache + holding.from.folder,
+                         holding.from.asked, entry.sharing}});
+  std::sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<KeptPlugin> list;
+  for (auto& [handle, plugin] : kept) list.push_back(std::move(plugin));
+  return hooks_.record(std::move(list));
+}
+
+Status Plugins::keep(const std::vector<std::string>& names) {
+  const Lock lock(mutex_);
+  std::vector<Holding*> fresh;
+  for (const std::string& name : names) {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) continue;
+    auto& holdings = found->second.holdings;
+    const auto holding = std::find_if(holdings.begin(), holdings.end(), [](const Holding& one) {
+      return one.owner == kKernelOwner && !one.kept;
+    });
+    if (holding == holdings.end()) continue;
+    holding->kept = true;
+    fresh.push_back(&*holding);
+  }
+  Status recorded = record();
+  if (!recorded)
+    for (Holding* holding : fresh) holding->kept = false;
+  return recorded;
+}
+
+Status Plugins::load_again(const KeptPlugin& kept) {
+  auto wanted = located(kept.locator);
+  if (!wanted && kept.asked != kept.locator) wanted = located(kept.asked);
+  if (!wanted) return std::move(wanted).error();
+  wanted->asked = kept.asked;
+  MVM_ASSIGN(const PluginHandle handle, load(kKernelOwner, *wanted));
+  const Lock lock(mutex_);
+  for (auto& [name, entry] : entries_)
+    for (Holding& holding : entry.holdings)
+      if (holding.handle == handle) {
+        holding.kept = true;
+        if (!entry.core) entry.sharing = kept.sharing;
+      }
+  return ok();
+}
+
 Status Plugins::load_core(const std::string& name) {
   MVM_ASSIGN(const PluginHandle handle, load(kKernelOwner, name));
   static_cast<void>(handle);
@@ -336,7 +410,7 @@ Status Plugins::load_core(const std::string& name) {
 }
 
 /// A loading that a user may undo.
-Result<PluginHandle> Plugins::kernels_holding(const std::string& name) const {
+Result<PluginHandle> Plugins::kernels_holding(const std::string& name, bool kept) const {
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second.state != State::kRunning)
     return Error(ErrorCode::kNotFound, "no plug-in " + name + " is loaded");
@@ -344,15 +418,16 @@ Result<PluginHandle> Plugins::kernels_holding(const std::string& name) const {
     return Error(ErrorCode::kRefused, "plug-in " + name +
                                           " is a core service: it goes with the kernel, and is upgraded by "
                                           "replacing its file and restarting the kernel");
-  for (const Holding& holding : found->second.holdings)
-    if (holding.owner == kKernelOwner) return holding.handle;
+  for (const bool wanted : {kept, !kept})
+    for (const Holding& holding : found->second.holdings)
+      if (holding.owner == kKernelOwner && holding.kept == wanted) return holding.handle;
   return Error(ErrorCode::kRefused, "plug-in " + name + " belongs to " +
                                         found->second.holdings.front().owner + ", which loaded it");
 }
 
-Status Plugins::unload_for_kernel(const std::string& name) {
+Status Plugins::unload_for_kernel(const std::string& name, bool kept) {
   Lock lock(mutex_);
-  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name));
+  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name, kept));
   if (entries_.at(name).reserved)
     return Error(ErrorCode::kConflict, "plug-in " + name + " is about to be unloaded by another command");
   return let_go(lock, name, handle);
@@ -360,7 +435,7 @@ Status Plugins::unload_for_kernel(const std::string& name) {
 
 Status Plugins::reserve_unload(const std::string& name) {
   const Lock lock(mutex_);
-  MVM_ASSIGN([[maybe_unused]] const PluginHandle handle, kernels_holding(name));
+  MVM_ASSIGN([[maybe_unused]] const PluginHandle handle, kernels_holding(name, true));
   Entry& entry = entries_.at(name);
   if (entry.reserved)
     return Error(ErrorCode::kConflict, "plug-in " + name + " is about to be unloaded by another command");
@@ -369,9 +444,9 @@ Status Plugins::reserve_unload(const std::string& name) {
   return ok();
 }
 
-Status Plugins::finish_unload(const std::string& name) {
+Status Plugins::finish_unload(const std::string& name, bool kept) {
   Lock lock(mutex_);
-  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name));
+  MVM_ASSIGN(const PluginHandle handle, kernels_holding(name, kept));
   entries_.at(name).reserved = false;
   return let_go(lock, name, handle);
 }
@@ -424,8 +499,13 @@ Status Plugins::share(const std::string& name, Sharing sharing) {
   if (found == entries_.end()) return Error(ErrorCode::kNotFound, "no plug-in " + name + " is loaded");
   if (found->second.core)
     return Error(ErrorCode::kRefused, "plug-in " + name + " is a core service, for everyone");
-  found->second.sharing = sharing;
-  return ok();
+  const Sharing before = std::exchange(found->second.sharing, sharing);
+  const auto& holdings = found->second.holdings;
+  if (std::none_of(holdings.begin(), holdings.end(), [](const Holding& one) { return one.kept; }))
+    return ok();
+  Status recorded = record();
+  if (!recorded) found->second.sharing = before;
+  return recorded;
 }
 
 std::vector<PluginListing> Plugins::list() const {

@@ -14,6 +14,7 @@
 
 #include "mvm/base/plugin_loader.h"
 #include "mvm/kernel/plugin.h"
+#include "plugin_record.h"
 
 namespace mvm::kernel {
 
@@ -38,6 +39,7 @@ inline constexpr std::string_view kPluginUrn = "urn:mvm:plugin:";
 struct LocatedPlugin {
   std::string wish;    ///< NAME[@VERSION[.AGE[.REVISION]]]
   std::string folder;  ///< empty: the preset folder; else one below the folder of what was fetched
+  std::string asked;   ///< as it was said
 };
 
 /// Thread-safe and re-entrant: a plug-in may load and unload others while it starts and while it stops. No
@@ -55,6 +57,8 @@ class Plugins {
     std::function<bool(const std::string& name)> runs_here;
     /// Brings what a URL or URN names to this machine. [000 §2.3]
     std::function<Result<LocatedPlugin>(const std::string& locator)> locate;
+    /// Writes down all that is kept, durably; called with the lock held.
+    std::function<Status(std::vector<KeptPlugin>)> record;
   };
   /// `fetched`: the second preset folder, where locate() puts what it brings.
   Plugins(PluginLoader::Options options, std::filesystem::path fetched, Hooks hooks);
@@ -80,13 +84,19 @@ class Plugins {
   /// their names.
   Result<std::vector<std::string>> load_stack(const std::vector<std::string>& wishes,
                                               Sharing sharing = Sharing::kEveryone);
-  /// Undoes a loading of the kernel's. kRefused: a core plug-in.
-  Status unload_for_kernel(const std::string& name);
+  /// Has loadings of the kernel's, one for each name, come back with a kernel that is started again: on disk
+  /// when it returns, and until they are undone. Else they go with this kernel, as those by plug-ins do.
+  Status keep(const std::vector<std::string>& names);
+  /// Loads for the kernel what the last one kept: as it was found then, else as it was asked for.
+  Status load_again(const KeptPlugin& kept);
+  /// Undoes a loading of the kernel's, where there are both kinds of this kind. It is off the record before
+  /// anything of it ends. kRefused: a core plug-in.
+  Status unload_for_kernel(const std::string& name, bool kept);
   /// Sees to it that a loading of the kernel's can be undone, and that nobody else comes between: the plug-in
   /// is not taken as an offer by others. As unload_for_kernel.
   Status reserve_unload(const std::string& name);
   /// Undoes that loading.
-  Status finish_unload(const std::string& name);
+  Status finish_unload(const std::string& name, bool kept);
   void release_unload(const std::string& name);
   /// Loads a core plug-in. [000 §2.3: upgraded by replacing the file and restarting the kernel]
   Status load_core(const std::string& name);
@@ -105,6 +115,8 @@ class Plugins {
   struct Holding {
     PluginHandle handle = 0;
     std::string owner;
+    LocatedPlugin from;
+    bool kept = false;
   };
   struct Entry {
     std::uint64_t order = 0;
@@ -126,7 +138,9 @@ class Plugins {
   [[nodiscard]] Result<PluginHandle> load(const std::string& owner, const LocatedPlugin& wanted);
   Status start(const std::string& name, const LocatedPlugin& wanted, const std::string& owner, Entry& entry);
   void stop(const std::string& name, Entry& entry);
-  [[nodiscard]] Result<PluginHandle> kernels_holding(const std::string& name) const;
+  [[nodiscard]] Result<PluginHandle> kernels_holding(const std::string& name, bool kept) const;
+  [[nodiscard]] Status record() const;
+  void adopt_orphans(const std::string& of);
   [[nodiscard]] Status not_needed(const std::string& name) const;
   Status let_go(Lock& lock, const std::string& name, PluginHandle handle);
   Status wait_for(Lock& lock, const std::string& owner, const std::string& name);

@@ -48,7 +48,8 @@ void Transactions::settle(const std::string& id) {
 }
 
 Result<nlohmann::json> Transactions::prepare(const std::string& id, const std::string& op,
-                                             const nlohmann::json& args, std::chrono::milliseconds hold) {
+                                             const nlohmann::json& args, bool kept,
+                                             std::chrono::milliseconds hold) {
   if (id.empty() || id.size() > kLongestName)
     return Error(ErrorCode::kInvalid, "transaction: expected a name of at most 128 bytes");
   const auto preparer = preparers_.find(op);
@@ -68,7 +69,7 @@ Result<nlohmann::json> Transactions::prepare(const std::string& id, const std::s
     return Error(ErrorCode::kExhausted, "too many commands are prepared at once");
   }
   lock.unlock();
-  auto prepared = preparer->second(args);
+  auto prepared = preparer->second(args, kept);
   lock.lock();
   if (prepared && ending_) {
     entry.prepared = std::move(*prepared);

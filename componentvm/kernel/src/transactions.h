@@ -25,7 +25,7 @@ struct Prepared {
 /// Thread-safe. What is neither committed nor aborted in time is aborted.
 class Transactions {
  public:
-  using Preparer = std::function<Result<Prepared>(const nlohmann::json& args)>;
+  using Preparer = std::function<Result<Prepared>(const nlohmann::json& args, bool kept)>;
   Transactions() = default;
   ~Transactions() { end(); }
   Transactions(const Transactions&) = delete;
@@ -36,9 +36,10 @@ class Transactions {
   /// Before the first prepare().
   void add(const std::string& op, Preparer preparer) { preparers_[op] = std::move(preparer); }
   /// Able and willing, until `hold` has passed; again with the same name: the same answer. kUnsupported: no
-  /// such command; kAborted: it was aborted before; what the command itself says.
+  /// such command; kAborted: it was aborted before; what the command itself says. `kept`: as Commands.
   [[nodiscard]] Result<nlohmann::json> prepare(const std::string& id, const std::string& op,
-                                               const nlohmann::json& args, std::chrono::milliseconds hold);
+                                               const nlohmann::json& args, bool kept,
+                                               std::chrono::milliseconds hold);
   /// The command's answer; again: the same. kNotFound: never prepared, or taken back meanwhile; kConflict: it
   /// is being prepared.
   [[nodiscard]] Result<nlohmann::json> commit(const std::string& id);

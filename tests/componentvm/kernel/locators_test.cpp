@@ -121,6 +121,8 @@ TEST_F(LocatorsTest, AUrlIsLoadedAndStillThereWhenTheServerIsNot) {
   load(url + digest);  // the next kernel finds it in its cache
   EXPECT_NE(node->kernel_pid(), before);
   EXPECT_EQ(version_of_plain(), "2.1.0");
+  ::kill(node->kernel_pid(), SIGKILL);
+  EXPECT_EQ(version_of_plain(), "2.1.0");  // and so does the one after it, unasked
 }
 
 TEST_F(LocatorsTest, ANameIsLookedForInSeveralRepositories) {

@@ -158,6 +158,11 @@ class Node {
   bool wait_output(const std::string& name, const std::string& text) {
     return wait([&] { return seen[name].output["out"].find(text) != std::string::npos; });
   }
+  /// How often an event was told; answers to calls come later than what was told before them.
+  int events_named(const std::string& name) {
+    const std::lock_guard lock(mutex);
+    return static_cast<int>(std::count(events.begin(), events.end(), name));
+  }
   /// The process id of the threaded kernel, as we see it.
   pid_t kernel_pid() { return find_process("--control", "unshare"); }
   /// One of ours whose command line holds the first text, and not the second.

@@ -51,6 +51,27 @@ class PluginsTest : public testing::Test {
   Error not_loaded(const std::vector<std::string>& names) {
     return failure("kernel.load", {{"plugins", names}});
   }
+  void prepare(const std::string& transaction, const std::string& name) {
+    node_->must("kernel.prepare",
+                {{"transaction", transaction}, {"op", "kernel.load"}, {"args", {{"plugins", {name}}}}});
+  }
+  /// Version, owners and sharing of each.
+  std::map<std::string, nlohmann::json> shape() {
+    std::map<std::string, nlohmann::json> found;
+    const nlohmann::json plugins = node_->must("kernel.plugins").at("plugins");
+    for (const auto& one : plugins)
+      found[one.at("name")] = {one.at("version"), one.at("owners"), one.at("sharing")};
+    return found;
+  }
+  /// Returns when it was started again for the n-th time and answers.
+  void kill_kernel(int restarts) {
+    ::kill(node_->kernel_pid(), SIGKILL);
+    EXPECT_TRUE(eventually([&] {
+      const auto info = node_->call("node.info");
+      return info && info->result.at("restarts") >= restarts;
+    })) << node_->log();
+    EXPECT_EQ(node_->must("node.info").at("restarts"), restarts);
+  }
   nlohmann::json run_of(const std::string& name) {
     const nlohmann::json runs = node_->must("kernel.runs").at("runs");
     for (const auto& one : runs)
@@ -207,6 +228,52 @@ TEST_F(PluginsTest, CoreServicesGoWithTheKernelOnly) {
   ::kill(node_->kernel_pid(), SIGKILL);
   EXPECT_EQ(node_->wait_end("j.1/s").output.at("out"), "on\noff\n");
   EXPECT_TRUE(plugin("job").at("core"));
+}
+
+TEST_F(PluginsTest, WhatUsersLoadedIsThereAgainWhenTheKernelIs) {
+  boot({"--plugin", "untidy", "--plugin", "post"});
+  node_->must("kernel.unload", {{"plugin", "post"}});
+  load({"mail", "post"}, "kernel");
+  load({"post"}, "kernel");
+  load({"plain@2"});
+  node_->must("kernel.unload", {{"plugin", "untidy"}});  // plain is the kernel's twice from here on
+  node_->must("kernel.share", {{"plugin", "plain"}, {"sharing", "owners"}});
+  prepare("t1", "lonely");
+  prepare("t2", "tidy");
+  node_->must("kernel.commit", {{"transaction", "t2"}});
+  node_->start_script("s", "echo on; sleep 100; echo off");
+  ASSERT_TRUE(node_->wait_output("j.1/s", "on"));
+  auto before = shape();
+  EXPECT_EQ(before.erase("lonely"), 1U);  // nobody decided
+  EXPECT_EQ(before.size(), 8U);           // with the core services
+  EXPECT_EQ(before.at("post"), nlohmann::json({"1.0.0", {"kernel", "kernel"}, "kernel"}));
+  EXPECT_EQ(before.at("plain"), nlohmann::json({"2.1.0", {"kernel", "kernel", "tidy"}, "owners"}));
+  for (int round = 1; round <= 2; ++round) {
+    kill_kernel(round);
+    EXPECT_EQ(shape(), before) << node_->log();
+  }
+  for (const char* name : {"mail", "post", "post"}) node_->must("kernel.unload", {{"plugin", name}});
+  // Upgraded by its file, as core services are.
+  fs::rename(folder_ / "mail.so", folder_ / "mail.old");
+  fs::remove(folder_ / "plain.2.1.0.so");
+  kill_kernel(3);
+  EXPECT_THAT(loaded(), ElementsAre("plain", "tidy"));
+  EXPECT_EQ(shape().at("plain"), nlohmann::json({"1.0.0", {"kernel", "tidy"}, "owners"}));  // plain@2 is lost
+  EXPECT_EQ(node_->events_named("plugin.lost"), 1);
+  node_->must("proc.signal", {{"proc", "j.1/s"}, {"signal", 9}});
+  EXPECT_EQ(node_->wait_end("j.1/s").ends, 1);
+}
+
+TEST_F(PluginsTest, APluginThatEndsTheKernelEachTimeIsGivenUp) {
+  boot();
+  load({"fatal"});
+  load({"post"});
+  ASSERT_TRUE(write_file_durably(node_->folder / "work/end-kernel", ""));
+  kill_kernel(4);  // by us, and three times by the plug-in
+  EXPECT_THAT(loaded(), ElementsAre("post"));
+  EXPECT_EQ(node_->events_named("plugin.lost"), 1);
+  kill_kernel(5);
+  EXPECT_THAT(loaded(), ElementsAre("post"));
 }
 
 TEST_F(PluginsTest, WhatAPluginOffersIsSharedAsItsAttributeSays) {

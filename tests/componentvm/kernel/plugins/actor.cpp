@@ -4,7 +4,10 @@
 //   NAME.load {wish}, NAME.unload {handle}, NAME.number {handle}   the kernel's loader, as this plug-in
 //   function main: runs until it is told to stop; fail: fails with its first argument
 //   NAME.note {..}, NAME.noted     keeps what it is told, and tells it
-// ACTOR_LOADS is loaded in start(), ACTOR_NEEDS and ACTOR_OFFERS are its interfaces.
+// ACTOR_LOADS is loaded in start(), ACTOR_NEEDS and ACTOR_OFFERS are its interfaces. ACTOR_ENDS_KERNEL:
+// start() ends the kernel where there is a file end-kernel in the work folder.
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <vector>
@@ -64,6 +67,9 @@ class Actor final : public mvm::kernel::Plugin {
     MVM_TRY(kernel.handle(name + ".noted", [this](Call&) -> mvm::Result<Answer> {
       return Answer{noted_, {}, {}};
     }));
+#ifdef ACTOR_ENDS_KERNEL
+    if (::access((kernel.config().work / "end-kernel").c_str(), F_OK) == 0) ::_exit(70);
+#endif
 #ifdef ACTOR_LOADS
     auto loaded = kernel.load(ACTOR_LOADS);
     if (!loaded) return std::move(loaded).error();
