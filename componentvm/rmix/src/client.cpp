@@ -42,17 +42,17 @@ struct Pending::State {
   Outcome outcome;
   std::vector<std::function<void(const Outcome&)>> callbacks;
 
+  /// Ends it. Whom it has to be told to then: nobody, where it was over.
+  [[nodiscard]] std::vector<std::function<void(const Outcome&)>> settle(Outcome how) {
+    const std::lock_guard lock(mutex);
+    if (over.load(std::memory_order_relaxed)) return {};
+    outcome = std::move(how);
+    over.store(true, std::memory_order_release);
+    ended.notify_all();
+    return std::exchange(callbacks, {});
+  }
   void finish(Outcome how) {
-    std::vector<std::function<void(const Outcome&)>> called;
-    {
-      const std::lock_guard lock(mutex);
-      if (over.load(std::memory_order_relaxed)) return;
-      outcome = std::move(how);
-      over.store(true, std::memory_order_release);
-      called.swap(callbacks);
-      ended.notify_all();
-    }
-    for (const auto& callback : called) callback(outcome);
+    for (const auto& callback : settle(std::move(how))) callback(outcome);
   }
   bool wait_until(Clock::Instant moment) const {
     if (over.load(std::memory_order_acquire)) return true;
@@ -67,6 +67,30 @@ struct Pending::State {
 namespace {
 
 using Call = std::shared_ptr<Pending::State>;
+
+/// This thread tells how calls ended, and may have the ends of others still to tell: who waits for one of
+/// them on it would wait for ever.
+class Telling {
+ public:
+  Telling() { ++depth_; }
+  ~Telling() { --depth_; }
+  Telling(const Telling&) = delete;
+  Telling& operator=(const Telling&) = delete;
+  static bool here() { return depth_ > 0; }
+
+ private:
+  static thread_local int depth_;
+};
+thread_local int Telling::depth_ = 0;
+
+/// All are over before the first is told of.
+template <class Calls>
+void finish_all(const Calls& calls, const Error& error) {
+  std::vector<std::pair<const Pending::State*, std::vector<std::function<void(const Outcome&)>>>> told;
+  for (const Call& call : calls) told.emplace_back(call.get(), call->settle(Failure{error, Fate::kNotRun}));
+  for (const auto& [call, callbacks] : told)
+    for (const auto& callback : callbacks) callback(call->outcome);
+}
 
 /// Ends calls whose deadline passed while nobody waits for them.
 class Timers {
@@ -164,8 +188,7 @@ class Core final : public std::enable_shared_from_this<Core> {
     for (const Call& call : queued) call->place = Pending::State::Place::kGone;
     const std::shared_ptr<Connection> connection = way_.connection;
     lock.unlock();
-    for (const Call& call : queued)
-      call->finish(failed(ErrorCode::kCancelled, "the reference was dropped", Fate::kNotRun));
+    finish_all(queued, Error(ErrorCode::kCancelled, "the reference was dropped"));
     if (connection) connection->shut();
     lock.lock();
     settled_.wait(lock, [&] { return jobs_ == 0 && !pumping_; });
@@ -430,7 +453,9 @@ class Core final : public std::enable_shared_from_this<Core> {
       if (in_flight_ == 0) settled_.notify_all();
       pump(lock, nullptr);
     }
-    if (!again) call->finish(std::move(outcome));
+    if (again) return;
+    const Telling telling;
+    call->finish(std::move(outcome));
   }
 
   void put_back(const Call& call) {
@@ -463,7 +488,7 @@ class Core final : public std::enable_shared_from_this<Core> {
         for (const Call& call : lost) call->place = Pending::State::Place::kGone;
       }
       lock.unlock();
-      for (const Call& call : lost) call->finish(Failure{way.error(), Fate::kNotRun});
+      if (!lost.empty()) finish_all(lost, way.error());
       if (way) way->connection.reset();  // the broken one
       lock.lock();
       leave();
@@ -587,7 +612,7 @@ Fate Pending::cancel(Clock::Instant moment) const {
   const std::shared_ptr<Core> core = state_->core.lock();
   if (!over() && core && core->withdraw(state_))
     state_->finish(failed(ErrorCode::kCancelled, "the call was cancelled", Fate::kNotRun));
-  if (!state_->wait_until(moment))
+  if (!state_->wait_until(Telling::here() ? Clock::Instant::min() : moment))
     state_->finish(failed(ErrorCode::kCancelled, "the call was cancelled", Fate::kUnknown));
   return fate_of(state_->outcome);
 }

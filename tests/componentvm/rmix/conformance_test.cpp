@@ -444,6 +444,33 @@ TEST_P(Conformance, AServerThatIsKilledInACallIsKnownAtOnce) {
   EXPECT_EQ(failure_of(late).fate, Fate::kNotRun);
 }
 
+TEST_P(Conformance, WhoHearsThatACallIsLostMayCancelOthers) {
+  ASSERT_TRUE(make_folders(world_.folder() / "elsewhere"));
+  const Elsewhere elsewhere(endpoint_in(GetParam(), world_.folder() / "elsewhere"), world_.folder());
+  auto probe = ProbeClient::bind(*client_, *Address::read(elsewhere.reference));
+  ASSERT_TRUE(probe) << probe.error().describe();
+  const auto held_call = probe->start_hold();
+  std::vector<Future<void>> behind;
+  for (int i = 0; i < 4; ++i) behind.push_back(probe->start_append("behind"));
+  ASSERT_TRUE(eventually([&] { return *probe->holding() == 1; }));
+  // Those of a connection end one after another, and those that no other connection takes likewise.
+  std::atomic<int> heard{0};
+  const auto cancels = [&](const Pending& other) {
+    return [&heard, other](const Outcome&) {
+      EXPECT_NE(other.cancel(in(60s)), Fate::kRan);
+      ++heard;
+    };
+  };
+  held_call.call().then(cancels(behind[3].call()));
+  behind[0].call().then(cancels(behind[1].call()));
+  behind[1].call().then(cancels(behind[2].call()));
+  elsewhere.process->signal(SIGKILL);
+  const auto begin = steady_clock::now();
+  for (const auto& call : behind) EXPECT_NE(failure_of(call.get()).fate, Fate::kRan);
+  ASSERT_TRUE(eventually([&] { return heard == 3; }));
+  EXPECT_LT(steady_clock::now() - begin, 15s);
+}
+
 INSTANTIATE_TEST_SUITE_P(Providers, Conformance, testing::ValuesIn(ways()), [](const auto& about) {
   std::string name = about.param.scheme;
   std::replace(name.begin(), name.end(), '+', '_');

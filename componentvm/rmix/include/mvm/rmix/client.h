@@ -38,11 +38,11 @@ class Pending {
   [[nodiscard]] bool wait_until(Clock::Instant moment) const;
   [[nodiscard]] bool over() const;
   /// Called once with the outcome: at once where it is over, else by the thread that ends it, which it must
-  /// not hold up.
+  /// not hold up: it may make calls and cancel them, but not wait for them, nor drop their reference.
   void then(std::function<void(const Outcome&)> callback) const;
   /// Asks for the call not to be run, waits for the answer until `moment`, and says whether it ran. Without
   /// an answer in time the call ends, for its callers, as cancelled with an unknown fate. A moment that has
-  /// passed asks, and waits for nothing.
+  /// passed asks, and waits for nothing; so does any moment where a call's end is told (then()).
   Fate cancel(Clock::Instant moment) const;
 
   struct State;
