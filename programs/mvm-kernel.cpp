@@ -83,6 +83,9 @@ void describe(CLI::App& app, Said& said) {
                  "PEM file of those who vouch for https servers [system's]");
   app.add_option("--plugin-cache", locators.cache,
                  "folder of plug-ins that were fetched [WORK/plugin-cache]");
+  app.add_option("--plugin-cache-size", locators.cache_bytes,
+                 "bytes that plug-ins in it may take: those not used for longest go")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 50));
   app.add_option("--fetch-time", locators.time_ms, "milliseconds that one download may take")
       ->capture_default_str();
   app.add_option("--programs", said.programs, "preset program folder; may be repeated");

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -183,6 +184,7 @@ Result<PluginWish> PluginWish::read(std::string_view text) {
 }
 
 struct LoadedPlugin::State {
+  UniqueFd file;  // locked while it is mapped: who cleans the folder up sees that it is in use
   Library library;
   const MvmPluginDescriptor* descriptor = nullptr;
   PluginInfo info;
@@ -229,11 +231,14 @@ Result<std::unique_ptr<LoadedPlugin::State>> PluginLoader::open(const std::strin
                                                                 const std::string& owner) const {
   MVM_ASSIGN(const PluginWish wish, PluginWish::read(text));
   MVM_ASSIGN(const std::string file, choose(wish));
-  MVM_ASSIGN(const UniqueFd fd, open_beneath(options_.folder, file));
+  MVM_ASSIGN(UniqueFd fd, open_beneath(options_.folder, file));
   MVM_TRY(check_owner(fd.get(), file));
+  while (::flock(fd.get(), LOCK_SH) != 0)
+    if (errno != EINTR) return Error::from_errno(errno, "lock plug-in " + file);
   // By path, so that the library's own $ORIGIN holds; the folder is root's or ours, as was just checked.
   const fs::path path = fs::absolute(options_.folder) / file;
   auto state = std::make_unique<LoadedPlugin::State>();
+  state->file = std::move(fd);
   state->library.reset(::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL));
   if (!state->library) {
     const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): thread-local in glibc

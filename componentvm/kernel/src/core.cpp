@@ -478,6 +478,7 @@ Answer Core::locator_rules() const {
            {"folders", rules.folders},
            {"authorities", rules.authorities},
            {"cache", plugin_cache().string()},
+           {"cache_bytes", rules.cache_bytes},
            {"time_ms", rules.time_ms},
            {"architecture", architecture()},
            {"debug", config_.debug}},

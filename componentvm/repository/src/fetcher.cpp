@@ -53,7 +53,7 @@ void allow_repositories(LocatorRules& rules) {
 
 Result<Fetcher> Fetcher::open(LocatorRules rules) {
   MVM_ASSIGN(Trust trust, Trust::make(rules.keys, rules.allow_unsigned));
-  MVM_ASSIGN(PluginCache cache, PluginCache::open(rules.cache));
+  MVM_ASSIGN(PluginCache cache, PluginCache::open(rules.cache, rules.cache_bytes));
   allow_repositories(rules);
   return Fetcher(std::move(rules), std::move(trust), std::move(cache));
 }

@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <vector>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
@@ -19,6 +22,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kEntryFile = "entry.json";
 constexpr const char* kSourceFile = "source.json";
+constexpr std::chrono::minutes kLately{1};  // what was just located is about to be mapped
 
 Status check_elf(const Entry& entry, int fd) {
   std::array<char, kElfHead> head{};
@@ -57,7 +61,7 @@ Status put_in_place(const fs::path& made, const fs::path& place) {
 
 }  // namespace
 
-Result<PluginCache> PluginCache::open(const fs::path& folder) {
+Result<PluginCache> PluginCache::open(const fs::path& folder, std::uint64_t limit) {
   for (const char* name : {"", "plugins", "incoming", "builds"}) MVM_TRY(make_folders(folder / name, 0700));
   MVM_ASSIGN(BlobStore blobs, BlobStore::open(folder / "blobs", {.blob = kFileLimit, .keep_free = 8 << 20}));
   if (auto alone = lock_incoming(folder / "incoming", LOCK_EX | LOCK_NB)) {
@@ -68,7 +72,7 @@ Result<PluginCache> PluginCache::open(const fs::path& folder) {
     if (const auto left = blobs.list())
       for (const BlobInfo& blob : *left) (void)blobs.remove(blob.digest);
   }
-  return PluginCache(folder, std::move(blobs));
+  return PluginCache(folder, limit, std::move(blobs));
 }
 
 std::string PluginCache::key_of(const Entry& entry) { return sha256_hex(entry.statement()); }
@@ -89,6 +93,7 @@ Status PluginCache::check(const std::string& key, const Trust& trust) const {
     (void)remove_tree(folder);
     return Error(ErrorCode::kCorrupt, "plug-in " + key + " changed in the cache and was removed from it");
   }
+  (void)::utimensat(AT_FDCWD, folder.c_str(), nullptr, 0);  // when it was used
   std::error_code error;
   if (!fs::exists(folder / kSourceFile, error)) return trust.check(*found);
   MVM_ASSIGN(const Entry source, entry_of(folder / kSourceFile));
@@ -120,7 +125,65 @@ Result<std::string> PluginCache::store(Entry entry, const Fill& fill,
   (void)remove_tree(made);
   (void)blobs_.remove(*digest);  // the name that stays is the plug-in's
   if (!placed) return placed.error();
+  trim();
   return key;
+}
+
+/// With the lock.
+void PluginCache::trim() const {
+  struct Held {
+    fs::file_time_type used;
+    std::uint64_t size = 0;
+    fs::path place;
+  };
+  std::vector<Held> held;
+  std::uint64_t total = 0;
+  std::error_code error;
+  for (fs::directory_iterator one(plugins(), error), end; !error && one != end; one.increment(error)) {
+    std::error_code gone;
+    Held found{one->last_write_time(gone), 0, one->path()};
+    for (fs::directory_iterator file(one->path(), gone), last; !gone && file != last; file.increment(gone)) {
+      const std::uintmax_t size = file->file_size(gone);
+      if (!gone) found.size += size;
+    }
+    if (gone) continue;
+    total += found.size;
+    held.push_back(std::move(found));
+  }
+  std::sort(held.begin(), held.end(), [](const Held& a, const Held& b) { return a.used < b.used; });
+  const auto lately = fs::file_time_type::clock::now() - kLately;
+  bool any = false;
+  for (const Held& one : held) {
+    if (total <= limit_ || one.used > lately) break;
+    if (!evict(one.place)) continue;
+    total -= one.size;
+    any = true;
+  }
+  if (any) forget_builds();
+}
+
+/// False where it is in use: whoever has it mapped has its file locked.
+bool PluginCache::evict(const fs::path& place) const {
+  auto found = entry_of(place / kEntryFile);
+  UniqueFd fd;
+  if (found) {
+    fd.reset(::open((place / found->plugin).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  }
+  const fs::path away = folder_ / "incoming" / ("evicted-" + place.filename().string());
+  if (::rename(place.c_str(), away.c_str()) != 0) return false;  // at once, so that nobody finds half of it
+  return remove_tree(away).has_value();
+}
+
+/// Notes of builds whose plug-in is gone.
+void PluginCache::forget_builds() const {
+  std::error_code error;
+  for (fs::directory_iterator one(folder_ / "builds", error), end; !error && one != end;
+       one.increment(error)) {
+    const auto key = built(one->path().filename().string());
+    std::error_code problem;
+    if (!key || !is_sha256(*key) || !fs::exists(plugins() / *key, problem)) fs::remove(one->path(), problem);
+  }
 }
 
 Result<std::string> PluginCache::built(const std::string& build) const {

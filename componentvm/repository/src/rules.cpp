@@ -16,6 +16,7 @@ Result<LocatorRules> rules_from(const nlohmann::json& object) {
   rules.allow_unsigned = flag_or(object, "allow_unsigned");
   MVM_ASSIGN(const std::string cache, need_text(object, "cache"));
   rules.cache = cache;
+  rules.cache_bytes = number_or(object, "cache_bytes", kCacheLimit);
   MVM_ASSIGN(rules.architecture, need_text(object, "architecture", 60));
   rules.debug = flag_or(object, "debug");
   return rules;

@@ -3,6 +3,7 @@
 #include <sys/utsname.h>
 
 #include <future>
+#include <set>
 
 #include "componentvm/kernel/node.h"
 
@@ -14,16 +15,30 @@ using testing::Not;
 
 namespace fs = std::filesystem;
 
-/// `python3 -m http.server` for a folder.
+/// What `python3 -m http.server` does, over TLS: the folder, and the PEM file of certificate and key.
+constexpr const char* kTlsServer = R"(
+import functools, http.server, ssl, sys
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(f"Serving on port {server.server_port} (", flush=True)
+server.serve_forever()
+)";
+
+/// Any web server, for a folder; with the PEM file of certificate and key over TLS.
 class PlainWebServer {
  public:
-  explicit PlainWebServer(const fs::path& folder)
-      : out_(folder.parent_path() / (folder.filename().string() + ".log")) {
+  explicit PlainWebServer(const fs::path& folder, const std::string& certificate = "")
+      : scheme_(certificate.empty() ? "http" : "https"),
+        out_(folder.parent_path() / (folder.filename().string() + "." + scheme_ + ".log")) {
     const UniqueFd out(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    std::vector<std::string> argv{"python3", "-u",        "-m", "http.server", "0",
+                                  "--bind",  "127.0.0.1", "-d", folder};
+    if (!certificate.empty()) argv = {"python3", "-u", "-c", kTlsServer, folder, certificate};
     auto child = Subprocess::spawn(
-        {.argv = {"python3", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", folder},
-         .standard_output = out.get(),
-         .standard_error = out.get()});
+        {.argv = std::move(argv), .standard_output = out.get(), .standard_error = out.get()});
     EXPECT_TRUE(child) << child.error().describe();
     child_.emplace(std::move(*child));
     const auto end = std::chrono::steady_clock::now() + 30s;
@@ -35,9 +50,10 @@ class PlainWebServer {
     }
     EXPECT_NE(port_, 0);
   }
-  [[nodiscard]] std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string url() const { return scheme_ + "://127.0.0.1:" + std::to_string(port_); }
 
  private:
+  std::string scheme_;
   fs::path out_;
   std::optional<Subprocess> child_;
   int port_ = 0;
@@ -69,6 +85,24 @@ class LocatorsTest : public testing::Test {
   void boot(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--trust", key});
     node.emplace(NodeOptions{.arguments = std::move(arguments)});
+  }
+  void openssl(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), "openssl");
+    auto done = run_captured({.argv = arguments}, 30s);
+    ASSERT_TRUE(done && done->status.success()) << (done ? done->errors : done.error().describe());
+  }
+  /// An authority in NAME.pem, and in NAME-server.pem certificate and key that it signed for `host`.
+  void make_authority(const std::string& name, const std::string& host) const {
+    const std::string base = folder / name, server = base + "-server";
+    openssl({"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + name, "-days", "2", "-keyout",
+             base + ".key", "-out", base + ".pem"});
+    openssl({"req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=server", "-keyout", server + ".key",
+             "-out", server + ".csr"});
+    ASSERT_TRUE(write_file_durably(base + ".ext", "subjectAltName=" + host));
+    openssl({"x509", "-req", "-in", server + ".csr", "-CA", base + ".pem", "-CAkey", base + ".key",
+             "-CAcreateserial", "-days", "2", "-extfile", base + ".ext", "-out", server + ".crt"});
+    ASSERT_TRUE(write_file_durably(
+        server + ".pem", *read_file(server + ".crt", 1 << 20) + *read_file(server + ".key", 1 << 20), 0600));
   }
   void load(const std::string& locator) { node->must("kernel.load", {{"plugins", {locator}}}); }
   Error failure(const std::string& locator) {
@@ -123,6 +157,60 @@ TEST_F(LocatorsTest, AUrlIsLoadedAndStillThereWhenTheServerIsNot) {
   EXPECT_EQ(version_of_plain(), "2.1.0");
   ::kill(node->kernel_pid(), SIGKILL);
   EXPECT_EQ(version_of_plain(), "2.1.0");  // and so does the one after it, unasked
+}
+
+TEST_F(LocatorsTest, HttpsIsVerifiedAgainstTheAuthoritiesOfThisKernel) {
+  publish("repo", "plain.2.1.0.so");
+  publish("repo", "post.so");
+  make_authority("ours", "IP:127.0.0.1");
+  make_authority("theirs", "IP:127.0.0.1");
+  make_authority("elsewhere", "DNS:elsewhere.test");
+  ASSERT_TRUE(write_file_durably(folder / "both.pem", *read_file(folder / "ours.pem", 1 << 20) +
+                                                          *read_file(folder / "elsewhere.pem", 1 << 20)));
+  const PlainWebServer ours(folder / "repo", folder / "ours-server.pem");
+  const PlainWebServer theirs(folder / "repo", folder / "theirs-server.pem");
+  const PlainWebServer elsewhere(folder / "repo", folder / "elsewhere-server.pem");
+  boot({"--authorities", folder / "both.pem", "--repository", ours.url()});
+  const std::string file = "/" + machine() + "/plain.2.1.0.so";
+  const std::string digest = "#sha256=" + *sha256_of_file(folder / "repo" / machine() / "plain.2.1.0.so");
+  for (const PlainWebServer* other : {&theirs, &elsewhere}) {  // another authority, another name
+    const Error refused = failure(other->url() + file);
+    EXPECT_EQ(refused.code(), ErrorCode::kUnavailable);
+    EXPECT_THAT(refused.describe(), HasSubstr("certificate"));
+  }
+  EXPECT_EQ(failure(ours.url() + file + "#sha256=" + std::string(64, '0')).code(), ErrorCode::kCorrupt);
+  EXPECT_EQ(node->call("plain.who").error().code(), ErrorCode::kUnsupported);
+  load(ours.url() + file + digest);
+  EXPECT_EQ(version_of_plain(), "2.1.0");
+  load("urn:mvm:plugin:post");  // the repository itself
+  EXPECT_EQ(node->must("post.who").at("name"), "post");
+}
+
+TEST_F(LocatorsTest, TheCacheIsBoundedAndKeepsWhatIsLoaded) {
+  for (const char* name : {"plain.so", "post.so", "mail.so"}) publish("repo", name);
+  boot({"--plugin-cache-size", "1", "--repository", folder / "repo"});
+  const fs::path cached = node->folder / "work/plugin-cache/plugins";
+  const auto files = [&] {
+    std::set<std::string> names;
+    for (const auto& one : fs::recursive_directory_iterator(cached))
+      if (one.path().extension() == ".so") names.insert(one.path().filename());
+    return names;
+  };
+  const auto age = [&] {
+    for (const auto& one : fs::directory_iterator(cached))
+      fs::last_write_time(one.path(), fs::file_time_type::clock::now() - 10min);
+  };
+  load("urn:mvm:plugin:plain");
+  age();
+  load("urn:mvm:plugin:post");
+  EXPECT_EQ(files(), (std::set<std::string>{"plain.so", "post.so"}));  // both are mapped
+  node->must("kernel.unload", {{"plugin", "plain"}});
+  age();
+  load("urn:mvm:plugin:mail");
+  EXPECT_EQ(files(), (std::set<std::string>{"mail.so", "post.so"}));
+  EXPECT_EQ(node->must("post.who").at("name"), "post");
+  load("urn:mvm:plugin:plain");  // fetched again
+  EXPECT_EQ(version_of_plain(), "1.0.0");
 }
 
 TEST_F(LocatorsTest, ANameIsLookedForInSeveralRepositories) {

@@ -1,7 +1,9 @@
 // Entries, signatures, downloads and the cache of plug-ins from elsewhere, against servers and files that do
 // wrong.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -374,6 +376,47 @@ TEST_F(RepositoryTest, AWriterThatIsKilledLeavesNothingThatCouldBeLoaded) {
   const auto stored = cache->store(entry, [&](BlobWriter& writer) { return writer.append(bytes); });
   ASSERT_TRUE(stored) << stored.error().describe();
   EXPECT_TRUE(cache->check(*stored, *Trust::make({key.published}, false)));
+}
+
+TEST_F(RepositoryTest, WhatWasNotUsedForLongestGoesButForWhatIsMapped) {
+  rules.cache_bytes = 10'000;
+  const auto load = [&](const std::string& name) {
+    const auto located = fetcher().locate(publish(name, shared_object(62, std::string(3000, name[0]))));
+    EXPECT_TRUE(located) << located.error().describe();
+    return located ? located->folder : "";
+  };
+  const auto aged = [&](const std::string& cached_key, std::chrono::minutes age) {
+    fs::last_write_time(rules.cache / "plugins" / cached_key, fs::file_time_type::clock::now() - age);
+  };
+  const auto there = [&](const std::string& cached_key) {
+    return fetcher().locate("cache:" + cached_key).has_value();
+  };
+  const std::string a = load("a.1.0.0.so"), b = load("b.1.0.0.so");
+  const auto cache = *PluginCache::open(rules.cache);
+  ASSERT_TRUE(cache.note_built(std::string(64, 'a'), a));
+  ASSERT_TRUE(cache.note_built(std::string(64, 'b'), b));
+  const std::string c = load("c.1.0.0.so"), d = load("d.1.0.0.so");
+  EXPECT_TRUE(there(a) && there(b) && there(c) && there(d));  // more than there may be, but all of it is new
+  aged(a, 10min);
+  aged(b, 20min);
+  aged(c, 30min);
+  aged(d, 40min);
+  EXPECT_TRUE(there(d));  // that was a use
+  // A kernel has the one that was not used for longest.
+  UniqueFd mapped(::open((rules.cache / "plugins" / c / "c.1.0.0.so").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(mapped.get(), LOCK_SH), 0);
+  const std::string e = load("e.1.0.0.so");
+  EXPECT_FALSE(fs::exists(rules.cache / "plugins" / b));
+  EXPECT_FALSE(fs::exists(rules.cache / "plugins" / a));
+  EXPECT_TRUE(there(c) && there(d) && there(e));
+  EXPECT_FALSE(cache.built(std::string(64, 'a')) || cache.built(std::string(64, 'b')));
+  EXPECT_TRUE(fs::is_empty(rules.cache / "incoming"));
+  mapped.reset();
+  aged(c, 30min);
+  const std::string again = load("b.1.0.0.so");
+  EXPECT_EQ(again, b);
+  EXPECT_FALSE(there(c));
+  EXPECT_TRUE(there(b) && there(d) && there(e));
 }
 
 TEST_F(RepositoryTest, ManyFetchTheSameAtOnce) {

@@ -19,6 +19,7 @@ struct LocatorConfig {
   std::vector<std::string> folders;       ///< file URLs only below these
   std::string authorities;                ///< of https (PEM file); empty: the system's
   std::string cache;                      ///< empty: <work>/plugin-cache
+  std::uint64_t cache_bytes = 1 << 30;    ///< that plug-ins in it may take
   std::uint64_t time_ms = 120'000;        ///< one download
 };
 

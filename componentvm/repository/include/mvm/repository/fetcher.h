@@ -21,6 +21,7 @@ struct LocatorRules {
   bool allow_unsigned = false;
   std::vector<std::string> repositories;  ///< for names: folders or URLs, in order
   std::filesystem::path cache;
+  std::uint64_t cache_bytes = kCacheLimit;
   std::string architecture;  ///< of the kernel
   bool debug = false;        ///< a debug kernel: takes .debug variants
 };

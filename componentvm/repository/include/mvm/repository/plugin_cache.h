@@ -1,6 +1,7 @@
 #pragma once
 // Plug-ins that came from elsewhere, on disk: a preset plug-in folder of their kernel's.
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -13,13 +14,18 @@
 
 namespace mvm::repository {
 
+inline constexpr std::uint64_t kCacheLimit = 1ULL << 30;
+
 /// What the cache holds: `<folder>/plugins/KEY/PLUGIN` and its entry beside it. KEY is the digest of the
 /// entry's statement, so that the same bytes under another name are another plug-in. A plug-in is there whole
-/// or not at all, whatever dies meanwhile. Thread-safe; several programs may share the folder.
+/// or not at all, whatever dies meanwhile. What was not used for longest goes where there is too much, but
+/// for what is mapped or was used within the last minute. Thread-safe; several programs may share the folder.
 class PluginCache {
  public:
-  /// Makes the folder (mode 0700) where it is missing.
-  [[nodiscard]] static Result<PluginCache> open(const std::filesystem::path& folder);
+  /// Makes the folder (mode 0700) where it is missing. `limit`: bytes of plug-ins, looked at when one is
+  /// stored.
+  [[nodiscard]] static Result<PluginCache> open(const std::filesystem::path& folder,
+                                                std::uint64_t limit = kCacheLimit);
 
   /// The preset plug-in folder.
   [[nodiscard]] std::filesystem::path plugins() const { return folder_ / "plugins"; }
@@ -45,9 +51,13 @@ class PluginCache {
   [[nodiscard]] static std::string key_of(const Entry& entry);
 
  private:
-  PluginCache(std::filesystem::path folder, BlobStore blobs)
-      : folder_(std::move(folder)), blobs_(std::move(blobs)) {}
+  PluginCache(std::filesystem::path folder, std::uint64_t limit, BlobStore blobs)
+      : folder_(std::move(folder)), limit_(limit), blobs_(std::move(blobs)) {}
+  void trim() const;
+  [[nodiscard]] bool evict(const std::filesystem::path& place) const;
+  void forget_builds() const;
   std::filesystem::path folder_;
+  std::uint64_t limit_;
   BlobStore blobs_;
 };
 
