@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "job_tables.h"
+#include "mvm/base/log.h"
 #include "mvm/broker/rewire_machine.h"
 
 namespace mvm::broker {
@@ -45,6 +46,10 @@ std::vector<std::string> list_crash_points() {
 Result<CrashPoints> CrashPoints::parse(std::string_view where, Death death) {
   CrashPoints points;
   if (where.empty()) return points;
+  if (where == "none") {
+    points.told_ = true;
+    return points;
+  }
   std::string_view name = where;
   points.remaining_ = 1;
   const auto first = where.find(':');
@@ -66,6 +71,7 @@ Result<CrashPoints> CrashPoints::parse(std::string_view where, Death death) {
 }
 
 void CrashPoints::pass(std::string_view name, std::string_view phase) {
+  if (told_) log::info("crash.passed", {{"point", std::string(name) + ":" + std::string(phase)}});
   if (armed_.empty() || armed_.size() != name.size() + 1 + phase.size()) return;
   const std::string_view armed(armed_);
   if (!armed.starts_with(name) || armed[name.size()] != ':' || !armed.ends_with(phase)) return;

@@ -179,6 +179,7 @@ TEST(CrashPoints, RefusesUnknownPlaces) {
                             "boot-nodes:before:1x"})
     EXPECT_FALSE(CrashPoints::parse(where)) << where;
   EXPECT_TRUE(CrashPoints::parse(""));
+  EXPECT_TRUE(CrashPoints::parse("none"));
   for (const auto& where : list_crash_points()) EXPECT_TRUE(CrashPoints::parse(where)) << where;
 }
 

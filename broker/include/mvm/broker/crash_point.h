@@ -19,8 +19,9 @@ class CrashPoints {
  public:
   using Death = std::function<void()>;
   CrashPoints() = default;
-  /// `where` is "NAME:PHASE" or "NAME:PHASE:N" (the N-th pass, 1-based). kInvalid unless list_crash_points()
-  /// has it. `death` ends the process (the default: SIGKILL to itself).
+  /// `where` is "NAME:PHASE" or "NAME:PHASE:N" (the N-th pass, 1-based), or "none", which dies nowhere and
+  /// logs each place that is passed as `crash.passed`. kInvalid unless list_crash_points() has it. `death`
+  /// ends the process (the default: SIGKILL to itself).
   [[nodiscard]] static Result<CrashPoints> parse(std::string_view where, Death death = {});
   /// Passes a place; does not return where it is the armed one.
   void pass(std::string_view name, std::string_view phase);
@@ -28,6 +29,7 @@ class CrashPoints {
  private:
   std::string armed_;
   unsigned remaining_ = 0;
+  bool told_ = false;
   Death death_;
 };
 
