@@ -85,13 +85,15 @@ class DvmPlugin final : public Plugin {
 
   Status begin() {
     const NodeConfig& config = kernel_->config();
-    MVM_ASSIGN(dvm::Settings settings,
-               dvm::read_settings(file("dvm.json"), {.vm = config.lab,
-                                                     .kernel = config.node,
-                                                     .secret = file("dvm.secret"),
-                                                     .users = file("dvm.users"),
-                                                     .state = file("dvm"),
-                                                     .socket = file("harness.sock")}));
+    // One by one: GCC 12 takes a temporary of an aggregate's defaults for uninitialised.
+    dvm::Settings defaults;
+    defaults.vm = config.lab;
+    defaults.kernel = config.node;
+    defaults.secret = file("dvm.secret");
+    defaults.users = file("dvm.users");
+    defaults.state = file("dvm");
+    defaults.socket = file("harness.sock");
+    MVM_ASSIGN(dvm::Settings settings, dvm::read_settings(file("dvm.json"), std::move(defaults)));
     dvm::Host host{.call = [this](const std::string& op, const json& args) -> Result<json> {
                      MVM_ASSIGN(Answer answer, kernel_->call({op, args, {}, {}}));
                      return std::move(answer.result);
