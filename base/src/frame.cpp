@@ -73,7 +73,10 @@ Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
 
 std::string encode_frame(const nlohmann::json& head, std::string_view blob) {
   // Bytes that are not UTF-8 (a program's name, a path) must not throw here.
-  const std::string text = head.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return encode_frame_text(head.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), blob);
+}
+
+std::string encode_frame_text(std::string_view text, std::string_view blob) {
   MVM_ASSERT(text.size() <= kMaxFrameText && blob.size() <= kMaxFrameBlob);
   std::string bytes(kMagic);
   bytes.reserve(kFrameHeader + text.size() + blob.size());

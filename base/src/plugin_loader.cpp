@@ -270,9 +270,11 @@ Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& wish
   return std::shared_ptr<LoadedPlugin>(new LoadedPlugin(std::move(state)));
 }
 
-Result<PluginInfo> PluginLoader::inspect(const std::string& wish) const {
-  MVM_ASSIGN(const auto state, open(wish, ""));
-  return state->info;
+Result<PluginInfo> PluginLoader::inspect(const std::string& wish, std::shared_ptr<const void>* kept) const {
+  MVM_ASSIGN(auto state, open(wish, ""));
+  PluginInfo info = state->info;
+  if (kept != nullptr) *kept = std::shared_ptr<const LoadedPlugin::State>(std::move(state));
+  return info;
 }
 
 std::vector<std::string> PluginLoader::available() const {

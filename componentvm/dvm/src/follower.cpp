@@ -20,7 +20,9 @@ constexpr int kSilence = 10;  // beats without a word of the server
 
 }  // namespace
 
-Follower::Follower(Member self, Hooks hooks) : self_(std::move(self)), hooks_(std::move(hooks)) {}
+Follower::Follower(Member self, Hooks hooks) : self_(std::move(self)), hooks_(std::move(hooks)) {
+  view_.own = self_.name;
+}
 
 Follower::~Follower() {
   if (link_) link_->close();
@@ -135,15 +137,14 @@ void Follower::tick(Clock::time_point now) {
 void Follower::take(const json& message) {
   last_heard_ = Clock::now();
   const std::string kind = text_or(message, "t");
-  if (kind == "beat") return;
+  if (kind == "beat" || kind == "accepted") {
+    const std::uint64_t beat = number_or(message, kind == "beat" ? "ms" : "beat-ms", 250);
+    beat_ = std::chrono::milliseconds(std::clamp<std::uint64_t>(beat, 10, 60'000));
+    return;
+  }
   if (kind == "events") return on_events(message);
   if (kind == "status") return on_status(message);
   if (kind == "current") return became_live();
-  if (kind == "accepted") {
-    beat_ =
-        std::chrono::milliseconds(std::clamp<std::uint64_t>(number_or(message, "beat-ms", 250), 10, 60'000));
-    return;
-  }
   if (kind == "restore") {
     auto old = member_from(object_or_empty(message, "member"));
     if (!old) return lost("the status server offers a broken status");
@@ -196,6 +197,7 @@ void Follower::on_status(const json& message) {
   auto status = status_from(object_or_empty(message, "status"));
   if (!status) return lost("the status is broken: " + status.error().message());
   view_ = *std::move(status);
+  view_.own = self_.name;
   last_ = view_.number;
   complete_ = true;
   became_live();

@@ -687,8 +687,9 @@ void Whole::tick() {
       log::error("dvm.no-log", {{"reason", opened.error().describe()}});
   }
   using std::chrono::milliseconds;
-  const milliseconds pause = server_ ? settings_.beat / 4 : follower_->live() ? follower_->beat() : kSeekTick;
-  timer_.expires_after(std::max(pause, milliseconds(5)));
+  Clock::duration pause = server_ ? settings_.beat / 4 : follower_->live() ? follower_->beat() : kSeekTick;
+  if (server_) pause = std::min(pause, server_->pause(now));
+  timer_.expires_after(std::max<Clock::duration>(pause, milliseconds(5)));
   timer_.async_wait([this](const error_code& stopped) {
     if (!stopped && !ending_) tick();
   });

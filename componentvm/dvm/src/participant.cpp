@@ -69,7 +69,7 @@ Result<std::unique_ptr<Participant>> Participant::open(Options options, Hooks ho
   return participant;
 }
 
-/// Lines "ID STEP". What a crash cut off is no line.
+/// Lines "ID begun", of runs: what else was begun may be done again. What a crash cut off is no line.
 Status Participant::read_journal() {
   std::vector<std::pair<std::string, std::string>> lines;
   if (auto text = read_file(options_.journal, 2 * kLongestJournal)) {
@@ -191,26 +191,33 @@ void Participant::prepare(const Command& command) {
     if (service != self->services.end() && !service->second.locator.empty()) {
       work.state = State::kAble;
       work.nothing = true;
-      note(id, "held");
       return vote(id);
     }
   }
-  hooks_.work([this, id, operation = operation_of(command)] {
+  const json operation = operation_of(command);
+  if (command.verb != "load" && command.verb != "run") {  // a reservation, made at once
     crash_.pass("hold", "before");
     auto held = prepare_by(hooks_, id, operation);
-    hooks_.post([this, id, reason = held ? std::string() : held.error().describe()] {
-      Work& done = works_[id];
-      done.state = reason.empty() ? State::kAble : State::kUnable;
-      done.reason = reason;
-      if (!reason.empty()) done.changing.clear();
-      if (reason.empty()) note(id, "held");
-      crash_.pass("hold", "after");
-      if (const Command* now = hooks_.find(id))
-        look_at(*now);
-      else if (done.state == State::kAble)
-        undo(id);
-    });
+    return prepared(id, held ? std::string() : held.error().describe());
+  }
+  hooks_.work([this, id, operation] {
+    crash_.pass("hold", "before");
+    auto held = prepare_by(hooks_, id, operation);
+    hooks_.post(
+        [this, id, reason = held ? std::string() : held.error().describe()] { prepared(id, reason); });
   });
+}
+
+void Participant::prepared(const std::string& id, const std::string& reason) {
+  Work& done = works_[id];
+  done.state = reason.empty() ? State::kAble : State::kUnable;
+  done.reason = reason;
+  if (!reason.empty()) done.changing.clear();
+  crash_.pass("hold", "after");
+  if (const Command* now = hooks_.find(id))
+    look_at(*now);
+  else if (done.state == State::kAble)
+    undo(id);
 }
 
 void Participant::vote(const std::string& id) {
@@ -223,7 +230,7 @@ void Participant::vote(const std::string& id) {
 void Participant::carry_out(const Command& command) {
   const std::string id = command.id;
   const auto former = former_.find(id);
-  if (command.verb == "run" && former != former_.end() && former->second != "held") {
+  if (command.verb == "run" && former != former_.end()) {
     works_[id].state = State::kCarrying;
     return done(id, "the kernel ended while it was running");
   }
@@ -233,7 +240,15 @@ void Participant::carry_out(const Command& command) {
   if (work.nothing) return done(id, {});
   if (command.verb == "load" && command.number <= restored_at_ && restored_.contains(command.plugin()))
     return done(id, {});
-  note(id, "begun");
+  if (command.verb == "run") note(id, "begun");
+  if (command.verb == "load") {  // it is there already: nothing of this takes time
+    crash_.pass("carry-out", "before");
+    auto carried = hooks_.call("kernel.commit", {{"transaction", id}});
+    if (carried || carried.error().code() != ErrorCode::kNotFound) {
+      crash_.pass("carry-out", "after");
+      return done(id, carried ? std::string() : carried.error().describe());
+    }
+  }
   hooks_.work([this, id, operation = operation_of(command)] {
     crash_.pass("carry-out", "before");
     const auto carried = commit_by(hooks_, id, operation);
@@ -245,7 +260,6 @@ void Participant::carry_out(const Command& command) {
 
 void Participant::done(const std::string& id, std::string reason) {
   if (!reason.empty()) log::warning("dvm.failed", {{"command", id}, {"reason", reason}});
-  note(id, "done");
   works_[id] = {State::kDone, std::move(reason)};
   if (const Command* now = hooks_.find(id)) look_at(*now);
 }

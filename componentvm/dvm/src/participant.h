@@ -63,6 +63,7 @@ class Participant {
   Status read_journal();
   void note(const std::string& id, const char* step);
   void prepare(const Command& command);
+  void prepared(const std::string& id, const std::string& reason);
   void vote(const std::string& id);
   void carry_out(const Command& command);
   void undo(const std::string& id);
@@ -74,7 +75,7 @@ class Participant {
   Hooks hooks_;
   const CrashPoint& crash_;
   UniqueFd journal_;
-  std::map<std::string, std::string> former_;  // last step noted by former processes of this kernel
+  std::map<std::string, std::string> former_;  // last step noted by former processes of this kernel: of runs
   std::map<std::string, Work> works_;
   std::set<std::string> restored_;
   std::uint64_t restored_at_ = 0;

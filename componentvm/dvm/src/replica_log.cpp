@@ -69,12 +69,14 @@ class Copy final : public Log, private replica::StateMachine {
     MVM_TRY(make_folders(options_.folder, 0700));
     MVM_ASSIGN(const replica::Member self, self_of(options_));
     id_ = self.id;
-    replica::Options options{.group = "dvm." + options_.vm,
-                             .self = self,
-                             .folder = options_.folder / "copy",
-                             .secret = key_of(options_.secret, options_.vm),
-                             .beat = options_.beat,
-                             .patience = 2 * options_.beat};
+    replica::Options options{
+        .group = "dvm." + options_.vm,
+        .self = self,
+        .folder = options_.folder / "copy",
+        .secret = key_of(options_.secret, options_.vm),
+        .beat = options_.beat,
+        // Less than two: a copy that is cut off must not keep the others from hearing so.
+        .patience = options_.beat * 3 / 2};
     options.limits.voters = options_.voters;
     MVM_ASSIGN(replica_,
                replica::Replica::open(

@@ -14,7 +14,14 @@ constexpr std::size_t kLongestEvent = 600 << 10;  // fits into a command of the 
 constexpr std::size_t kFullOutbox = 256 << 10;
 constexpr std::size_t kLongestReason = 200;
 constexpr auto kAgain = std::chrono::seconds(2);  // what was proposed and not added is proposed again
+constexpr std::size_t kKernelsOfABeat = 256;
 constexpr auto kEnlist = std::chrono::milliseconds(500);
+
+/// Those of more kernels are longer: what all of them say in a second stays the same.
+std::chrono::milliseconds beat_of(std::chrono::milliseconds beat, std::size_t kernels) {
+  constexpr std::size_t kLongest = 16;
+  return beat * std::clamp<std::size_t>((kernels + kKernelsOfABeat - 1) / kKernelsOfABeat, 1, kLongest);
+}
 
 json list_of(const std::map<std::string, std::string>& reasons) {
   json list = json::array();
@@ -50,7 +57,7 @@ json info_of(const VmStatus& status, const std::string& key) {
                       {"state", member.lost ? "lost" : "present"},
                       {"holds-log", member.copy != 0},
                       {"server", name == status.server},
-                      {"services", member.services.size()},
+                      {"services", services_of(status, member).size()},
                       {"attributes", member.attributes}});
     return list;
   }
@@ -58,8 +65,11 @@ json info_of(const VmStatus& status, const std::string& key) {
   if (key == "number") return status.number;
   if (key == "baseline") return status.baseline;
   if (key.starts_with("kernel/")) {
-    const auto member = status.members.find(key.substr(7));
-    return member == status.members.end() ? json() : to_json(member->second);
+    const auto found = status.members.find(key.substr(7));
+    if (found == status.members.end()) return {};
+    Member member = found->second;
+    member.services = services_of(status, member);
+    return to_json(member);
   }
   if (key.starts_with("states/")) {
     const auto states = status.states.find(key.substr(7));
@@ -68,7 +78,7 @@ json info_of(const VmStatus& status, const std::string& key) {
   if (key == "services") {
     json services = json::object();
     for (const auto& [name, member] : status.members)
-      for (const auto& [service, one] : member.services) services[service].push_back(name);
+      for (const auto& [service, one] : services_of(status, member)) services[service].push_back(name);
     return services;
   }
   if (key == "commands") {
@@ -90,7 +100,10 @@ Server::Server(Options options, Hooks hooks, const CrashPoint& crash, std::uint6
       record_(std::move(record)),
       began_(Clock::now()),
       last_tick_(began_),
-      next_enlist_(began_) {
+      next_enlist_(began_),
+      next_silence_(began_),
+      beat_(beat_of(options_.beat, record_.status.members.size())),
+      former_beat_(beat_) {
   propose(event::server(options_.kernel, term));
   if (record_.status.number == 0) propose(event::baseline(options_.baseline));
   for (const auto& [id, command] : record_.status.commands) start_poll(command);
@@ -162,7 +175,7 @@ void Server::on_join(const Link& link, const json& message) {
   const bool same = known != record_.status.members.end() && known->second.incarnation == member->incarnation;
   const auto other = sessions_.find(member->name);
   if (other != sessions_.end() && other->second.link != link && !same &&
-      Clock::now() - other->second.heard < 2 * options_.beat)
+      Clock::now() - other->second.heard < 2 * beat_)
     return reject("wait", {"a kernel of this name is here"});
   if (const auto reasons = check_baseline(record_.status.baseline, *member); !reasons.empty()) {
     log::info("dvm.rejected", {{"kernel", member->name}, {"reason", reasons.front()}});
@@ -170,6 +183,7 @@ void Server::on_join(const Link& link, const json& message) {
   }
   if (known == record_.status.members.end() && record_.status.members.size() >= kMostMembers)
     return reject("rejected", {"the machine has " + std::to_string(kMostMembers) + " kernels"});
+  catch_up(record_.status);
   Session session{.link = link, .incarnation = member->incarnation, .heard = Clock::now()};
   session.everything = !message.contains("follow");
   if (auto services = texts_of(message, "follow", 256, 300))
@@ -392,8 +406,11 @@ bool Server::follows(const std::string& kernel, const Session& session, const Ef
 
 void Server::publish(const Recorded& recorded) {
   // Kernels come by the hundred when a machine starts: their coming is told with the next beat.
-  const bool patient =
-      recorded.effects.membership && recorded.text->find("\"event\":\"joined\"") != std::string::npos;
+  // Nor does anybody wait for the end of a command that went well: it goes with what comes next.
+  const bool patient = recorded.effects.membership
+                           ? recorded.text->find("\"event\":\"joined\"") != std::string::npos
+                           : recorded.effects.kernels.size() == 0 &&
+                                 recorded.text->find("\"event\":\"finished\"") != std::string::npos;
   for (auto& [kernel, session] : sessions_) {
     if (!session.live || !follows(kernel, session, recorded.effects)) continue;
     append(session, recorded);
@@ -424,6 +441,7 @@ std::string Server::status_for(const std::string& kernel, const Session& session
     }
     return cached_;
   }
+  catch_up(record_.status);
   VmStatus status = record_.status;
   for (auto& [name, member] : status.members) {
     if (name == kernel) continue;
@@ -444,7 +462,7 @@ void Server::begin_session(const std::string& kernel, Session& session) {
   session.link->send({{"t", "accepted"},
                       {"server", options_.kernel},
                       {"term", record_.status.term},
-                      {"beat-ms", options_.beat.count()}});
+                      {"beat-ms", beat_.count()}});
   const auto& recent = record_.recent;
   const bool near = !recent.empty() && session.asked_from + 1 >= recent.front().number &&
                     session.asked_from <= record_.status.number;
@@ -585,12 +603,14 @@ void Server::tick(Clock::time_point now) {
   // Whoever was stopped himself has not heard others.
   const bool stopped = now - last_tick_ > options_.beat;
   last_tick_ = now;
+  set_beat(now);
   const bool beats = now >= next_beat_;
-  if (beats) next_beat_ = now + 4 * options_.beat;
+  if (beats) next_beat_ = now + 4 * beat_;
+  const std::string word = R"({"t":"beat","ms":)" + std::to_string(beat_.count()) + "}";
   for (auto& [kernel, session] : sessions_) {
-    if (stopped) session.heard = std::max(session.heard, now - options_.beat);
+    if (stopped) session.heard = std::max(session.heard, now - beat_);
     flush(session);
-    if (beats) session.link->send_text(R"({"t":"beat"})");
+    if (beats) session.link->send_text(word);
   }
   if (!stopped) watch_kernels(now);
   std::vector<std::string> ids;
@@ -609,18 +629,35 @@ void Server::tick(Clock::time_point now) {
   }
 }
 
+void Server::set_beat(Clock::time_point now) {
+  const auto beat = beat_of(options_.beat, record_.status.members.size());
+  if (beat == beat_) return;
+  former_beat_ = beat_;
+  beat_ = beat;
+  beat_known_ = now + 2 * std::max(beat_, former_beat_);
+  next_beat_ = now;
+}
+
+/// All have to know of it within two beats of the silent one's last word: the end of them is for telling.
 void Server::watch_kernels(Clock::time_point now) {
   // A new server waits for kernels to find it; a thousand need longer than two.
-  const auto grace = std::max<Clock::duration>(4 * options_.beat,
-                                               std::chrono::milliseconds(10) * record_.status.members.size());
+  const auto grace =
+      std::max<Clock::duration>(4 * beat_, std::chrono::milliseconds(10) * record_.status.members.size());
+  const auto beat = now < beat_known_ ? std::max(beat_, former_beat_) : beat_;
+  const Clock::duration patience = 2 * beat - beat / 8;
+  next_silence_ = now + patience;
+  auto session = sessions_.cbegin();
   for (const auto& [name, member] : record_.status.members) {
     if (member.lost) continue;
-    const auto session = sessions_.find(name);
-    const bool silent =
-        session != sessions_.end() ? now - session->second.heard > 2 * options_.beat : now - began_ > grace;
-    if (!silent || !once("lost " + name)) continue;
-    propose(event::lost(name, member.incarnation,
-                        session != sessions_.end() ? "silent for two beats" : "not there"));
+    while (session != sessions_.cend() && session->first < name) ++session;
+    const bool connected = session != sessions_.cend() && session->first == name;
+    const auto until = connected ? session->second.heard + patience : began_ + grace;
+    if (now < until) {
+      next_silence_ = std::min(next_silence_, until);
+      continue;
+    }
+    if (!once("lost " + name)) continue;
+    propose(event::lost(name, member.incarnation, connected ? "silent for two beats" : "not there"));
     hooks_.suspect(name, member.address);
   }
 }

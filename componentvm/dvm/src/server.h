@@ -26,10 +26,10 @@ class Server {
   using Clock = std::chrono::steady_clock;
   using Link = std::shared_ptr<Connection>;
   struct Options {
-    std::string kernel;  ///< our own
-    std::chrono::milliseconds beat{250};
-    std::size_t voters = 5;  ///< kernels that shall hold the log
-    Baseline baseline;       ///< of a machine that is new
+    std::string kernel;                   ///< our own
+    std::chrono::milliseconds beat{250};  ///< of a machine of at most kKernelsOfABeat
+    std::size_t voters = 5;               ///< kernels that shall hold the log
+    Baseline baseline;                    ///< of a machine that is new
   };
   struct Hooks {
     std::function<void(std::string text)> propose;
@@ -49,8 +49,10 @@ class Server {
   void closed(const Link& link, const std::string& why);
   /// An event was added to the log.
   void added(const std::string& text);
-  /// To be called every quarter of a beat.
+  /// To be called every quarter of a beat, and before `pause` has passed.
   void tick(Clock::time_point now);
+  /// After which somebody may have been silent for too long.
+  [[nodiscard]] Clock::duration pause(Clock::time_point now) const { return next_silence_ - now; }
   /// A kernel is known to be dead.
   void dead(const std::string& kernel, const std::string& incarnation);
   [[nodiscard]] const VmStatus& status() const { return record_.status; }
@@ -106,6 +108,7 @@ class Server {
   void on_gone(const std::string& kernel);
   void on_again(const std::string& kernel);
   [[nodiscard]] std::string status_for(const std::string& kernel, const Session& session);
+  void set_beat(Clock::time_point now);
   void watch_kernels(Clock::time_point now);
   void enlist();
   [[nodiscard]] bool once(const std::string& what);
@@ -126,6 +129,10 @@ class Server {
   Clock::time_point last_tick_;
   Clock::time_point next_enlist_;
   Clock::time_point next_beat_;
+  Clock::time_point next_silence_;
+  std::chrono::milliseconds beat_;         // of the machine as it is
+  std::chrono::milliseconds former_beat_;  // which some may still keep, until
+  Clock::time_point beat_known_;
 };
 
 /// What is answered about a command that is decided: verdict, able and unable kernels with reasons.

@@ -13,6 +13,8 @@ using nlohmann::json;
 
 constexpr std::size_t kMostTexts = 64;
 constexpr std::size_t kLongestText = 1024;
+constexpr std::size_t kFewKernels = 16;
+constexpr std::size_t kMostLate = 16;
 
 /// Numbers of a dotted version, at most four; what is no number counts as 0.
 std::array<std::uint32_t, 4> numbers_of(std::string_view text) {
@@ -38,7 +40,9 @@ bool fits_kernel(const Member& member, const std::map<std::string, std::string>&
 }
 
 /// The kernels a command is for, the same on every copy: by name, those that are there first.
-std::set<std::string> draw(const VmStatus& status, const Targets& targets) {
+Names draw(VmStatus& status, const Targets& targets) {
+  if (targets.names.empty() && targets.count == 0 && targets.attributes.empty() && status.everybody)
+    return *status.everybody;
   std::set<std::string> drawn;
   if (!targets.names.empty()) {
     for (const std::string& name : targets.names) drawn.insert(name);
@@ -47,14 +51,27 @@ std::set<std::string> draw(const VmStatus& status, const Targets& targets) {
   for (const auto& [name, member] : status.members) {
     if (targets.count > 0 && drawn.size() >= targets.count) break;
     // "All" means all that belong to the machine; a lost one cannot be able.
-    if (fits_kernel(member, targets.attributes) && (targets.count == 0 || !member.lost)) drawn.insert(name);
+    if (fits_kernel(member, targets.attributes) && (targets.count == 0 || !member.lost))
+      drawn.insert(drawn.end(), name);
   }
-  return drawn;
+  Names names(std::move(drawn));
+  if (targets.count == 0 && targets.attributes.empty()) status.everybody = names;
+  return names;
 }
 
 json map_json(const std::map<std::string, std::string>& map) {
   json object = json::object();
   for (const auto& [key, value] : map) object[key] = value;
+  return object;
+}
+
+json services_json(const std::map<std::string, Service>& services) {
+  json object = json::object();
+  for (const auto& [name, service] : services)
+    object[name] = {{"version", service.version},
+                    {"locator", service.locator},
+                    {"owner", service.owner},
+                    {"sharing", service.sharing}};
   return object;
 }
 
@@ -72,8 +89,46 @@ Result<std::set<std::string>> set_from(const json& object, const char* key, std:
   return std::set<std::string>(list.begin(), list.end());
 }
 
+void change(Member& member, const std::string& plugin, const LateChange& what) {
+  using Kind = LateChange::Kind;
+  if (what.kind == Kind::kErase)
+    member.services.erase(plugin);
+  else if (what.kind == Kind::kPut)
+    member.services.insert_or_assign(plugin, what.service);
+  else
+    member.services.try_emplace(plugin, what.service);
+}
+
+/// To note it at each of many kernels, on each of as many copies, costs more than all else of a command. True
+/// where it may wait until somebody looks.
+bool put_off(VmStatus& status, const Command& command) {
+  using Kind = LateChange::Kind;
+  if ((command.verb != "load" && command.verb != "unload") || !command.unable.empty() ||
+      command.participants.size() < kFewKernels)
+    return false;
+  const std::string plugin = command.plugin();
+  const bool load = command.verb == "load";
+  if (const auto found = status.late.find(plugin); found != status.late.end()
+                                                       ? found->second.kernels != command.participants
+                                                       : status.late.size() >= kMostLate)
+    catch_up(status);
+  LateChange fresh{load ? Kind::kAdd : Kind::kErase,
+                   load ? Service{{}, command.locator, command.user, command.sharing} : Service(),
+                   command.participants};
+  if (const auto self = status.members.find(status.own);
+      self != status.members.end() && command.participants.contains(status.own))
+    change(self->second, plugin, fresh);
+  const auto [there, added] = status.late.try_emplace(plugin, fresh);
+  if (added || (load && there->second.kind != Kind::kErase)) return true;  // what was there stays
+  if (load) fresh.kind = Kind::kPut;
+  there->second = std::move(fresh);
+  return true;
+}
+
 /// Those whose services a decision changes get them.
 void take_effect(VmStatus& status, const Command& command) {
+  if (put_off(status, command)) return;
+  catch_up(status);
   const std::string plugin = command.plugin();
   for (const std::string& name : command.participants) {
     const auto member = status.members.find(name);
@@ -90,6 +145,7 @@ void take_effect(VmStatus& status, const Command& command) {
 
 /// What turned out to be wrong after the decision is no service.
 void take_back(VmStatus& status, const Command& command, const std::string& name) {
+  catch_up(status);
   const auto member = status.members.find(name);
   if (member == status.members.end()) return;
   if (command.verb == "load") member->second.services.erase(command.plugin());
@@ -111,8 +167,9 @@ void forget_old_commands(VmStatus& status) {
 Effects on_joined(VmStatus& status, const json& event) {
   auto member = member_from(object_or_empty(event, "member"));
   if (!member || (status.members.size() >= kMostMembers && !status.members.contains(member->name))) return {};
-  Effects effects{.changed = true, .membership = true};
-  effects.kernels.insert(member->name);
+  catch_up(status);
+  status.everybody.reset();
+  Effects effects{.changed = true, .membership = true, .services = {}, .kernels = Names({member->name})};
   for (const auto& [plugin, service] : member->services) effects.services.insert(plugin);
   member->lost = false;
   Member& there = status.members[member->name];
@@ -126,6 +183,7 @@ Effects on_joined(VmStatus& status, const json& event) {
 Effects on_left(VmStatus& status, const json& event) {
   const std::string name = text_or(event, "kernel");
   if (status.members.erase(name) == 0) return {};
+  status.everybody.reset();
   for (auto& [id, command] : status.commands) command.owing.erase(name);
   return {.changed = true, .membership = true, .services = {}, .kernels = {}};
 }
@@ -186,11 +244,13 @@ Effects on_finished(VmStatus& status, const json& event) {
   }
   std::erase_if(command.owing, [&](const std::string& name) { return !status.members.contains(name); });
   Effects effects{.changed = true, .membership = false, .services = {command.plugin()}, .kernels = {}};
+  std::set<std::string> told;
   for (const auto& [name, why] : *failed) {
     command.failed[name] = why;
     take_back(status, command, name);
-    effects.kernels.insert(name);
+    told.insert(name);
   }
+  effects.kernels = std::move(told);
   forget_old_commands(status);
   return effects;
 }
@@ -200,8 +260,10 @@ Effects on_thread_ended(VmStatus& status, const json& event) {
   if (found == status.members.end()) return {};
   const auto thread = found->second.threads.find(text_or(event, "id"));
   if (thread == found->second.threads.end()) return {};
-  Effects effects{
-      .changed = true, .membership = false, .services = {thread->second.plugin}, .kernels = {found->first}};
+  Effects effects{.changed = true,
+                  .membership = false,
+                  .services = {thread->second.plugin},
+                  .kernels = Names({found->first})};
   found->second.threads.erase(thread);
   return effects;
 }
@@ -273,6 +335,21 @@ Effects apply(VmStatus& status, const json& event) {
   if (kind == "server") return on_server(status, event);
   if (kind == "baseline") return on_baseline(status, event);
   return {};
+}
+
+std::map<std::string, Service> services_of(const VmStatus& status, const Member& member) {
+  Member copy;
+  copy.services = member.services;
+  if (member.name != status.own)
+    for (const auto& [plugin, late] : status.late)
+      if (late.kernels.contains(member.name)) change(copy, plugin, late);
+  return std::move(copy.services);
+}
+
+void catch_up(VmStatus& status) {
+  if (status.late.empty()) return;
+  for (auto& [name, member] : status.members) member.services = services_of(status, member);
+  status.late.clear();
 }
 
 std::size_t VmStatus::present() const {
@@ -363,12 +440,6 @@ Result<Targets> Targets::read(std::string_view text) {
 }
 
 json to_json(const Member& member) {
-  json services = json::object();
-  for (const auto& [name, service] : member.services)
-    services[name] = {{"version", service.version},
-                      {"locator", service.locator},
-                      {"owner", service.owner},
-                      {"sharing", service.sharing}};
   json threads = json::object();
   for (const auto& [id, thread] : member.threads)
     threads[id] = {{"plugin", thread.plugin}, {"user", thread.user}};
@@ -380,7 +451,7 @@ json to_json(const Member& member) {
           {"life", member.life},
           {"attributes", map_json(member.attributes)},
           {"core", map_json(member.core)},
-          {"services", std::move(services)},
+          {"services", services_json(member.services)},
           {"threads", std::move(threads)}};
 }
 
@@ -434,7 +505,7 @@ json to_json(const Command& command) {
   object["phase"] = to_string(command.phase);
   object["committed"] = command.committed;
   object["number"] = command.number;
-  object["participants"] = command.participants;
+  object["participants"] = command.participants.set();
   object["unable"] = map_json(command.unable);
   object["failed"] = map_json(command.failed);
   object["owing"] = command.owing;
@@ -465,7 +536,8 @@ Result<Command> command_from(const json& from) {
   MVM_ASSIGN(command.phase, phase_from(text_or(from, "phase")));
   command.committed = flag_or(from, "committed");
   command.number = number_or(from, "number");
-  MVM_ASSIGN(command.participants, set_from(from, "participants", kMostMembers));
+  MVM_ASSIGN(auto participants, set_from(from, "participants", kMostMembers));
+  command.participants = std::move(participants);
   MVM_ASSIGN(command.unable, map_from(from, "unable", kMostMembers));
   MVM_ASSIGN(command.failed, map_from(from, "failed", kMostMembers));
   MVM_ASSIGN(command.owing, set_from(from, "owing", kMostMembers));
@@ -474,7 +546,11 @@ Result<Command> command_from(const json& from) {
 
 json to_json(const VmStatus& status) {
   json members = json::array();
-  for (const auto& [name, member] : status.members) members.push_back(to_json(member));
+  for (const auto& [name, member] : status.members) {
+    json one = to_json(member);
+    if (!status.late.empty()) one["services"] = services_json(services_of(status, member));
+    members.push_back(std::move(one));
+  }
   json commands = json::array();
   for (const auto& [id, command] : status.commands) commands.push_back(to_json(command));
   json states = json::object();

@@ -128,13 +128,15 @@ Status Plugins::check_needs(const PluginInfo& info) const {
                "plug-in " + info.name + " needs " + missing + ", which no loaded plug-in offers");
 }
 
-/// The wishes, each behind those that offer what it needs. Mapped and read, nothing run.
-Result<std::vector<LocatedPlugin>> Plugins::order_of(const std::vector<LocatedPlugin>& wishes) const {
+/// The wishes, each behind those that offer what it needs. Mapped and read, nothing run; and kept mapped,
+/// since to map them again is the dearest part of loading them.
+Result<std::vector<LocatedPlugin>> Plugins::order_of(const std::vector<LocatedPlugin>& wishes,
+                                                     std::vector<std::shared_ptr<const void>>& kept) const {
   std::vector<PluginInfo> infos;
   std::string wrong;
   const auto note = [&](const std::string& what) { wrong += (wrong.empty() ? "" : "; ") + what; };
   for (const LocatedPlugin& wish : wishes) {
-    auto info = loader_of(wish).inspect(wish_for_loader(wish));
+    auto info = loader_of(wish).inspect(wish_for_loader(wish), &kept.emplace_back());
     if (!info) note(info.error().message());
     infos.push_back(info ? *std::move(info) : PluginInfo());
   }
@@ -334,7 +336,8 @@ Result<std::vector<std::string>> Plugins::load_stack(const std::vector<std::stri
     MVM_ASSIGN(LocatedPlugin one, located(wish));
     wanted.push_back(std::move(one));
   }
-  MVM_ASSIGN(const std::vector<LocatedPlugin> order, order_of(wanted));
+  std::vector<std::shared_ptr<const void>> kept;
+  MVM_ASSIGN(const std::vector<LocatedPlugin> order, order_of(wanted, kept));
   std::vector<PluginHandle> done;
   std::vector<std::string> names;
   for (const LocatedPlugin& one : order) {

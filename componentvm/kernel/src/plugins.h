@@ -147,7 +147,8 @@ class Plugins {
   [[nodiscard]] bool waits_for(const std::string& who, const std::string& whom) const;
   [[nodiscard]] bool offered(const std::string& interface, const std::string& without) const;
   [[nodiscard]] Status check_needs(const PluginInfo& info) const;
-  [[nodiscard]] Result<std::vector<LocatedPlugin>> order_of(const std::vector<LocatedPlugin>& wishes) const;
+  [[nodiscard]] Result<std::vector<LocatedPlugin>> order_of(
+      const std::vector<LocatedPlugin>& wishes, std::vector<std::shared_ptr<const void>>& kept) const;
   [[nodiscard]] const PluginLoader& loader_of(const LocatedPlugin& wanted) const {
     return wanted.folder.empty() ? loader_ : fetched_;
   }

@@ -1,6 +1,7 @@
 #include "transactions.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "mvm/base/log.h"
 
@@ -10,6 +11,7 @@ namespace {
 constexpr std::size_t kRemembered = 1024;
 constexpr std::size_t kMostAtOnce = 256;
 constexpr std::size_t kLongestName = 128;
+constexpr std::chrono::seconds kLinger{1};
 
 }  // namespace
 
@@ -18,6 +20,7 @@ void Transactions::end() {
     const std::lock_guard lock(mutex_);
     ending_ = true;
     changed_.notify_all();
+    watched_.notify_all();
   }
   if (watcher_.joinable()) watcher_.join();
   Lock lock(mutex_);
@@ -84,10 +87,13 @@ Result<nlohmann::json> Transactions::prepare(const std::string& id, const std::s
   entry.prepared = std::move(*prepared);
   entry.state = State::kPrepared;
   entry.until = std::chrono::steady_clock::now() + hold;
+  busy_ = true;
   if (!watching_) {
     if (watcher_.joinable()) watcher_.join();
     watching_ = true;
     watcher_ = std::thread([this] { watch(); });
+  } else if (entry.until < watched_until_) {
+    watched_.notify_all();
   }
   changed_.notify_all();
   return entry.prepared.result;
@@ -135,16 +141,18 @@ Status Transactions::abort(const std::string& id) {
   return ok();
 }
 
-/// Takes back what nobody decided in time; ends when nothing is prepared.
+/// Takes back what nobody decided in time; ends when nothing has been prepared for a while: a thread for each
+/// of the commands that follow each other would cost more than they do.
 void Transactions::watch() {
   Lock lock(mutex_);
   while (!ending_) {
+    const auto now = std::chrono::steady_clock::now();
     auto next = std::chrono::steady_clock::time_point::max();
     std::string late;
     for (const auto& [id, entry] : entries_) {
       if (entry.state != State::kPrepared) continue;
       next = std::min(next, entry.until);
-      if (entry.until <= std::chrono::steady_clock::now()) late = id;
+      if (entry.until <= now) late = id;
     }
     if (!late.empty()) {
       log::warning("transaction.late", {{"transaction", late}});
@@ -152,8 +160,10 @@ void Transactions::watch() {
       settle(late);
       continue;
     }
-    if (next == std::chrono::steady_clock::time_point::max()) break;
-    changed_.wait_until(lock, next);
+    const bool idle = next == std::chrono::steady_clock::time_point::max();
+    if (idle && !std::exchange(busy_, false)) break;
+    watched_until_ = idle ? now + kLinger : next;
+    watched_.wait_until(lock, watched_until_);
   }
   watching_ = false;
 }

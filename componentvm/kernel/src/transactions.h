@@ -64,8 +64,11 @@ class Transactions {
   std::condition_variable changed_;
   std::map<std::string, Entry> entries_;
   std::deque<std::string> settled_;  // the oldest are forgotten
-  std::thread watcher_;              // while anything is prepared
+  std::thread watcher_;              // while anything is prepared, and a little longer
+  std::condition_variable watched_;  // something has to be looked at before watched_until_
+  std::chrono::steady_clock::time_point watched_until_{};
   bool watching_ = false;
+  bool busy_ = false;  // something was prepared since it looked
   bool ending_ = false;
 };
 

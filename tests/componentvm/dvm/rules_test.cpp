@@ -155,10 +155,55 @@ TEST(Status, TargetsAreDrawnAlikeEverywhere) {
     dvm::apply(copy, event::begun(command("k1.x.9", targets)));
     return copy.commands.at("k1.x.9").participants;
   };
-  EXPECT_EQ(drawn("2:arch=x86_64"), (std::set<std::string>{"k2", "k3"}));
-  EXPECT_EQ(drawn("all:arch=aarch64"), (std::set<std::string>{"arm"}));
+  EXPECT_EQ(drawn("2:arch=x86_64"), (Names::Set{"k2", "k3"}));
+  EXPECT_EQ(drawn("all:arch=aarch64"), (Names::Set{"arm"}));
   EXPECT_EQ(drawn("all").size(), 5U);  // a lost one belongs to all, and cannot be able
-  EXPECT_EQ(drawn("k9"), (std::set<std::string>{"k9"}));
+  EXPECT_EQ(drawn("k9"), (Names::Set{"k9"}));
+}
+
+/// What is put off for a machine of many kernels amounts to what is noted at each of few.
+TEST(Status, LateChangesAmountToWhatWasDecided) {
+  VmStatus status = of_kernels(40);
+  status.own = "k7";
+  unsigned count = 0;
+  const auto done = [&](const std::string& verb, const std::string& plugin,
+                        const std::string& targets = "all",
+                        const std::map<std::string, std::string>& failed = {}) {
+    Command one = command("k1.x." + std::to_string(++count), targets);
+    one.verb = verb;
+    one.locator = plugin;
+    dvm::apply(status, event::begun(one));
+    dvm::apply(status, event::decided(one.id, true, {}));
+    if (!failed.empty()) dvm::apply(status, event::finished(one.id, failed, {}));
+  };
+  const auto at = [&](const char* kernel) {
+    std::string text;
+    for (const auto& [plugin, service] : services_of(status, status.members.at(kernel)))
+      text += plugin + "=" + service.locator + " ";
+    return text;
+  };
+  done("load", "one", "k3");
+  done("load", "one@1");  // k3 has it already
+  EXPECT_FALSE(status.late.empty());
+  EXPECT_EQ(at("k3") + at("k4") + at("k7"), "one=one one=one@1 one=one@1 ");
+  EXPECT_TRUE(status.members.at("k7").services.contains("one"));
+  done("unload", "one");
+  EXPECT_EQ(at("k3") + at("k4") + at("k7"), "");
+  done("load", "one@2");
+  EXPECT_EQ(at("k3") + at("k4") + at("k7"), "one=one@2 one=one@2 one=one@2 ");
+  EXPECT_EQ(status.late.size(), 1U);
+  const auto again = status_from(to_json(status));
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(again->members.at("k40").services.contains("one"));
+  done("unload", "one", "k5");
+  EXPECT_TRUE(status.late.empty());
+  EXPECT_EQ(at("k4") + at("k5"), "one=one@2 ");
+  done("load", "two", "all", {{"k9", "it broke"}});
+  EXPECT_EQ(at("k8") + at("k9"), "one=one@2 two=two one=one@2 ");
+  done("unload", "two");
+  // Another process of a kernel has what it says it has.
+  dvm::apply(status, event::joined(member("k4", "i2")));
+  EXPECT_EQ(at("k4") + at("k6"), "one=one@2 ");
 }
 
 TEST(Status, OwingKernelsKeepACommandUntilTheyAreBack) {

@@ -37,6 +37,8 @@ struct Frame {
 
 /// The frame's bytes, without its descriptors. MVM_ASSERTs the limits: senders cut their data themselves.
 [[nodiscard]] std::string encode_frame(const nlohmann::json& head, std::string_view blob = {});
+/// Likewise, of a head that is JSON text already.
+[[nodiscard]] std::string encode_frame_text(std::string_view head, std::string_view blob);
 
 /// CRC-32 of some bytes: the value of a frame's optional field "crc", for its blob, on serial lines.
 [[nodiscard]] std::uint32_t frame_checksum(std::string_view bytes);

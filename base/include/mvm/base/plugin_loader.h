@@ -161,8 +161,9 @@ class PluginLoader {
   using Check = std::function<Status(const PluginInfo&)>;
   [[nodiscard]] Result<std::shared_ptr<LoadedPlugin>> load(const std::string& wish, const std::string& owner,
                                                            const Check& check = {}) const;
-  /// What load() would load, without running any of it.
-  [[nodiscard]] Result<PluginInfo> inspect(const std::string& wish) const;
+  /// What load() would load, without running any of it. `kept`: while that lives, the library stays mapped.
+  [[nodiscard]] Result<PluginInfo> inspect(const std::string& wish,
+                                           std::shared_ptr<const void>* kept = nullptr) const;
   [[nodiscard]] bool debug() const { return options_.debug; }
   /// Names that could be loaded, sorted, without versions.
   [[nodiscard]] std::vector<std::string> available() const;

@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -17,6 +19,28 @@
 #include "mvm/dvm/commit_table.h"
 
 namespace mvm::dvm {
+
+/// Names of kernels that do not change; copies share them. A thousand kernels remember hundreds of commands
+/// for a thousand kernels.
+class Names {
+ public:
+  using Set = std::set<std::string>;
+  Names() = default;
+  Names(Set names)  // NOLINT(google-explicit-constructor): it is what a set is turned into
+      : set_(names.empty() ? nullptr : std::make_shared<const Set>(std::move(names))) {}
+  [[nodiscard]] const Set& set() const {
+    static const Set none;
+    return set_ ? *set_ : none;
+  }
+  [[nodiscard]] bool contains(const std::string& name) const { return set().contains(name); }
+  [[nodiscard]] std::size_t size() const { return set().size(); }
+  [[nodiscard]] Set::const_iterator begin() const { return set().begin(); }
+  [[nodiscard]] Set::const_iterator end() const { return set().end(); }
+  friend bool operator==(const Names& a, const Names& b) { return a.set_ == b.set_ || a.set() == b.set(); }
+
+ private:
+  std::shared_ptr<const Set> set_;
+};
 
 /// One plug-in at one kernel.
 struct Service {
@@ -44,7 +68,7 @@ struct Member {
   std::uint64_t life = 0;                         ///< of that copy
   std::map<std::string, std::string> attributes;  ///< arch, and what its owner says
   std::map<std::string, std::string> core;        ///< core services and their versions
-  std::map<std::string, Service> services;
+  std::map<std::string, Service> services;        ///< in a status: but for its late changes
   std::map<std::string, Thread> threads;
 };
 
@@ -82,7 +106,7 @@ struct Command {
   Phase phase = Phase::kNew;
   bool committed = false;                     ///< once decided: which way
   std::uint64_t number = 0;                   ///< of its beginning
-  std::set<std::string> participants;         ///< drawn when it began
+  Names participants;                         ///< drawn when it began
   std::map<std::string, std::string> unable;  ///< and why; after the decision
   std::map<std::string, std::string> failed;  ///< able and decided, and yet it went wrong there
   std::set<std::string> owing;                ///< finished, but these were away: they owe it
@@ -98,7 +122,15 @@ struct Effects {
   bool changed = false;            ///< false: late or a repetition
   bool membership = false;         ///< every kernel is told
   std::set<std::string> services;  ///< plug-ins that it is about: who follows one of them is told
-  std::set<std::string> kernels;   ///< who is told in any case
+  Names kernels;                   ///< who is told in any case
+};
+
+/// What a decision changed at many kernels at once, and nobody has noted at each of them yet.
+struct LateChange {
+  enum class Kind { kAdd, kPut, kErase };  // kAdd: where there is none
+  Kind kind = Kind::kAdd;
+  Service service;
+  Names kernels;
 };
 
 /// The whole status. Copying is allowed and dear.
@@ -112,6 +144,11 @@ struct VmStatus {
   std::map<std::string, Command> commands;
   std::map<std::string, std::map<std::string, std::string>> states;  ///< by plug-in
 
+  // What a copy makes for itself, and no other copy knows of.
+  std::map<std::string, LateChange> late;  ///< by plug-in
+  std::string own;                         ///< this member's services are never late
+  std::optional<Names> everybody;          ///< all members, once somebody asked
+
   /// Kernels that are there.
   [[nodiscard]] std::size_t present() const;
 };
@@ -121,6 +158,11 @@ inline constexpr std::size_t kRemembered = 256;
 inline constexpr std::size_t kMostMembers = 8192;
 inline constexpr std::size_t kMostStates = 65536;
 inline constexpr std::size_t kLargestState = 1 << 18;
+
+/// A member's services, late changes with them.
+[[nodiscard]] std::map<std::string, Service> services_of(const VmStatus& status, const Member& member);
+/// Notes late changes at every member.
+void catch_up(VmStatus& status);
 
 /// Applies an event, an object as event::... make it. What is ill-formed changes nothing but the number: all
 /// copies agree on that, too.
