@@ -216,7 +216,7 @@ def main():
         machine.netns = lambda name: ["ip", "netns", "exec", world.name(host[name])]
         kernels = [machine.add(name, listen=f"{world.address(host[name])}:0") for name in host]
         wait_for(lambda: all(len(present(kernel)) == KERNELS for kernel in kernels), "all are there", 60)
-        wait_for(lambda: sum(one["holds-log"] for one in kernels[0]("getvminfo", "members").answer) == VOTERS, "the log is held", 60)
+        wait_for(lambda: sum(one["holds-log"] for one in kernels[0]("getvminfo", "members").answer) >= VOTERS, "the log is held", 60)
         stop = threading.Event()
         clients = [Client(number, kernels, stop, options.seed + number) for number in range(4)]
         nemesis = Nemesis(world, kernels, options.seed)
