@@ -95,65 +95,55 @@ void finish_all(const Calls& calls, const Error& error) {
 /// Ends calls whose deadline passed while nobody waits for them.
 class Timers {
  public:
-  using Expire = void (*)(const Call&);
-  explicit Timers(Expire expire) : line_(std::make_shared<Line>()), expire_(expire) {}
+  using Expire = std::function<void(const Call&)>;
+  explicit Timers(Expire expire) : expire_(std::move(expire)) {}
   ~Timers() {
     {
-      const std::lock_guard lock(line_->mutex);
-      line_->over = true;
+      const std::lock_guard lock(mutex_);
+      over_ = true;
     }
-    line_->changed.notify_all();
-    if (!thread_.joinable()) return;
-    // The thread itself may be the last owner of what it ended a call for.
-    if (thread_.get_id() == std::this_thread::get_id())
-      thread_.detach();
-    else
-      thread_.join();
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
   }
   Timers(const Timers&) = delete;
   Timers& operator=(const Timers&) = delete;
 
   void add(const Call& call) {
     if (call->request.deadline == kNever) return;
-    const std::lock_guard lock(line_->mutex);
-    if (!thread_.joinable()) thread_ = std::thread([line = line_, expire = expire_] { run(*line, expire); });
-    auto& calls = line_->calls;
-    const auto at = calls.emplace(call->request.deadline, call);
-    if (at == calls.begin()) line_->changed.notify_all();
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    const auto at = calls_.emplace(call->request.deadline, call);
+    if (at == calls_.begin()) changed_.notify_all();
     // What ended in time goes when it is the oldest; so no more stay than were made within one time-out.
-    while (calls.begin()->second.expired()) calls.erase(calls.begin());
+    while (calls_.begin()->second.expired()) calls_.erase(calls_.begin());
   }
 
  private:
-  struct Line {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool over = false;
-    std::multimap<Clock::Instant, std::weak_ptr<Pending::State>> calls;
-  };
-
-  static void run(Line& line, Expire expire) {
-    std::unique_lock lock(line.mutex);
-    while (!line.over) {
-      if (line.calls.empty()) {
-        line.changed.wait(lock);
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (!over_) {
+      if (calls_.empty()) {
+        changed_.wait(lock);
         continue;
       }
-      const auto first = line.calls.begin();
+      const auto first = calls_.begin();
       if (steady_clock::now() < first->first) {
-        line.changed.wait_until(lock, Clock::Instant(first->first));
+        changed_.wait_until(lock, Clock::Instant(first->first));
         continue;
       }
       const Call call = first->second.lock();
-      line.calls.erase(first);
+      calls_.erase(first);
       lock.unlock();
-      if (call && !call->over.load()) expire(call);
+      if (call && !call->over.load()) expire_(call);
       lock.lock();
     }
   }
 
-  const std::shared_ptr<Line> line_;
   const Expire expire_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false;
+  std::multimap<Clock::Instant, std::weak_ptr<Pending::State>> calls_;
   std::thread thread_;
 };
 
