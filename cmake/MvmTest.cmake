@@ -1,12 +1,28 @@
-# mvm_add_test(<name> SOURCES <file>... [LAYERS <layer>...] [LIBS <target>...] [LABELS <label>...] [TIMEOUT <s>] [UNSANITIZED])
+# mvm_add_test(<name> SOURCES <file>... [LAYERS <layer>...] [LIBS <target>...] [LABELS <label>...] [TIMEOUT <s>] [UNSANITIZED]
+#              [COST <s>] [LOCKS <resource>...] [SERIAL])
 #
 # One GoogleTest binary and one CTest entry per test program. Sources are
 # relative to tests/. Labels: "real" needs libvirt and root; "long" runs only
-# under ./check --full. UNSANITIZED: left out of builds with sanitizers.
+# under ./check --full. UNSANITIZED: left out of builds with sanitizers. COST: how long it takes, for those that
+# take long: they start first. Tests run side by side, but for those that look at the whole machine (SERIAL) and
+# those that share a lock; "emulation" is of those that emulate guests.
 set(MVM_TEST_SOURCES "" CACHE INTERNAL "test sources that belong to a target")
 
+# How a test runs beside others; empty arguments mean nothing.
+function(mvm_schedule_test name serial cost locks)
+  if(serial)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
+  if(cost)
+    set_tests_properties(${name} PROPERTIES COST ${cost})
+  endif()
+  if(locks)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK "${locks}")
+  endif()
+endfunction()
+
 function(mvm_add_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 T "UNSANITIZED" "TIMEOUT" "SOURCES;LAYERS;LIBS;LABELS;ENVIRONMENT")
+  cmake_parse_arguments(PARSE_ARGV 1 T "UNSANITIZED;SERIAL" "TIMEOUT;COST" "SOURCES;LAYERS;LIBS;LABELS;LOCKS;ENVIRONMENT")
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
@@ -28,9 +44,7 @@ function(mvm_add_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
     ENVIRONMENT "${T_ENVIRONMENT}")
-  if("real" IN_LIST T_LABELS)
-    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
-  endif()
+  mvm_schedule_test(${name} "${T_SERIAL}" "${T_COST}" "${T_LOCKS}")
 endfunction()
 
 # Stops configuration when a *_test.cpp belongs to no target.

@@ -82,8 +82,8 @@ class Scenario:
         """The job's id; None where the daemon died before it could say."""
         path = place.folder / "job.xml"
         path.write_text(PROGRAM.replace("AFTER", self.after.replace("RELEASED", str(self.released(place)))))
-        done = place.mvm("submit", path, "--parsable", "--detach", check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
+        done = place.mvm_unless_it_dies("submit", path, "--parsable", "--detach")
+        return done.stdout.strip() if done and done.returncode == 0 else None
 
     def state(self, place, job):
         done = place.mvm("job", "status", job, "-o", "json", check=False)
@@ -151,8 +151,7 @@ class Rewired(Scenario):
         path = place.folder / "narrow.xml"
         for capacity, deadline in enumerate(("1ms", "1ms", "1ms", "30s"), start=7):
             path.write_text(self.TOPOLOGY.replace("CAPACITY", str(capacity)))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                place.mvm("lab", "apply", job, path, "--deadline", deadline, check=False, timeout=10)
+            place.mvm_unless_it_dies("lab", "apply", job, path, "--deadline", deadline)
             if place.daemon.poll() is not None:
                 return
         with contextlib.suppress(AssertionError):  # the old link's queue goes once nobody needs it
@@ -179,8 +178,7 @@ class Widened(Rewired):
             return
         path = place.folder / "wide.xml"
         path.write_text(self.WIDE)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            place.mvm("lab", "apply", job, path, check=False, timeout=10)
+        place.mvm_unless_it_dies("lab", "apply", job, path)
         if place.daemon.poll() is None:
             self.released(place).touch()
 

@@ -4,6 +4,7 @@ Two sources send numbered messages as fast as they can; the test moves them betw
 them again. A third pair is never touched: the longest silence between two of its messages is reported.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import re
 import signal
@@ -59,6 +60,7 @@ int main(void) {
   if (mvm_attach() < 0) return 90;
   const int out = mvm_port("out", 0);
   const double end = now() + atof(mvm_param("seconds"));
+  const unsigned pause = (unsigned)atoi(mvm_param("pause"));
   struct message m = {mvm_index(), 1};
   while (now() < end) {
     const int result = mvm_enqueue(out, &m, sizeof m, NULL);
@@ -68,6 +70,7 @@ int main(void) {
       usleep(200); /* not joined now */
     else if (result != MVM_REWIRED)
       return fprintf(stderr, "%s\n", mvm_error()), 91;
+    if (pause > 0) usleep(pause);
   }
   printf("sent %llu\n", (unsigned long long)m.number - 1);
   return mvm_detach() < 0;
@@ -138,7 +141,7 @@ def topology(name):
     return f'<topology xmlns="urn:mvm:topology:1" name="{name}">{ROLES}{LINKS[name]}</topology>'
 
 
-def job(driver, machines, seconds, after):
+def job(driver, machines, seconds, after, pause):
     programs = "".join(
         f'<program role="{role}"><source name="{role}.c"><![CDATA[{code}]]></source>'
         f'<build command="gcc -O1 {role}.c -o {role} $(pkg-config --cflags --libs mvm)"/><run>./{role}</run></program>'
@@ -147,6 +150,7 @@ def job(driver, machines, seconds, after):
 <lab xmlns="urn:mvm:lab:1" name="rewired">
   <param name="seconds" type="integer" default="{seconds}"/>
   <param name="after" type="integer" default="{after}"/>
+  <param name="pause" type="integer" default="{pause}"/>
   {topology("straight")}
   {machines}
   <job xmlns="urn:mvm:job:1" name="rewired">{programs}</job>
@@ -159,14 +163,14 @@ ONE_HOST = ('<machines name="a" role="source tick" driver="DRIVER" count="1" mem
 
 
 class Running:
-    """The job, on its way."""
+    """The job, on its way. `pause`: microseconds between two messages of a source."""
 
-    def __init__(self, place, seconds, driver="process", machines=ONE_HOST, after=4):
+    def __init__(self, place, seconds, driver="process", machines=ONE_HOST, after=4, pause=0):
         self.place = place
         for name in LINKS:
             (place.folder / f"{name}.xml").write_text(topology(name))
         path = place.folder / "job.xml"
-        path.write_text(job(driver, machines, seconds, after))
+        path.write_text(job(driver, machines, seconds, after, pause))
         self.id = place.mvm("submit", path, "--parsable", "--detach").stdout.strip()
         self.end = 0  # its processes work at least until then
 
@@ -247,11 +251,14 @@ class Rewire(unittest.TestCase):
                   f"{gap * 1000:.1f} ms")
             place.expect_nothing_left()
 
-    def test_one_link_at_a_time(self):
+    def test_one_that_comes_too_late_and_one_link_at_a_time(self):
         with World((self.driver,)) as place:
             place.start()
             running = Running(place, self.seconds + 3, self.driver)
             before = running.links()
+            late = place.mvm("lab", "apply", running.id, place.folder / "crossed.xml", "--deadline", "1ms", check=False)
+            self.assertEqual(late.returncode, 5, late.stdout + late.stderr)
+            self.assertEqual(running.links(), before)  # it came too late and was undone
             self.assertIn(("source[0].out", "sink[0].in"), before)
             names = {one["from"]: one["link"] for one in place.json("link", "list")["items"]}
             place.mvm("link", "disconnect", names["source[0].out"])
@@ -310,36 +317,24 @@ class Rewire(unittest.TestCase):
             print(f"{self.driver}: {done} changes of attributes")
             place.expect_nothing_left()
 
-    def test_a_rewiring_that_comes_too_late_is_undone(self):
-        with World((self.driver,)) as place:
-            place.start()
-            running = Running(place, self.seconds, self.driver)
-            before = running.links()
-            late = place.mvm("lab", "apply", running.id, place.folder / "crossed.xml", "--deadline", "1ms", check=False)
-            self.assertEqual(late.returncode, 5, late.stdout + late.stderr)
-            self.assertEqual(running.links(), before)
-            running.check(self)
-            place.expect_nothing_left()
-
 
 class Crashes(unittest.TestCase):
     def crash_at(self, point):
         with World() as place:
             place.start("--crash-at", point)
-            running = Running(place, 5)
-            before = running.links()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.apply("crossed", check=False, timeout=4)
+            running = Running(place, 5, pause=500)
+            place.mvm_unless_it_dies("lab", "apply", running.id, place.folder / "crossed.xml")
             wait_until(lambda: place.daemon.poll() is not None, 10, f"mvmd does not die at {point}")
             place.start()
             running.check(self)
-            return before
 
     def test_mvmd_dies_on_the_way(self):
-        for point in ("rewire-prepare:partial", "PREPARING>SWITCHING:uncommitted", "PREPARING>SWITCHING:committed",
-                      "rewire-switch:after", "rewire-sweep:partial"):
-            with self.subTest(point):
-                self.crash_at(point)
+        points = ("rewire-prepare:partial", "PREPARING>SWITCHING:uncommitted", "PREPARING>SWITCHING:committed",
+                  "rewire-switch:after", "rewire-sweep:partial")
+        with concurrent.futures.ThreadPoolExecutor(len(points)) as pool:  # a world each, which mostly waits
+            for point, done in [(point, pool.submit(self.crash_at, point)) for point in points]:
+                with self.subTest(point):
+                    done.result()
 
     def test_kernels_die_on_the_way(self):
         with World() as place:

@@ -62,6 +62,18 @@ def free_port():
     raise AssertionError("no port of 127.0.0.1 is free")
 
 
+def claim_subnet():
+    """The second number of a 10.N.0.0/16 that no other test on this machine uses, and what must be held meanwhile."""
+    for number in random.sample([n for n in range(182, 246) if n not in (213, 214)], 62):  # those two are other tests'
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0mvm-test-subnet-{number}")
+            return number, claim
+        except OSError:
+            claim.close()
+    raise AssertionError("no subnet is free")
+
+
 class World:
     """One host with its daemon. Use as a context manager: leaving it ends and removes everything.
 
@@ -86,6 +98,7 @@ class World:
         self.log_level = "debug"
         self.address = "127.0.0.1"
         self.port = free_port()
+        self.subnet, self.claim = claim_subnet()
 
     # ---- the daemon
 
@@ -117,7 +130,7 @@ class World:
         """Starts mvmd; returns once its services answer (or, without `wait`, at once)."""
         command = [*self.prefix, self.programs / "mvmd", "--state", self.state, "--shared-memory", self.rings, "--name", self.name,
                    "--listen", f"{self.address}:{self.port}", "--log-level", self.log_level,
-                   "--drivers", ",".join(self.drivers), "--subnets", f"10.{182 + self.port % 64}.0.0/16",
+                   "--drivers", ",".join(self.drivers), "--subnets", f"10.{self.subnet}.0.0/16",
                    *self.tree, *self.options, *more]
         if self.libvirt:
             command += ["--libvirt-lxc", self.libvirt["LXC"], "--libvirt-qemu", self.libvirt["QEMU"]]
@@ -154,6 +167,19 @@ class World:
             raise AssertionError(f"mvm {' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}\n"
                                  f"{done.stderr}\nmvmd: {self.log_tail()}")
         return done
+
+    def mvm_unless_it_dies(self, *arguments, timeout=60):
+        """As mvm, without check; None once the daemon is dead, for which the client would wait to come back."""
+        command = [*self.prefix, self.programs / "mvm", *map(str, arguments)]
+        with subprocess.Popen(command, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              stdin=subprocess.DEVNULL) as client:
+            try:
+                wait_until(lambda: client.poll() is not None or self.daemon.poll() is not None, timeout, f"{command} hangs")
+            finally:
+                over = client.poll() is not None
+                client.kill()
+            out, errors = client.communicate()
+            return subprocess.CompletedProcess(command, client.returncode, out, errors) if over else None
 
     def json(self, *arguments):
         return json.loads(self.mvm(*arguments, "-o", "json").stdout)
@@ -246,6 +272,7 @@ class World:
             print(f"kept: {self.folder}")
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.claim.close()
 
 
 def ip(*arguments, check=True):
