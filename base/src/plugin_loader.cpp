@@ -192,8 +192,17 @@ struct LoadedPlugin::State {
 
 LoadedPlugin::LoadedPlugin(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
+/// "`<plug-in name>.init()` and `<plug-in name>.fini()` functions that are automatically resolved and called
+/// by the plug-in loader if they exist" [§2.3]: those of the descriptor, else those of that name.
+template <typename Function>
+Function* hook_of(Function* described, void* library, const std::string& name, const char* ending) {
+  if (described != nullptr) return described;
+  return reinterpret_cast<Function*>(::dlsym(library, (name + ending).c_str()));
+}
+
 LoadedPlugin::~LoadedPlugin() {
-  if (state_->descriptor->fini != nullptr) state_->descriptor->fini();
+  const State& state = *state_;
+  if (auto* fini = hook_of(state.descriptor->fini, state.library.get(), state.info.name, ".fini")) fini();
 }
 
 const MvmPluginDescriptor& LoadedPlugin::descriptor() const { return *state_->descriptor; }
@@ -265,7 +274,8 @@ Result<std::shared_ptr<LoadedPlugin>> PluginLoader::load(const std::string& wish
                                                          const Check& check) const {
   MVM_ASSIGN(auto state, open(wish, owner));
   if (check) MVM_TRY(check(state->info));
-  if (state->descriptor->init != nullptr && state->descriptor->init() != 0)
+  auto* init = hook_of(state->descriptor->init, state->library.get(), state->info.name, ".init");
+  if (init != nullptr && init() != 0)
     return Error(ErrorCode::kFailed, "plug-in " + state->info.name + " could not initialise itself");
   return std::shared_ptr<LoadedPlugin>(new LoadedPlugin(std::move(state)));
 }

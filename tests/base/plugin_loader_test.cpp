@@ -20,8 +20,8 @@ class PluginLoaderTest : public testing::Test {
   void SetUp() override {
     folder_ = *make_temporary_folder("/tmp", "mvm-plugins-");
     ASSERT_TRUE(make_folders(folder_ / "plugins/sub"));
-    for (const char* name :
-         {"good", "other_kind", "other_version", "other_compiler", "no_descriptor", "refuses"})
+    for (const char* name : {"good", "other_kind", "other_version", "other_compiler", "no_descriptor",
+                             "refuses", "by_name", "by_name_refuses"})
       fs::copy_file(fs::path(MVM_BINARY_DIR "/tests/plugins") / (std::string(name) + ".so"),
                     folder_ / "plugins" / (std::string(name) + ".so"));
     fs::copy_file(folder_ / "plugins/good.so", folder_ / "plugins/sub/good.so");
@@ -57,6 +57,19 @@ TEST_F(PluginLoaderTest, LoadsAnObjectAndKeepsTheLibraryWhileItLives) {
   EXPECT_EQ(finished, 0);
   object.reset();
   EXPECT_EQ(finished, 1);  // fini ran once, after the last object
+}
+
+/// As paper and users' C code name them: NAME.init() and NAME.fini().
+TEST_F(PluginLoaderTest, InitAndFiniAreFoundByTheirNames) {
+  int finished = 0;
+  {
+    auto plugin = loader().load("by_name", "me");
+    ASSERT_TRUE(plugin) << plugin.error().describe();
+    EXPECT_EQ(*static_cast<int*>((*plugin)->symbol("sample_init_calls")), 1);
+    reinterpret_cast<void (*)(int*)>((*plugin)->symbol("sample_count_fini"))(&finished);
+  }
+  EXPECT_EQ(finished, 1);
+  EXPECT_EQ(failure("by_name_refuses"), ErrorCode::kFailed);
 }
 
 TEST_F(PluginLoaderTest, SymbolsStayPrivate) {
@@ -102,8 +115,8 @@ TEST_F(PluginLoaderTest, AFileThatOthersMayWriteIsRefused) {
 TEST_F(PluginLoaderTest, ListsWhatIsThere) {
   fs::create_symlink(folder_ / "outside.so", folder_ / "plugins/link.so");
   EXPECT_THAT(loader().available(),
-              testing::ElementsAre("good", "no_descriptor", "other_compiler", "other_kind", "other_version",
-                                   "refuses", "sub/good"));
+              testing::ElementsAre("by_name", "by_name_refuses", "good", "no_descriptor", "other_compiler",
+                                   "other_kind", "other_version", "refuses", "sub/good"));
 }
 
 // ---- versions, debug variants, interfaces [§2.3] ----

@@ -46,6 +46,28 @@ class Good final : public mvm::tests::Sample {
 
 extern "C" void sample_count_fini(int* counter) { fini_counter = counter; }
 
+namespace {
+[[maybe_unused]] void finish() {
+  if (fini_counter != nullptr) ++*fini_counter;
+}
+}  // namespace
+
+#ifdef SAMPLE_BY_NAME
+extern "C" {
+int sample_init_calls = 0;
+}
+extern "C" int by_name_init() __asm__("good.init");
+extern "C" int by_name_init() {
+  ++sample_init_calls;
+  return init();
+}
+extern "C" void by_name_fini() __asm__("good.fini");
+extern "C" void by_name_fini() { finish(); }
+#define SAMPLE_HOOKS nullptr, nullptr
+#else
+#define SAMPLE_HOOKS &init, &finish
+#endif
+
 #ifndef SAMPLE_NO_DESCRIPTOR
 extern "C" const mvm::MvmPluginDescriptor mvm_plugin;
 extern "C" const mvm::MvmPluginDescriptor mvm_plugin = {
@@ -55,10 +77,7 @@ extern "C" const mvm::MvmPluginDescriptor mvm_plugin = {
     SAMPLE_API,
     "good",
     SAMPLE_VERSION,
-    &init,
-    [] {
-      if (fini_counter != nullptr) ++*fini_counter;
-    },
+    SAMPLE_HOOKS,
     []() -> void* { return static_cast<mvm::tests::Sample*>(new Good()); },
     [](void* object) { delete static_cast<mvm::tests::Sample*>(object); }};
 #endif
