@@ -322,7 +322,7 @@ class Crashes(unittest.TestCase):
     def crash_at(self, point):
         with World() as place:
             place.start("--crash-at", point)
-            running = Running(place, 5, pause=500)
+            running = Running(place, 8, pause=500)
             place.mvm_unless_it_dies("lab", "apply", running.id, place.folder / "crossed.xml")
             wait_until(lambda: place.daemon.poll() is not None, 10, f"mvmd does not die at {point}")
             place.start()
