@@ -11,11 +11,11 @@
 #include <thread>
 #include <unordered_map>
 
-#include "awake.h"
 #include "channel.h"
 #include "mvm/base/log.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "mvm/rmix/sockets.h"
+#include "ring/wait.h"
 
 namespace mvm::rmix::native {
 
@@ -29,6 +29,8 @@ constexpr std::size_t kThreads = 3;  // that wait for callers; all but one of th
 constexpr std::size_t kMostPeers = 8192;
 constexpr std::size_t kMostSilent = 256;  // connections that have not greeted
 constexpr std::chrono::seconds kGreetWithin{10};
+constexpr std::int64_t kAwake = 60'000;  // ns that a server stays awake for the caller's next call
+constexpr int kYields = 4;
 
 /// Calls that are under way, whoever brought them.
 struct Open {
@@ -49,7 +51,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
       : channel_(std::move(channel)), caller_(std::move(caller)), open_(std::move(open)) {}
 
   [[nodiscard]] Channel& channel() { return *channel_; }
-  [[nodiscard]] Awake& awake() { return awake_; }
+  [[nodiscard]] ring::Spin& spin() { return spin_; }
   [[nodiscard]] bool greeted() const { return greeted_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool overdue(Clock::Instant now) const { return !greeted() && now - since_ > kGreetWithin; }
 
@@ -207,7 +209,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
   std::atomic<bool> greeted_{false};
   std::atomic<bool> ended_{false};
   // The reader's.
-  Awake awake_;
+  ring::Spin spin_;
   std::shared_ptr<Exported> target_;
   std::shared_ptr<const Caller> known_;
   std::shared_ptr<Order> order_;
@@ -402,7 +404,8 @@ class NativeListener final : public Listener {
     serving = outer;
     if (!here.reads_on) return false;
     const auto ready = [&] { return peer.channel().maybe(); };
-    woken = !peer.awake()(ready);  // then it reads in vain once more, and arms
+    woken = !peer.spin()(ready) && !peer.spin().yields(ready, kYields, kAwake);
+    if (woken) peer.spin().sleeps();  // it reads in vain once more, and arms
     return true;
   }
 
