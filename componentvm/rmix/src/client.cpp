@@ -95,55 +95,66 @@ void finish_all(const Calls& calls, const Error& error) {
 /// Ends calls whose deadline passed while nobody waits for them.
 class Timers {
  public:
-  using Expire = std::function<void(const Call&)>;
-  explicit Timers(Expire expire) : expire_(std::move(expire)) {}
+  using Expire = void (*)(const Call&);
+  explicit Timers(Expire expire) : line_(std::make_shared<Line>()), expire_(expire) {}
   ~Timers() {
     {
-      const std::lock_guard lock(mutex_);
-      over_ = true;
+      const std::lock_guard lock(line_->mutex);
+      line_->over = true;
     }
-    changed_.notify_all();
-    if (thread_.joinable()) thread_.join();
+    line_->changed.notify_all();
+    if (!thread_.joinable()) return;
+    // The thread itself may be the last owner of what it ended a call for.
+    if (thread_.get_id() == std::this_thread::get_id())
+      thread_.detach();
+    else
+      thread_.join();
   }
   Timers(const Timers&) = delete;
   Timers& operator=(const Timers&) = delete;
 
   void add(const Call& call) {
     if (call->request.deadline == kNever) return;
-    const std::lock_guard lock(mutex_);
-    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-    const auto at = calls_.emplace(call->request.deadline, call);
-    if (at == calls_.begin()) changed_.notify_all();
+    const std::lock_guard lock(line_->mutex);
+    if (!thread_.joinable()) thread_ = std::thread([line = line_, expire = expire_] { run(*line, expire); });
+    auto& calls = line_->calls;
+    const auto at = calls.emplace(call->request.deadline, call);
+    if (at == calls.begin()) line_->changed.notify_all();
     // What ended in time goes when it is the oldest; so no more stay than were made within one time-out.
-    while (calls_.begin()->second.expired()) calls_.erase(calls_.begin());
+    while (calls.begin()->second.expired()) calls.erase(calls.begin());
   }
 
  private:
-  void run() {
-    std::unique_lock lock(mutex_);
-    while (!over_) {
-      if (calls_.empty()) {
-        changed_.wait(lock);
+  struct Line {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool over = false;
+    std::multimap<Clock::Instant, std::weak_ptr<Pending::State>> calls;
+  };
+
+  static void run(Line& line, Expire expire) {
+    std::unique_lock lock(line.mutex);
+    while (!line.over) {
+      if (line.calls.empty()) {
+        line.changed.wait(lock);
         continue;
       }
-      const auto first = calls_.begin();
+      const auto first = line.calls.begin();
       if (steady_clock::now() < first->first) {
-        changed_.wait_until(lock, Clock::Instant(first->first));
+        line.changed.wait_until(lock, Clock::Instant(first->first));
         continue;
       }
-      const Call call = first->second.lock();
-      calls_.erase(first);
+      Call call = first->second.lock();
+      line.calls.erase(first);
       lock.unlock();
-      if (call && !call->over.load()) expire_(call);
+      if (call && !call->over.load()) expire(call);
+      call.reset();  // not under the lock: with it the client may go, and these timers
       lock.lock();
     }
   }
 
+  const std::shared_ptr<Line> line_;
   const Expire expire_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool over_ = false;
-  std::multimap<Clock::Instant, std::weak_ptr<Pending::State>> calls_;
   std::thread thread_;
 };
 

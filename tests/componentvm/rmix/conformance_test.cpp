@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <future>
 #include <limits>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -606,6 +608,23 @@ TEST_F(AllAtOnce, AReferenceSwitchesUnderLoadAndLosesNothing) {
   ASSERT_TRUE(probe.remote().flush(in(20s)));
   for (const auto& future : futures) EXPECT_TRUE(future.get());
   EXPECT_EQ(*probe_->list(), expected) << "none lost, doubled or out of order";
+}
+
+TEST_F(AllAtOnce, AClientMayGoWhileADeadlineIsTold) {
+  auto probe = ProbeClient::bind(*client_, address_);
+  ASSERT_TRUE(probe) << probe.error().describe();
+  const auto late = probe->start_hold({.deadline = in(500ms)});
+  std::promise<void> told, gone;
+  auto told_of = told.get_future();
+  late.call().then([&told, is_gone = gone.get_future().share()](const Outcome&) {
+    told.set_value();
+    (void)is_gone.wait_for(20s);
+  });
+  told_of.wait();
+  { const auto dropped = std::move(probe); }
+  client_.reset();
+  gone.set_value();
+  EXPECT_EQ(failure_of(late.get()).error.code(), ErrorCode::kTimeout);
 }
 
 TEST_F(AllAtOnce, ASwitchThatCannotBeMadeChangesNothing) {
