@@ -31,8 +31,10 @@ struct Pending::State {
 
   // Of the core's mutex.
   enum class Place { kQueued, kGiven, kGone } place = Place::kQueued;
-  std::shared_ptr<Connection> connection;  // that it was given to
-  std::uint64_t number = 0;                // there; 0: not known yet
+  // That it was given to. Its owner is the reference, and who uses it for a moment: one whose last owner were
+  // the thread that brings answers would wait for itself.
+  std::weak_ptr<Connection> connection;
+  std::uint64_t number = 0;  // there; 0: not known yet
   bool cancel_wanted = false;
   int tries = 0;
 
@@ -238,7 +240,7 @@ class Core final : public std::enable_shared_from_this<Core> {
       std::unique_lock lock(mutex_);
       enter(call);
       pump(lock, &call);
-      if (call->place == Pending::State::Place::kGiven) connection = call->connection;
+      if (call->place == Pending::State::Place::kGiven) connection = call->connection.lock();
     }
     if (connection && !call->over.load(std::memory_order_acquire))
       connection->help(call->over, call->request.deadline);
@@ -271,12 +273,12 @@ class Core final : public std::enable_shared_from_this<Core> {
   bool withdraw(const Call& call) {
     if (take_back(call)) return true;
     std::unique_lock lock(mutex_);
-    if (call->place == Pending::State::Place::kGone) return false;
+    if (call->place == Pending::State::Place::kGone || closed_) return false;
     call->cancel_wanted = true;
-    const std::shared_ptr<Connection> connection = call->connection;
+    const std::shared_ptr<Connection> connection = call->connection.lock();
     const std::uint64_t number = call->number;
-    if (number == 0) return false;
-    ++jobs_;  // keeps the connection's last owner out of its own threads
+    if (number == 0 || !connection) return false;
+    ++jobs_;  // whoever closes waits for us, who own the connection meanwhile
     lock.unlock();
     connection->cancel(number);
     lock.lock();
@@ -429,14 +431,16 @@ class Core final : public std::enable_shared_from_this<Core> {
 
   /// Without the lock.
   void give(const Call& call) {
-    const std::shared_ptr<Connection> connection = call->connection;
+    const std::shared_ptr<Connection> connection = call->connection.lock();
+    if (!connection)
+      return ended(call, failed(ErrorCode::kCancelled, "the reference was dropped", Fate::kNotRun));
     const std::uint64_t number = connection->call(
         call->request,
         [self = shared_from_this(), call](Outcome outcome) { self->ended(call, std::move(outcome)); });
     bool cancel = false;
     {
       const std::lock_guard lock(mutex_);
-      if (call->connection == connection) {  // else it is over, or with another one
+      if (call->connection.lock() == connection) {  // else it is over, or with another one
         call->number = number;
         cancel = call->cancel_wanted;
       }
@@ -449,8 +453,7 @@ class Core final : public std::enable_shared_from_this<Core> {
     bool again = false;
     {
       std::unique_lock lock(mutex_);
-      const bool usable = call->connection->usable();
-      // Not the last owner: a connection is not to go on a thread of its own.
+      const bool usable = !closed_ && way_.connection->usable();  // no other has calls in flight
       call->connection.reset();
       --in_flight_;
       if (call->ordered) --ordered_in_flight_;
