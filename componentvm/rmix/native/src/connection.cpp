@@ -11,10 +11,10 @@
 #include <condition_variable>
 #include <unordered_map>
 
+#include "awake.h"
 #include "channel.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "mvm/rmix/sockets.h"
-#include "ring/wait.h"
 
 namespace mvm::rmix::native {
 
@@ -23,9 +23,6 @@ using namespace sockets;
 namespace {
 
 using std::chrono::steady_clock;
-
-constexpr std::int64_t kAwake = 60'000;  // ns that a caller yields before it sleeps
-constexpr int kYields = 4;               // between two looks at the clock
 
 std::uint32_t milliseconds_until(Clock::Instant deadline) {
   if (deadline == kNever) return 0;
@@ -112,9 +109,8 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
       if (!first && !read(look)) break;
       look = Look::kQuick;
       if (done()) break;
-      if (channel_->spins() && (spin_(ready) || spin_.yields(ready, kYields, kAwake))) continue;
+      if (channel_->spins() && awake_(ready)) continue;
       if (!channel_->arm()) continue;
-      spin_.sleeps();
       const short events = static_cast<short>(POLLIN | (channel_->wants_write() ? POLLOUT : 0));
       const bool woken = wait_for(channel_->fd(), events, deadline);
       channel_->disarm();
@@ -259,7 +255,7 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
   std::uint64_t name_ = 0;
   std::atomic<std::uint64_t> next_{1};
   std::atomic<bool> usable_{true};
-  ring::Spin spin_;  // the leader's
+  Awake awake_;  // the leader's
   std::mutex mutex_;
   std::condition_variable quiet_;
   std::unordered_map<std::uint64_t, Open> calls_;

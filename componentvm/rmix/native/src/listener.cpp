@@ -11,11 +11,11 @@
 #include <thread>
 #include <unordered_map>
 
+#include "awake.h"
 #include "channel.h"
 #include "mvm/base/log.h"
 #include "mvm/queuevm/tls/tls_stream.h"
 #include "mvm/rmix/sockets.h"
-#include "ring/wait.h"
 
 namespace mvm::rmix::native {
 
@@ -29,8 +29,6 @@ constexpr std::size_t kThreads = 3;  // that wait for callers; all but one of th
 constexpr std::size_t kMostPeers = 8192;
 constexpr std::size_t kMostSilent = 256;  // connections that have not greeted
 constexpr std::chrono::seconds kGreetWithin{10};
-constexpr std::int64_t kAwake = 60'000;  // ns that a server stays awake for the caller's next call
-constexpr int kYields = 4;
 
 /// Calls that are under way, whoever brought them.
 struct Open {
@@ -51,7 +49,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
       : channel_(std::move(channel)), caller_(std::move(caller)), open_(std::move(open)) {}
 
   [[nodiscard]] Channel& channel() { return *channel_; }
-  [[nodiscard]] ring::Spin& spin() { return spin_; }
+  [[nodiscard]] Awake& awake() { return awake_; }
   [[nodiscard]] bool greeted() const { return greeted_.load(std::memory_order_relaxed); }
   [[nodiscard]] bool overdue(Clock::Instant now) const { return !greeted() && now - since_ > kGreetWithin; }
 
@@ -209,7 +207,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
   std::atomic<bool> greeted_{false};
   std::atomic<bool> ended_{false};
   // The reader's.
-  ring::Spin spin_;
+  Awake awake_;
   std::shared_ptr<Exported> target_;
   std::shared_ptr<const Caller> known_;
   std::shared_ptr<Order> order_;
@@ -404,8 +402,7 @@ class NativeListener final : public Listener {
     serving = outer;
     if (!here.reads_on) return false;
     const auto ready = [&] { return peer.channel().maybe(); };
-    woken = !peer.spin()(ready) && !peer.spin().yields(ready, kYields, kAwake);
-    if (woken) peer.spin().sleeps();  // it reads in vain once more, and arms
+    woken = !peer.awake()(ready);  // then it reads in vain once more, and arms
     return true;
   }
 
