@@ -57,7 +57,7 @@ TEST_F(Faults, TheJobsOwnFaultIsNotTriedAgain) {
   world.host().fail["proc.start"].push_back(Error(ErrorCode::kNotFound, "no program ./cell"));
   world.start();
   const auto id = world.submit(ring_job());
-  world.advance(std::chrono::seconds(1));  // what is under way elsewhere is waited for
+  world.pump();
   EXPECT_EQ(world.state_of(id), "FAILED");
   EXPECT_EQ(world.job(id).job.attempt, 1U);
   EXPECT_THAT(world.job(id).why, Contains(HasSubstr("no program ./cell")));
