@@ -672,7 +672,8 @@ void Whole::tick() {
   follower_->tick(now);
   if (reopen_at_ != Clock::time_point() && now >= reopen_at_) reopen_log();
   if (log_ && follower_->live()) announce_copy();
-  if (follower_->live() && now >= next_remember_) {
+  // The first others at once: a kernel that was alone would not find the machine again.
+  if (follower_->live() && (now >= next_remember_ || remembered_.empty())) {
     next_remember_ = now + kRemember;
     remember_peers();
   }
