@@ -3,8 +3,8 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/params.h>
 
-#include <algorithm>
 #include <array>
 
 #include "mvm/base/assert.h"
@@ -15,7 +15,6 @@ namespace mvm::dvm {
 namespace {
 
 constexpr std::size_t kTag = 16;  // bytes of it that travel
-constexpr std::size_t kBlock = 64;
 constexpr std::size_t kDigest = 32;
 constexpr std::size_t kPiece = 512 << 10;
 constexpr std::size_t kLongestDatagram = 512;
@@ -36,39 +35,24 @@ std::string tag(std::string_view key, std::uint64_t count, std::string_view text
 
 }  // namespace
 
-/// SHA-256 after the key's inner and outer block: a copy of each begins the tag of a message. [RFC 2104, 4]
-struct Tagger::Contexts {
+/// HMAC with SHA-256: the library keeps what it made of the key, so that a message costs no new context.
+struct Tagger::Context {
   struct Free {
-    void operator()(EVP_MD_CTX* context) const { ::EVP_MD_CTX_free(context); }
+    void operator()(EVP_MAC* mac) const { ::EVP_MAC_free(mac); }
+    void operator()(EVP_MAC_CTX* mac) const { ::EVP_MAC_CTX_free(mac); }
   };
-  using Digest = std::unique_ptr<EVP_MD_CTX, Free>;
-  static Digest new_digest() {
-    Digest made(::EVP_MD_CTX_new());
-    MVM_ASSERT(made != nullptr);
-    return made;
-  }
-  Digest inner = new_digest();
-  Digest outer = new_digest();
-  Digest work = new_digest();
+  std::unique_ptr<EVP_MAC, Free> kind{::EVP_MAC_fetch(nullptr, "HMAC", nullptr)};
+  std::unique_ptr<EVP_MAC_CTX, Free> mac{::EVP_MAC_CTX_new(kind.get())};
 };
 
-Tagger::Tagger(std::string_view key) : contexts_(std::make_unique<Contexts>()) {
-  std::array<unsigned char, kBlock> block{};
-  unsigned size = 0;
-  if (key.size() > kBlock)
-    MVM_ASSERT(::EVP_Digest(key.data(), key.size(), block.data(), &size, EVP_sha256(), nullptr) == 1);
-  else
-    std::copy(key.begin(), key.end(), block.begin());
-  const auto begin = [&](const Contexts::Digest& digest, unsigned char pad) {
-    std::array<unsigned char, kBlock> padded = block;
-    for (unsigned char& byte : padded) byte ^= pad;
-    MVM_ASSERT(::EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr) == 1 &&
-               ::EVP_DigestUpdate(digest.get(), padded.data(), padded.size()) == 1);
-    ::OPENSSL_cleanse(padded.data(), padded.size());
-  };
-  begin(contexts_->inner, 0x36);
-  begin(contexts_->outer, 0x5c);
-  ::OPENSSL_cleanse(block.data(), block.size());
+Tagger::Tagger(std::string_view key) : context_(std::make_unique<Context>()) {
+  std::string digest = "SHA256";
+  const std::array<OSSL_PARAM, 2> parameters{
+      ::OSSL_PARAM_construct_utf8_string("digest", digest.data(), digest.size()),
+      ::OSSL_PARAM_construct_end()};
+  MVM_ASSERT(context_->mac != nullptr &&
+             ::EVP_MAC_init(context_->mac.get(), reinterpret_cast<const unsigned char*>(key.data()),
+                            key.size(), parameters.data()) == 1);
 }
 
 Tagger::~Tagger() = default;
@@ -79,15 +63,14 @@ std::string Tagger::tag(std::uint64_t count, std::string_view text) const {
   std::array<unsigned char, 8> place{};
   for (std::size_t i = 0; i < place.size(); ++i) place[i] = static_cast<unsigned char>(count >> (8 * i));
   std::array<unsigned char, kDigest> out{};
-  EVP_MD_CTX* work = contexts_->work.get();
-  const bool made = ::EVP_MD_CTX_copy_ex(work, contexts_->inner.get()) == 1 &&
-                    ::EVP_DigestUpdate(work, place.data(), place.size()) == 1 &&
-                    ::EVP_DigestUpdate(work, text.data(), text.size()) == 1 &&
-                    ::EVP_DigestFinal_ex(work, out.data(), nullptr) == 1 &&
-                    ::EVP_MD_CTX_copy_ex(work, contexts_->outer.get()) == 1 &&
-                    ::EVP_DigestUpdate(work, out.data(), out.size()) == 1 &&
-                    ::EVP_DigestFinal_ex(work, out.data(), nullptr) == 1;
-  MVM_ASSERT(made);
+  std::size_t size = 0;
+  EVP_MAC_CTX* mac = context_->mac.get();
+  const bool made =
+      ::EVP_MAC_init(mac, nullptr, 0, nullptr) == 1 &&
+      ::EVP_MAC_update(mac, place.data(), place.size()) == 1 &&
+      ::EVP_MAC_update(mac, reinterpret_cast<const unsigned char*>(text.data()), text.size()) == 1 &&
+      ::EVP_MAC_final(mac, out.data(), &size, out.size()) == 1;
+  MVM_ASSERT(made && size == kDigest);
   return hex({reinterpret_cast<const char*>(out.data()), kTag});
 }
 

@@ -52,8 +52,8 @@ class Tagger {
   [[nodiscard]] std::string tag(std::uint64_t count, std::string_view text) const;
 
  private:
-  struct Contexts;
-  std::unique_ptr<Contexts> contexts_;
+  struct Context;
+  std::unique_ptr<Context> context_;
 };
 
 /// Seals the messages of one direction of one connection, each once and in order. Not thread-safe.
