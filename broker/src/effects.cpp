@@ -99,6 +99,9 @@ void Jobs::run_effect(Job& job, Effect effect) {
     case Effect::kWire:
       wire(job);
       break;
+    case Effect::kPrepare:
+      prepare(job);
+      break;
     case Effect::kStart:
       start(job);
       break;
@@ -469,21 +472,44 @@ std::uint64_t Jobs::link_base(const JobRecord& record) {
   return (record.number % (1U << 20U) << 6U | (record.core.attempt & 63U)) << 26U;
 }
 
-void Jobs::start(Job& job) {
+/// Every process is made and waits: where one cannot be, none has begun.
+void Jobs::prepare(Job& job) {
   if (const auto known = know_needs(job); !known) {
     fire(job, JobEvent::kJobFault, known.error().describe());
     return;
   }
   std::vector<std::vector<json>> calls(job.plan->nodes.size());
-  for (ProcessId p = 0; p < job.plan->node_of.size(); ++p)
-    if (!job.ends.contains(process_tag(job.profile->graph, *job.plan, p)))
-      calls[job.plan->node_of[p]].push_back(start_of(job, *job.profile, *job.plan, job.needs, p).args);
+  for (ProcessId p = 0; p < job.plan->node_of.size(); ++p) {
+    auto args = start_of(job, *job.profile, *job.plan, job.needs, p).args;
+    args["hold"] = true;
+    calls[job.plan->node_of[p]].push_back(std::move(args));
+  }
   std::vector<Part> parts;
   for (std::size_t n = 0; n < calls.size(); ++n) {
     if (calls[n].empty()) continue;
     const auto& node = job.plan->nodes[n];
     parts.push_back(
         {.host = node.host, .work = start_work(job, node.node, {}, std::move(calls[n])), .done = {}});
+  }
+  run_parts(job, Effect::kPrepare, std::move(parts));
+}
+
+void Jobs::start(Job& job) {
+  std::vector<std::vector<std::string>> held(job.plan->nodes.size());
+  for (ProcessId p = 0; p < job.plan->node_of.size(); ++p)
+    if (!job.ends.contains(process_tag(job.profile->graph, *job.plan, p)))
+      held[job.plan->node_of[p]].push_back(process_id(attempt(job), job.profile->graph, *job.plan, p));
+  std::vector<Part> parts;
+  for (std::size_t n = 0; n < held.size(); ++n) {
+    if (held[n].empty()) continue;
+    const auto& node = job.plan->nodes[n];
+    parts.push_back({.host = node.host,
+                     .work = [lab = job.record.lab, name = node.node, procs = std::move(held[n]),
+                              timeout = core_.config.call_timeout](HostAgent& agent) -> Status {
+                       MVM_TRY(agent.call(lab, name, "proc.release", {{"procs", procs}}, {}, timeout));
+                       return ok();
+                     },
+                     .done = {}});
   }
   run_parts(job, Effect::kStart, std::move(parts));
 }

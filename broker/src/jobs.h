@@ -157,6 +157,7 @@ class Jobs {
   void boot_nodes(Job& job);
   void deliver(Job& job);
   void wire(Job& job);
+  void prepare(Job& job);
   void start(Job& job);
   void collect(Job& job);
   void collect_rests(Job& job, std::vector<Part>& parts);

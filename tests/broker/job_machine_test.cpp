@@ -121,7 +121,7 @@ TEST(JobMachine, ThePlainWay) {
   }
   EXPECT_THAT(way,
               ElementsAre("PLANNED ensure-lab", "BUILDING boot-builders build", "BOOTING boot-nodes deliver",
-                          "WIRING wire", "RUNNING start", "COLLECTING collect teardown", "DONE"));
+                          "WIRING wire prepare", "RUNNING start", "COLLECTING collect teardown", "DONE"));
 }
 
 TEST(JobMachine, FaultsAreRetriedUntilTheLimitTheJobsOwnAreNot) {

@@ -274,12 +274,25 @@ Result<CallReply> FakeHostAgent::start(Node& node, const json& args) {
   if (++world_.started[proc] > 1) world_.violations.push_back(proc + " was started twice");
   node.processes[proc].attempt = attempt;
   count_alive();
-  if (auto_exit || args.at("kind") == "exec") {
-    emit(node.spec.lab, node.spec.node, "proc.output", {{"proc", proc}, {"stream", "out"}, {"offset", 0}},
-         "hello from " + proc + "\n");
-    if (args.at("kind") == "job") end_process(node, proc, exit_code, 0);
-  }
+  node.processes[proc].held = args.value("hold", false);
+  if (!node.processes[proc].held) begin(node, proc, args.at("kind") == "exec");
   return CallReply{{{"pid", 1}}, {}};
+}
+
+void FakeHostAgent::begin(Node& node, const std::string& proc, bool exec) {
+  if (!auto_exit && !exec) return;
+  emit(node.spec.lab, node.spec.node, "proc.output", {{"proc", proc}, {"stream", "out"}, {"offset", 0}},
+       "hello from " + proc + "\n");
+  if (!exec) end_process(node, proc, exit_code, 0);
+}
+
+Result<CallReply> FakeHostAgent::release(Node& node, const json& args) {
+  for (const auto& name : args.at("procs")) {
+    const auto found = node.processes.find(name);
+    if (found == node.processes.end()) return missing("process " + name.get<std::string>());
+    if (std::exchange(found->second.held, false)) begin(node, name, /*exec=*/false);
+  }
+  return CallReply{json::object(), {}};
 }
 
 Result<CallReply> FakeHostAgent::signal(Node& node, const json& args) {
@@ -358,6 +371,7 @@ Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string&
   if (node->state == host::NodeState::kLost)
     return Error(ErrorCode::kUnavailable, "node " + name + " is lost");
   if (op == "proc.start") return start(*node, args);
+  if (op == "proc.release") return release(*node, args);
   if (op == "build.start") return build(*node, args);
   if (op == "file.get") return file(*node, args);
   if (op == "proc.signal") return signal(*node, args);

@@ -101,6 +101,7 @@ class FakeHostAgent final : public host::HostAgent {
  private:
   struct Process {
     std::string attempt;
+    bool held = false;
     bool ended = false;
     int code = 0;
   };
@@ -129,6 +130,8 @@ class FakeHostAgent final : public host::HostAgent {
   void emit(const std::string& lab, const std::string& node, const std::string& event, nlohmann::json args,
             std::string blob = {});
   Result<host::CallReply> start(Node& node, const nlohmann::json& args);
+  Result<host::CallReply> release(Node& node, const nlohmann::json& args);
+  void begin(Node& node, const std::string& proc, bool exec);
   Result<host::CallReply> build(Node& node, const nlohmann::json& args);
   Result<host::CallReply> stats(const Lab& lab, const std::string& attempt) const;
   Result<host::CallReply> file(Node& node, const nlohmann::json& args);

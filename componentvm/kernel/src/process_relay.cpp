@@ -293,6 +293,7 @@ Result<ProcessInfo> ProcessRelay::start(const ProcessSpec& spec,
                                                 {"standard_input", spec.standard_input},
                                                 {"merge_output", spec.merge_output},
                                                 {"isolate", spec.isolate},
+                                                {"hold", spec.hold},
                                                 {"transient", spec.transient},
                                                 {"output_event", spec.output_event},
                                                 {"output_args", spec.output_args},
@@ -310,6 +311,11 @@ Result<ProcessInfo> ProcessRelay::start(const ProcessSpec& spec,
     changed_.notify_all();
   }
   return info_from(answer.head);
+}
+
+Status ProcessRelay::release(const std::vector<std::string>& ids) {
+  auto done = launcher_.ask("release", {{"ids", ids}});
+  return done ? ok() : Status(done.error());
 }
 
 Status ProcessRelay::signal(const std::string& id, int number) {

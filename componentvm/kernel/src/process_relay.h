@@ -33,6 +33,7 @@ class ProcessRelay final : public ProcessManager {
   // ProcessManager
   [[nodiscard]] Result<ProcessInfo> start(const ProcessSpec& spec,
                                           const std::vector<std::pair<int, int>>& descriptors) override;
+  [[nodiscard]] Status release(const std::vector<std::string>& ids) override;
   [[nodiscard]] Status signal(const std::string& id, int number) override;
   [[nodiscard]] Status kill(const std::string& id, const std::string& reason) override;
   [[nodiscard]] Result<std::uint64_t> input(const std::string& id, std::uint64_t offset,

@@ -187,6 +187,75 @@ TEST_F(ProcessTest, StagedFilesComeAndResultsGo) {
       ErrorCode::kNotFound);
 }
 
+TEST_F(ProcessTest, HeldProcessesBeginTogetherAndNotBefore) {
+  for (const std::string name : {"a", "b"}) {
+    node_.start_script(name, "echo began", {{"hold", true}, {"limits", {{"wall_ms", 60'000}}}});
+    node_.start_script(name, "echo began", {{"hold", true}});  // repeated: the same one
+  }
+  // It has its confinement and its folder, and waits in front of its program.
+  const nlohmann::json listed = node_.must("proc.list", {{"attempt", "j.1"}}).at("processes");
+  ASSERT_EQ(listed.size(), 2U);
+  for (const nlohmann::json& process : listed) {
+    EXPECT_EQ(process.at("state"), "running");
+    const std::string own = "/proc/" + std::to_string(process.at("pid").get<long>());
+    EXPECT_EQ(std::filesystem::read_symlink(own + "/exe").filename(), "mvm-kernel");
+    EXPECT_TRUE(std::filesystem::read_symlink(own + "/cwd").string().starts_with(node_.folder.string()));
+  }
+  node_.start_script("free", "echo free");
+  EXPECT_EQ(node_.wait_end("j.1/free").output.at("out"), "free\n");
+  EXPECT_TRUE(node_.seen["j.1/a"].output["out"].empty());
+  const nlohmann::json both = {{"procs", {"j.1/a", "j.1/b"}}};
+  node_.must("proc.release", both);
+  EXPECT_EQ(node_.wait_end("j.1/a").output.at("out"), "began\n");
+  EXPECT_EQ(node_.wait_end("j.1/b").output.at("out"), "began\n");
+  node_.must("proc.release", both);  // may be repeated
+  EXPECT_EQ(node_.call("proc.release", {{"procs", {"j.1/none"}}}).error().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(ProcessTest, HeldProcessesOutliveTheKernelAndNothingElse) {
+  node_.start_script("kept", "echo began", {{"hold", true}});
+  node_.start_script("killed", "echo began", {{"hold", true}});
+  node_.start_script("ended", "echo began", {{"hold", true}});
+  const std::string tree = node_.send_tree({{"odd",
+                                             "\x7f"
+                                             "ELF, but no program\n"}});
+  node_.must("proc.start",
+             {{"proc", "j.1/odd"}, {"attempt", "j.1"}, {"argv", {"./odd"}}, {"tree", tree}, {"hold", true}});
+  ::kill(node_.kernel_pid(), SIGKILL);
+  node_.must("proc.signal", {{"proc", "j.1/killed"}, {"signal", SIGKILL}});
+  node_.must("proc.signal", {{"proc", "j.1/ended"}, {"signal", SIGTERM}});
+  EXPECT_EQ(node_.wait_end("j.1/killed").output.count("out"), 0U);
+  EXPECT_EQ(node_.wait_end("j.1/ended").end->at("signal"), SIGTERM);
+  EXPECT_EQ(node_.call("proc.release", {{"procs", {"j.1/ended"}}}).error().code(), ErrorCode::kAborted);
+  const auto odd = node_.call("proc.release", {{"procs", {"j.1/odd", "j.1/kept"}}});
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().code(), ErrorCode::kFailed);
+  EXPECT_THAT(odd.error().describe(), testing::HasSubstr("execute"));
+  EXPECT_EQ(node_.wait_end("j.1/odd").end->at("code"), 127);
+  EXPECT_EQ(node_.wait_end("j.1/kept").output.at("out"), "began\n");
+
+  node_.start_script("left", "echo began", {{"hold", true}});
+  node_.start_script("cleaned", "echo began", {{"hold", true}});
+  node_.must("attempt.clean", {{"attempt", "j.1"}});
+  for (const std::string& line : children_of_ours(node_))
+    EXPECT_THAT(line, testing::HasSubstr("mvm-kernel")) << line;
+  EXPECT_TRUE(node_.must("proc.list", {{"attempt", "j.1"}}).at("processes").empty());
+}
+
+TEST_F(ProcessTest, HeldProcessesEndWithTheirLauncher) {
+  node_.start_script("a", "echo began", {{"hold", true}});
+  node_.start_script("b", "echo began", {{"hold", true}});
+  std::vector<std::string> pids;
+  const nlohmann::json listed = node_.must("proc.list", {{"attempt", "j.1"}});
+  for (const nlohmann::json& process : listed.at("processes"))
+    pids.push_back(std::to_string(process.at("pid").get<long>()));
+  ASSERT_EQ(pids.size(), 2U);
+  ::kill(node_.find_process("--work", "--control"), SIGKILL);
+  for (const std::string& pid : pids)
+    while (std::filesystem::exists("/proc/" + pid)) std::this_thread::yield();
+  node_.launcher.reset();
+}
+
 TEST_F(ProcessTest, NothingOfAProcessSurvivesIt) {
   node_.start_script(
       "daemon",

@@ -50,11 +50,12 @@ enum class Effect : std::uint8_t {
   kBootNodes,     ///< boot all nodes, in parallel
   kDeliver,       ///< send programs and staged files, in parallel
   kWire,          ///< make queues and proxies
+  kPrepare,       ///< make its processes, up to the execution of their programs
   kStart,         ///< start every process at once
   kCollect,       ///< fetch results into the store
   kTeardown,      ///< end whatever is left of the attempt, and be sure of it
 };
-inline constexpr std::size_t kEffects = 10;
+inline constexpr std::size_t kEffects = 11;
 
 [[nodiscard]] std::string_view to_string(JobState state);   ///< "SUBMITTED"
 [[nodiscard]] std::string_view to_string(Outcome outcome);  ///< "retry"

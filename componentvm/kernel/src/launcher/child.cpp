@@ -128,6 +128,12 @@ Result<std::unique_ptr<Child>> Child::start(const ChildContext& context, const n
     in.read.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!in.read) return Error::from_errno(errno, "open /dev/null");
   }
+  Pipe gate;
+  if (flag_or(args, "hold")) {
+    MVM_ASSIGN(gate, make_pipe());
+    child->state_ = Gate::kHeld;
+  }
+  plan.gate = gate.read.get();
   plan.standard = {in.read.get(), out.write.get(), merge ? out.write.get() : err.write.get()};
   plan.report = report.write.get();
   child->shepherd_ = ::fork();
@@ -139,15 +145,15 @@ Result<std::unique_ptr<Child>> Child::start(const ChildContext& context, const n
   child->out_.fd = std::move(out.read);
   child->err_.fd = std::move(err.read);
   child->input_ = std::move(in.write);
-  auto started = child->await_start();
+  child->gate_ = std::move(gate.write);
+  child->wall_limit_ms_ = plan.limits.wall_ms;
+  auto started = child->await(child->gate_ ? ShepherdReport::Kind::kHeld : ShepherdReport::Kind::kStarted);
   if (!started) {
     child->remove_spool();
     return started.error();
   }
   child->pid_ = started->pid;
-  if (plan.limits.wall_ms > 0)
-    child->deadline_ =
-        child->begin_ + std::chrono::milliseconds(std::min<std::uint64_t>(plan.limits.wall_ms, 1ULL << 40));
+  if (!child->gate_) child->begin();
   make_nonblocking(child->report_);
   make_nonblocking(child->out_.fd);
   if (child->err_.fd) make_nonblocking(child->err_.fd);
@@ -155,15 +161,47 @@ Result<std::unique_ptr<Child>> Child::start(const ChildContext& context, const n
   return child;
 }
 
+/// Its time counts from now on.
+void Child::begin() {
+  begin_ = Clock::now();
+  if (wall_limit_ms_ > 0)
+    deadline_ = begin_ + std::chrono::milliseconds(std::min<std::uint64_t>(wall_limit_ms_, 1ULL << 40));
+}
+
+void Child::open_gate() {
+  if (state_ != Gate::kHeld) return;
+  [[maybe_unused]] const ssize_t put = ::write(gate_.get(), "g", 1);
+  gate_.reset();
+  state_ = Gate::kOpening;
+}
+
+Status Child::await_release() {
+  if (state_ == Gate::kLost)
+    return Error(ErrorCode::kAborted, "process " + id_ + " ended before it was released");
+  if (state_ != Gate::kOpening) return ok();
+  (void)::fcntl(report_.get(), F_SETFL, ::fcntl(report_.get(), F_GETFL) & ~O_NONBLOCK);
+  const auto started = await(ShepherdReport::Kind::kStarted);
+  make_nonblocking(report_);
+  state_ = Gate::kOpen;
+  if (!started) {
+    exited({.kind = ShepherdReport::Kind::kExited, .status = 127 << 8});
+    return started.error();
+  }
+  begin();
+  return ok();
+}
+
 /// Blocks for the milliseconds that fork and exec take.
-Result<ShepherdReport> Child::await_start() {
+Result<ShepherdReport> Child::await(ShepherdReport::Kind wanted) {
   ShepherdReport report;
   ssize_t got = 0;
   do got = ::read(report_.get(), &report, sizeof report);
   while (got < 0 && errno == EINTR);
   if (got != static_cast<ssize_t>(sizeof report))
     return Error(ErrorCode::kFailed, "process " + id_ + " could not be started: its shepherd died");
-  if (report.kind == ShepherdReport::Kind::kStarted) return report;
+  if (report.kind == wanted) return report;
+  if (report.kind != ShepherdReport::Kind::kFailed)
+    return Error(ErrorCode::kFailed, "process " + id_ + " ended before it could be held");
   report.step.back() = '\0';
   const ErrorCode code =
       report.problem == EAGAIN || report.problem == ENOMEM ? ErrorCode::kExhausted : ErrorCode::kFailed;
@@ -177,6 +215,11 @@ void Child::take_report() {
   do got = ::read(report_.get(), &report, sizeof report);
   while (got < 0 && errno == EINTR);
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+  if (got == static_cast<ssize_t>(sizeof report) && report.kind == ShepherdReport::Kind::kStarted) {
+    state_ = Gate::kLost;  // its end follows
+    gate_.reset();
+    return;
+  }
   if (got != static_cast<ssize_t>(sizeof report) || report.kind != ShepherdReport::Kind::kExited) {
     // The shepherd was killed; with it its process got SIGKILL.
     report = ShepherdReport{};
@@ -189,6 +232,8 @@ void Child::take_report() {
 void Child::exited(const ShepherdReport& report) {
   exited_ = true;
   report_.reset();
+  gate_.reset();
+  if (state_ == Gate::kHeld) state_ = Gate::kLost;
   input_.reset();
   input_waiting_.clear();
   wall_ms_ = static_cast<std::uint64_t>(
@@ -280,6 +325,7 @@ void Child::kill(const std::string& reason) {
   if (exited_) return;
   if (reason_.empty()) reason_ = reason;
   deadline_.reset();
+  gate_.reset();  // where it is held, its shepherd hears nothing before it ends
   ::kill(shepherd_, SIGTERM);
 }
 
@@ -297,6 +343,7 @@ nlohmann::json Child::describe() const {
                       {"system_ms", system_ms_},
                       {"max_rss", max_rss_},
                       {"memo", memo_}};
+  info["held"] = state_ == Gate::kHeld;
   info["settled"] = settled();
   info["finished"] = finished;
   info["transient"] = transient_;

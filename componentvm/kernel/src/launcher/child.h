@@ -45,6 +45,13 @@ class Child {
                                                             const nlohmann::json& args,
                                                             const std::vector<UniqueFd>& descriptors);
 
+  /// One that was started to be held goes on to its program; the gates of several are opened before the first
+  /// is waited for. Once open, opening does nothing.
+  void open_gate();
+  /// Blocks for the millisecond that exec takes. kFailed: it could not execute its program, and is gone.
+  /// kAborted: it had ended before.
+  [[nodiscard]] Status await_release();
+
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& group() const { return group_; }
   [[nodiscard]] bool running() const { return !exited_; }
@@ -85,9 +92,13 @@ class Child {
   void remove_spool();
 
  private:
+  /// Of a process that waits for its release: kLost ended before that.
+  enum class Gate { kNone, kHeld, kOpening, kOpen, kLost };
+
   Child() = default;
   void exited(const ShepherdReport& report);
-  [[nodiscard]] Result<ShepherdReport> await_start();
+  [[nodiscard]] Result<ShepherdReport> await(ShepherdReport::Kind wanted);
+  void begin();
 
   std::string id_, owner_, group_, output_event_, reason_;
   nlohmann::json output_args_, memo_;
@@ -95,6 +106,9 @@ class Child {
   pid_t shepherd_ = -1;
   pid_t pid_ = -1;
   UniqueFd report_;
+  UniqueFd gate_;  // a byte releases it, the end of the pipe ends it
+  Gate state_ = Gate::kNone;
+  std::uint64_t wall_limit_ms_ = 0;
   OutputPipe out_, err_;
   UniqueFd input_;
   std::string input_waiting_;

@@ -58,6 +58,7 @@ class Launcher {
   void take(Frame frame);
   [[nodiscard]] Result<nlohmann::json> answer(const std::string& op, Frame& frame, bool& later);
   [[nodiscard]] Result<nlohmann::json> op_start(Frame& frame);
+  [[nodiscard]] Result<nlohmann::json> op_release(const nlohmann::json& args);
   [[nodiscard]] Result<nlohmann::json> op_list(const nlohmann::json& args);
   [[nodiscard]] Result<nlohmann::json> op_input(Frame& frame);
   [[nodiscard]] Result<nlohmann::json> op_keep(Frame& frame);

@@ -30,6 +30,7 @@ void Launcher::take(Frame frame) {
 Result<nlohmann::json> Launcher::answer(const std::string& op, Frame& frame, bool& later) {
   const nlohmann::json& args = object_or_empty(frame.head, "args");
   if (op == "start") return op_start(frame);
+  if (op == "release") return op_release(args);
   if (op == "list") return op_list(args);
   if (op == "input") return op_input(frame);
   if (op == "keep") return op_keep(frame);
@@ -92,6 +93,26 @@ Result<nlohmann::json> Launcher::op_start(Frame& frame) {
   nlohmann::json info = child->describe();
   children_.emplace(child->id(), std::move(child));
   return info;
+}
+
+/// All at once: while one executes its program, so do the others. Answers the first problem, after the last.
+Result<nlohmann::json> Launcher::op_release(const nlohmann::json& args) {
+  MVM_ASSIGN(const std::vector<std::string> ids, texts_of(args, "ids", kMaxChildren, 200));
+  Status done = ok();
+  std::vector<Child*> opened;
+  for (const std::string& id : ids) {
+    const auto child = find({{"id", id}});
+    if (!child) {
+      if (done) done = child.error();
+      continue;
+    }
+    (*child)->open_gate();
+    opened.push_back(*child);
+  }
+  for (Child* const child : opened)
+    if (Status released = child->await_release(); !released && done) done = std::move(released);
+  if (!done) return done.error();
+  return nlohmann::json::object();
 }
 
 Result<nlohmann::json> Launcher::op_list(const nlohmann::json& args) {

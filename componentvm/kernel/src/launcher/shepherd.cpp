@@ -75,7 +75,7 @@ void tell(int fd, const ShepherdReport& report) {
   while (put < 0 && errno == EINTR);
 }
 
-/// What the child says to the shepherd when a step before exec fails.
+/// What the child says to the shepherd when a step before exec fails, and, with no problem, when it is held.
 struct Failure {
   int problem = 0;
   std::array<char, 64> step{};
@@ -96,9 +96,24 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   return result;
 }
 
-/// Moves the descriptors to their numbers and closes all others, `report` excepted. Answers where report is
+void close_all_but(const std::set<int>& wanted) {
+  unsigned next = 0;
+  for (const int keep : wanted) {
+    if (static_cast<unsigned>(keep) > next) (void)::close_range(next, static_cast<unsigned>(keep) - 1, 0);
+    next = static_cast<unsigned>(keep) + 1;
+  }
+  (void)::close_range(next, ~0U, 0);
+}
+
+/// The descriptors between the process and those above it, which end with exec.
+struct Ties {
+  int report = -1;
+  int gate = -1;
+};
+
+/// Moves the descriptors to their numbers and closes all others, the ties excepted. Answers where these are
 /// now.
-int arrange_descriptors(const ShepherdPlan& plan, int report) {
+Ties arrange_descriptors(const ShepherdPlan& plan, int report) {
   int above = 3;
   for (const auto& [ours, number] : plan.descriptors) above = std::max(above, number + 1);
   const auto lifted = [&](int fd) {
@@ -106,22 +121,29 @@ int arrange_descriptors(const ShepherdPlan& plan, int report) {
     if (copy < 0) fail(report, "descriptors");
     return copy;
   };
-  const int moved_report = lifted(report);
+  const Ties moved{lifted(report), plan.gate < 0 ? -1 : lifted(plan.gate)};
   std::vector<std::pair<int, int>> moves;
   for (int i = 0; i < 3; ++i) moves.emplace_back(lifted(plan.standard[static_cast<std::size_t>(i)]), i);
   for (const auto& [ours, number] : plan.descriptors) moves.emplace_back(lifted(ours), number);
-  std::set<int> wanted{moved_report};
+  std::set<int> wanted{moved.report};
+  if (moved.gate >= 0) wanted.insert(moved.gate);
   for (const auto& [from, to] : moves) {
-    if (::dup2(from, to) < 0) fail(moved_report, "descriptors");
+    if (::dup2(from, to) < 0) fail(moved.report, "descriptors");
     wanted.insert(to);
   }
-  unsigned next = 0;
-  for (const int keep : wanted) {
-    if (static_cast<unsigned>(keep) > next) (void)::close_range(next, static_cast<unsigned>(keep) - 1, 0);
-    next = static_cast<unsigned>(keep) + 1;
-  }
-  (void)::close_range(next, ~0U, 0);
-  return moved_report;
+  close_all_but(wanted);
+  return moved;
+}
+
+/// Says that everything but exec is done, and waits to be released. Whoever could do so is gone: so are we.
+void wait_at_gate(const Ties& ties) {
+  const Failure held;
+  if (::write(ties.report, &held, sizeof held) != static_cast<ssize_t>(sizeof held)) ::_exit(127);
+  char c = 0;
+  ssize_t got = 0;
+  do got = ::read(ties.gate, &c, 1);
+  while (got < 0 && errno == EINTR);
+  if (got != 1) ::_exit(127);
 }
 
 void reset_signals() {
@@ -140,7 +162,8 @@ void reset_signals() {
     char c = 0;
     if (::read(go, &c, 1) != 1) ::_exit(127);  // the shepherd could not map our user
   }
-  report = arrange_descriptors(plan, report);
+  const Ties ties = arrange_descriptors(plan, report);
+  report = ties.report;
   if (const int fd = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); fd >= 0) {
     [[maybe_unused]] const ssize_t put = ::write(fd, "500", 3);
     ::close(fd);
@@ -155,6 +178,7 @@ void reset_signals() {
   reset_signals();
   const std::vector<char*> argv = pointers(plan.argv);
   const std::vector<char*> environment = pointers(plan.environment);
+  if (ties.gate >= 0) wait_at_gate(ties);
   if (plan.filter != nullptr && !plan.filter->apply()) fail(report, "system call filter");
   ::execve(plan.program.c_str(), argv.data(), environment.data());
   fail(report, "execute");
@@ -186,6 +210,14 @@ struct Started {
   pid_t pid = -1;
   Failure failure;
 };
+
+/// What the child says; false: nothing any more, because it executes its program or is gone.
+bool hear(int fd, Failure& failure) {
+  ssize_t got = 0;
+  do got = ::read(fd, &failure, sizeof failure);
+  while (got < 0 && errno == EINTR);
+  return got == static_cast<ssize_t>(sizeof failure);
+}
 
 Started start_job(const ShepherdPlan& plan) {
   std::array<int, 2> report{};
@@ -223,11 +255,18 @@ Started start_job(const ShepherdPlan& plan) {
       return failed("map the user into its name space");
     }
   }
-  ssize_t got = 0;
-  do got = ::read(report[0], &started.failure, sizeof started.failure);
-  while (got < 0 && errno == EINTR);
+  bool heard = hear(report[0], started.failure);
+  if (heard && started.failure.problem == 0) {
+    // Others must see the ends of the pipes that this process keeps open only for the held one.
+    close_all_but({plan.report, report[0]});
+    ShepherdReport held;
+    held.kind = ShepherdReport::Kind::kHeld;
+    held.pid = started.pid;
+    tell(plan.report, held);
+    heard = hear(report[0], started.failure);
+  }
   ::close(report[0]);
-  if (got == static_cast<ssize_t>(sizeof started.failure)) started.pid = -1;
+  if (heard) started.pid = -1;
   return started;
 }
 
@@ -311,8 +350,7 @@ void be_shepherd(const ShepherdPlan& plan) {
     ::_exit(0);
   }
   // Its streams and descriptors are its own from now on: their ends must be seen when it ends.
-  (void)::close_range(0, static_cast<unsigned>(plan.report) - 1, 0);
-  (void)::close_range(static_cast<unsigned>(plan.report) + 1, ~0U, 0);
+  close_all_but({plan.report});
   report.kind = ShepherdReport::Kind::kStarted;
   report.pid = started.pid;
   tell(plan.report, report);

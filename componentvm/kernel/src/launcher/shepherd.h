@@ -17,9 +17,10 @@
 
 namespace mvm::kernel {
 
-/// What the shepherd tells the launcher, in one write to a pipe.
+/// What the shepherd tells the launcher, in one write to a pipe: held or not at all, started or failed,
+/// exited.
 struct ShepherdReport {
-  enum class Kind : std::uint32_t { kStarted, kFailed, kExited };
+  enum class Kind : std::uint32_t { kHeld, kStarted, kFailed, kExited };
   Kind kind = Kind::kFailed;
   std::int32_t pid = 0;
   std::int32_t problem = 0;  ///< kFailed: errno
@@ -45,6 +46,7 @@ struct ShepherdPlan {
   std::vector<std::pair<int, int>> descriptors;  ///< (ours, number in the process)
   const SyscallFilter* filter = nullptr;
   int report = -1;     ///< ShepherdReports go here
+  int gate = -1;       ///< held: the process waits here for a byte before it executes its program
   pid_t launcher = 0;  ///< our parent
 };
 

@@ -15,6 +15,7 @@ using kernel::ProcessInfo;
 
 constexpr int kAttachDescriptor = 3;  // the number that MVM_FD names
 constexpr std::size_t kMaxStaged = 10'000;
+constexpr std::size_t kMaxReleased = 4096;
 
 /// The launcher's name for a process of the host.
 std::string launcher_id(const std::string& process) { return "p:" + process; }
@@ -75,6 +76,7 @@ class Busy {
 Status Processes::offer() {
   MVM_TRY(folders_.prepare());
   MVM_TRY(kernel_.handle("proc.start", [this](Call& call) { return start(call); }));
+  MVM_TRY(kernel_.handle("proc.release", [this](Call& call) { return release(call); }));
   MVM_TRY(kernel_.handle("proc.input", [this](Call& call) { return input(call); }));
   MVM_TRY(kernel_.handle("proc.signal", [this](Call& call) { return signal(call); }));
   MVM_TRY(kernel_.handle("proc.list", [this](Call& call) { return list(call); }));
@@ -96,6 +98,7 @@ Result<kernel::ProcessSpec> Processes::spec_from(const nlohmann::json& args) con
   spec.folder = folders_.process(spec.group, process);
   spec.limits = limits_from(object_or_empty(args, "limits"));
   spec.standard_input = flag_or(args, "stdin", /*otherwise=*/text_or(args, "kind") == "exec");
+  spec.hold = flag_or(args, "hold");
   spec.output_event = "proc.output";
   spec.output_args = {{"proc", process}};
   spec.memo = {{"proc", process}, {"attempt", text_or(args, "attempt")}};
@@ -142,6 +145,14 @@ Result<Answer> Processes::start(const Call& call) {
   }
   MVM_ASSIGN(const ProcessInfo info, kernel_.processes().start(spec, descriptors));
   return Answer{{{"pid", info.pid}}, {}, {}};
+}
+
+/// The processes of a job begin together, after each was seen to be startable.
+Result<Answer> Processes::release(const Call& call) {
+  MVM_ASSIGN(std::vector<std::string> ids, texts_of(call.args, "procs", kMaxReleased, 190));
+  for (std::string& id : ids) id = launcher_id(id);
+  MVM_TRY(kernel_.processes().release(ids));
+  return Answer{};
 }
 
 Result<Answer> Processes::input(const Call& call) {

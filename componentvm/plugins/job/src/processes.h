@@ -19,6 +19,7 @@ class Processes {
 
  private:
   Result<kernel::Answer> start(const kernel::Call& call);
+  Result<kernel::Answer> release(const kernel::Call& call);
   Result<kernel::Answer> input(const kernel::Call& call);
   Result<kernel::Answer> signal(const kernel::Call& call);
   Result<kernel::Answer> list(const kernel::Call& call);

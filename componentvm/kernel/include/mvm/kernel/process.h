@@ -40,6 +40,7 @@ struct ProcessSpec {
   bool standard_input = false;  ///< else /dev/null
   bool merge_output = false;    ///< standard error goes with standard output, in order
   bool isolate = false;         ///< no network, no other processes in sight, fewer system calls: for builds
+  bool hold = false;            ///< it waits, all but its program executed, until it is release()d
   bool transient = false;    ///< forgotten by itself once it was finish()ed and all it said was acknowledged
   std::string output_event;  ///< event for its output, with `output_args` plus stream and offset
   nlohmann::json output_args = nlohmann::json::object();
@@ -81,6 +82,10 @@ class ProcessManager {
   /// Starts a process; an id that exists already is answered as it is. `descriptors`: (ours, number in it).
   [[nodiscard]] virtual Result<ProcessInfo> start(
       const ProcessSpec& spec, const std::vector<std::pair<int, int>>& descriptors = {}) = 0;
+  /// Lets processes that were started to be held go on to their programs, all at once; those that are under
+  /// way or over already are left alone. Their wall time counts from here. Answers the first problem, after
+  /// all were tried: kNotFound, kFailed (a program could not be executed).
+  [[nodiscard]] virtual Status release(const std::vector<std::string>& ids) = 0;
   /// To it and its process group. kNotFound; no error if it has ended.
   [[nodiscard]] virtual Status signal(const std::string& id, int number) = 0;
   /// Kills it and all it started; it ends with `reason`.
