@@ -1,5 +1,6 @@
-"""python3-zeep and the service Kernels of a running broker: zeep_kernels.py URL TOKEN LAB"""
+"""python3-zeep and the services Kernels, Registry and Dvm of a running broker: zeep_kernels.py URL TOKEN LAB"""
 import sys
+import time
 
 import requests
 import zeep
@@ -34,6 +35,41 @@ def registry(url, session, lab):
     assert [event.deleted for event in events.event] == [True], events
 
 
+def until(what, condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+def machine(url, session, lab):
+    """The nodes' kernels become one distributed virtual machine, and part again."""
+    client = zeep.Client(f"{url}/dvm?wsdl", transport=zeep.Transport(session=session))
+    service, target = client.service, {"lab": lab, "name": "blue"}
+
+    def members():
+        [shown] = service.conf(target)
+        return sorted(member.name for member in shown.member if not member.lost)
+
+    assert not service.conf({"lab": lab, "name": ""})
+    made = service.create(target, ["node-0", "node-1"])
+    assert made.committed and made.user and made.password, made
+    until("both belong to it", lambda: members() == ["node-0", "node-1"])
+    [shown] = service.conf(target)
+    assert shown.server in members() and shown.trouble in ("", None), shown
+    try:
+        service.create(target, [])
+        raise AssertionError("a machine that is there already")
+    except zeep.exceptions.Fault as fault:
+        assert "blue" in fault.message, fault.message
+    assert service.remove(target, "node-1").committed
+    until("one has left", lambda: members() == ["node-0"])
+    assert service.add(target, "node-1").committed
+    until("it is back", lambda: members() == ["node-0", "node-1"])
+    assert service.halt(target).committed
+    assert not service.conf({"lab": lab, "name": ""})
+
+
 def main():
     url, token, lab = sys.argv[1:]
     session = requests.Session()
@@ -65,6 +101,7 @@ def main():
     except zeep.exceptions.Fault as fault:
         assert "none" in fault.message, fault.message
     registry(url, session, lab)
+    machine(url, session, lab)
     print("kernels reached")
 
 
