@@ -62,7 +62,7 @@ struct ChildPlan {
   std::array<int, 3> standard;
   std::vector<std::pair<int, int>> moves;  // every source already lies above all targets
   int above;                               // greater than every target
-  bool new_session;
+  bool new_group;
   int report;  // errno goes here when exec fails
 };
 
@@ -71,7 +71,7 @@ struct ChildPlan {
   ::sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
-  if (plan.new_session) ::setsid();
+  if (plan.new_group) ::setpgid(0, 0);
   for (int i = 0; i < 3; ++i) {
     const int source = plan.standard[static_cast<std::size_t>(i)];
     if (source >= 0 && ::dup2(source, i) < 0) goto failed;
@@ -121,7 +121,7 @@ Result<Subprocess> Subprocess::spawn(const SpawnOptions& options) {
     copies.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, above));
     return copies.back().get();
   };
-  ChildPlan plan{program.c_str(), argv.data(), envp.data(), {}, {}, above, options.new_session, -1};
+  ChildPlan plan{program.c_str(), argv.data(), envp.data(), {}, {}, above, options.new_group, -1};
   plan.standard = {lifted(options.standard_input >= 0 ? options.standard_input : null.get()),
                    options.standard_output >= 0 ? lifted(options.standard_output) : -1,
                    options.standard_error >= 0 ? lifted(options.standard_error) : -1};

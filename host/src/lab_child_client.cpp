@@ -110,7 +110,8 @@ Result<std::unique_ptr<LabChildClient>> LabChildClient::start(const std::filesys
   if (!options.advertise.empty()) spawn.argv.insert(spawn.argv.end(), {"--advertise", options.advertise});
   spawn.standard_output = output.get();
   spawn.standard_error = output.get();
-  spawn.new_session = true;
+  // No session of its own: see supervisor.cpp.
+  spawn.new_group = true;
   MVM_ASSIGN(Subprocess child, Subprocess::spawn(spawn));
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;
   for (;;) {

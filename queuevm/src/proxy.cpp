@@ -26,8 +26,10 @@ using link::Peer;
 using link::Stranger;
 
 constexpr std::size_t kMaxListeners = 8;
-constexpr std::size_t kMaxStrangers = 64;                     // connections that have not proved themselves
-constexpr auto kStayAwake = std::chrono::microseconds(200);   // after the last progress, before sleeping
+constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves
+constexpr auto kStayAwake = std::chrono::microseconds(200);  // after the last progress, before sleeping
+constexpr unsigned kLooksSeldom =
+    16;  // turns, awake, between two looks for strangers: connections are read in each
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
 
 /// Attaches to a slot of the half's queue.
@@ -164,6 +166,7 @@ void Proxy::State::drop(Peer& peer, Moment now, const Error& why) {
   }
   if (why.code() == ErrorCode::kCorrupt || why.code() == ErrorCode::kRefused) ++peer.stats.refused;
   peer.connection.reset();
+  peer.untold_since = {};
   if (peer.pause.count() == 0) peer.dial_at = now;
 }
 
@@ -193,7 +196,7 @@ bool Proxy::State::serve(Peer& peer, Moment now) {
     status = read_frames(peer, now, progress);
     if (status && peer.up()) {
       keep_alive(peer, now);
-      status = move_messages(peer, progress);
+      status = move_messages(peer, now, progress);
     } else if (status) {
       if (auto put = connection.write(); !put) status = std::move(put).error();
     }
@@ -306,6 +309,7 @@ void Proxy::State::run() {
   bool waited = false;   // awake, since the last progress
   ring::Patience awake;  // its peers may need this core
   std::vector<pollfd> fds;
+  unsigned turns = 0;
   std::unique_lock lock(mutex);
   while (!quit) {
     const Moment now = std::chrono::steady_clock::now();
@@ -316,15 +320,18 @@ void Proxy::State::run() {
       progress_at = after;
     }
     std::chrono::nanoseconds pause{0};
-    if (!progress && (!awake.has() || after - progress_at > kStayAwake) && arm()) pause = sleep_time(now);
+    if (!progress && (!awake.has() || after - progress_at > kStayAwake) && !acknowledge_all(now) && arm())
+      pause = sleep_time(now);
     waited = !progress && pause.count() == 0;
     if (pause.count() > 0) awake.failed();
-    fds = poll_set();
+    const bool looks = pause.count() > 0 || ++turns % kLooksSeldom == 0;
+    fds.clear();
+    if (looks) fds = poll_set();
     lock.unlock();
     if (pause.count() == 0) ::sched_yield();
     const timespec time{static_cast<time_t>(pause.count() / 1'000'000'000),
                         static_cast<long>(pause.count() % 1'000'000'000)};
-    ::ppoll(fds.data(), fds.size(), &time, nullptr);
+    if (looks) ::ppoll(fds.data(), fds.size(), &time, nullptr);
     while (callers.load() > 0) ::sched_yield();
     lock.lock();
   }

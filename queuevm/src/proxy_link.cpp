@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kLongMessage = 8 << 10;  // worth receiving in its place
 constexpr std::size_t kMostInFlight = 8192;    // items; the window bounds their bytes
+constexpr std::uint64_t kShareUntold = 8;  // of what the sender may have in flight, before it is told at once
 
 Place after(const Place& place, bool completes) {
   return completes ? Place{place.number + 1, 0} : Place{place.number, place.part + 1};
@@ -252,7 +253,7 @@ void InHalf::disconnected() {
   arriving_open_ = false;
   if (!std::exchange(landing_, {}).room.empty()) end_.cancel();
   next_ = acked_;
-  ack_due_ = false;
+  told();
   end_seen_ = false;
 }
 
@@ -265,7 +266,8 @@ void InHalf::finish(bool queue_dead, bool tell_dead) {
   arriving_ = {};
   landing_ = {};
   end_.close(queue_dead ? ring::kDead : ring::kDone);
-  open_due_ = ack_due_ = false;
+  open_due_ = false;
+  told();
   stop_due_ = true;
   stop_dead_ = tell_dead;
 }
@@ -431,6 +433,26 @@ void InHalf::delivered(const Data& head, std::size_t size) {
   if (acked_.part == 0) ++stats_.messages;
   stats_.bytes += size;
   ack_due_ = true;
+  ++untold_;
+  untold_bytes_ += size;
+}
+
+/// The peer knows, or need not know, all that is in the queue.
+void InHalf::told() {
+  ack_due_ = false;
+  untold_ = untold_bytes_ = 0;
+}
+
+/// So much is untold that the sender could come to wait for it: its queue is as large as ours.
+bool InHalf::presses() const {
+  return ack_due_ &&
+         (untold_bytes_ >= window_ / kShareUntold || untold_ >= end_.region().spec().capacity / kShareUntold);
+}
+
+void InHalf::acknowledge(OutBytes& out) {
+  if (!ack_due_) return;
+  append_ack(out.tail(), link_, acked_);
+  told();
 }
 
 bool InHalf::put() {
@@ -467,12 +489,10 @@ bool InHalf::emit(OutBytes& out, std::size_t limit) {
   const std::size_t before = out.size();
   if (open_due_) {
     append_open(out.tail(), link_, {acked_, window_});
-    open_due_ = ack_due_ = false;
+    open_due_ = false;
+    told();
   }
-  if (ack_due_) {
-    append_ack(out.tail(), link_, acked_);
-    ack_due_ = false;
-  }
+  if (presses()) acknowledge(out);
   if (stop_due_) {
     append_end(out.tail(), Type::kStop, link_, stop_dead_);
     stop_due_ = false;

@@ -111,7 +111,12 @@ class InHalf {
   bool put();
   /// Looks whether anybody still reads the queue.
   void check_readers();
+  /// Appends what the peer must hear at once. True where something was appended.
   bool emit(OutBytes& out, std::size_t limit);
+  /// True where the peer was not yet told of messages that are in the queue.
+  [[nodiscard]] bool acknowledges() const { return ack_due_; }
+  /// Appends that.
+  void acknowledge(OutBytes& out);
   /// True where messages wait for room in the queue.
   [[nodiscard]] bool waits_for_room() const { return !backlog_.empty(); }
   [[nodiscard]] ring::End& end() { return end_; }
@@ -127,6 +132,8 @@ class InHalf {
   [[nodiscard]] bool may_land(const Data& data) const;
   Result<bool> land(const Data& data);
   void delivered(const Data& head, std::size_t size);
+  void told();
+  [[nodiscard]] bool presses() const;
   bool deliver(const Data& head, std::span<const std::byte> bytes);
   Status accept();
   void fail(const Error& why);
@@ -151,6 +158,9 @@ class InHalf {
   Place acked_;  // everything before is in the queue
   bool open_due_ = false;
   bool ack_due_ = false;
+  std::uint64_t untold_ =
+      0;  // messages, or parts of such, and their bytes that are in the queue but not acknowledged
+  std::uint64_t untold_bytes_ = 0;
   bool stop_due_ = false;
   bool stop_dead_ = false;
   bool end_seen_ = false;  // the stream's end came, messages before it may still wait

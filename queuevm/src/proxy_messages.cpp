@@ -1,4 +1,6 @@
 // What a proxy receives from its peers, and offers to them.
+#include <algorithm>
+
 #include "proxy_state.h"
 
 namespace mvm::queuevm {
@@ -13,6 +15,7 @@ namespace {
 
 constexpr std::size_t kWaiting = 64 << 10;  // with so many waiting no message is offered
 constexpr std::size_t kAtOnce = 1 << 20;    // bytes read, or written, before others have their turn
+constexpr auto kUntold = std::chrono::microseconds(50);  // an acknowledgement waits so long for company
 
 /// The in half that receives a message in its queue's memory, if the rest of a frame is to come for it.
 InHalf* landing(Peer& peer) {
@@ -101,8 +104,31 @@ Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
   return ok();
 }
 
-/// Acknowledgements first, then messages, as long as the peer takes them.
-Status Proxy::State::move_messages(Peer& peer, bool& progress) {
+/// Tells the peer what of its messages is in our queues.
+void Proxy::State::acknowledge(Peer& peer) {
+  for (auto& [number, half] : peer.ins) half->acknowledge(peer.connection->out());
+  peer.untold_since = {};
+}
+
+/// Before a sleep: true where something was told.
+bool Proxy::State::acknowledge_all(Moment now) {
+  bool any = false;
+  for (auto& [key, peer] : peers) {
+    if (!peer.up() || peer.untold_since == Moment{}) continue;
+    any = true;
+    acknowledge(peer);
+    if (auto put = peer.connection->write(); !put) {
+      drop(peer, now, put.error());
+    } else {
+      peer.stats.bytes_out += *put;
+    }
+  }
+  return any;
+}
+
+/// Messages as long as the peer takes them. An acknowledgement goes with whatever else is written: what it
+/// costs alone would come before the answer to the message that it is for.
+Status Proxy::State::move_messages(Peer& peer, Moment now, bool& progress) {
   Connection& connection = *peer.connection;
   for (auto& [number, half] : peer.ins) {
     progress = half->put() || progress;
@@ -114,10 +140,15 @@ Status Proxy::State::move_messages(Peer& peer, bool& progress) {
     // What the peer has not taken is copied, so not much is offered before it has.
     more = connection.pending() < kWaiting && offer_messages(peer);
     progress = progress || more;
+    if (connection.pending() > 0 || (peer.untold_since != Moment{} && now - peer.untold_since >= kUntold))
+      acknowledge(peer);
     MVM_ASSIGN(const std::size_t put, connection.write());
     total += put;
     more = more && connection.pending() == 0;
   }
+  const auto untold = [](const auto& in) { return in.second->acknowledges(); };
+  if (peer.untold_since == Moment{} && std::any_of(peer.ins.begin(), peer.ins.end(), untold))
+    peer.untold_since = now;
   peer.stats.bytes_out += total;
   progress = progress || total > 0;
   return ok();

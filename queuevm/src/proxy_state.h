@@ -34,6 +34,7 @@ struct Peer {
   std::map<std::uint64_t, std::unique_ptr<OutHalf>> outs;
   std::map<std::uint64_t, std::unique_ptr<InHalf>> ins;
   std::uint64_t turn = 0;  // the link that offered its messages first, last time
+  Moment untold_since{};   // messages of its wait for their acknowledgement; zero: none
   Moment dial_at{};
   std::chrono::milliseconds pause{0};
   PeerStats stats;
@@ -100,7 +101,9 @@ struct Proxy::State {
   bool serve(link::Peer& peer, link::Moment now);
   Status read_frames(link::Peer& peer, link::Moment now, bool& progress);
   Status handle(link::Peer& peer, const link::Frame& frame);
-  Status move_messages(link::Peer& peer, bool& progress);
+  Status move_messages(link::Peer& peer, link::Moment now, bool& progress);
+  void acknowledge(link::Peer& peer);
+  bool acknowledge_all(link::Moment now);
   bool offer_messages(link::Peer& peer);
   void tell(const link::Peer& peer, link::Failure& failure) const;
   void keep_alive(link::Peer& peer, link::Moment now);

@@ -129,7 +129,10 @@ void end_all(pid_t group) {
 }
 
 [[noreturn]] void supervise(const Plan& plan) {
-  ::setsid();
+  // A group of its own, but the daemon's session: a scheduler that groups by session lets a process hand its
+  // core, by yielding, only to one of its own group, and what a process waits for is the lab child's proxy.
+  // [ADR 186]
+  ::setpgid(0, 0);
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_NAME, "mvm-vm");
   sigset_t signals;

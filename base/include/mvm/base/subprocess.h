@@ -24,7 +24,7 @@ struct SpawnOptions {
   int standard_output = -1;                                      ///< -1: inherited
   int standard_error = -1;                                       ///< -1: inherited
   std::vector<std::pair<int, int>> descriptors;  ///< (ours, its number in the child); it gets no others
-  bool new_session = false;                      ///< setsid(): survives our terminal
+  bool new_group = false;  ///< a process group of its own: the keys of our terminal do not reach it
 };
 
 /// How a process ended.
