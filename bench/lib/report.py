@@ -67,8 +67,24 @@ def chart(rows):
     return "\n".join(out + ["</svg>"]) + "\n"
 
 
-def write(folder, columns, rows):
-    """FOLDER/performance.md and, where rows have a peer, FOLDER/performance.svg."""
+def merged(page, rows):
+    """The rows, and those of the page that were not measured again, if it was written on such a machine as this."""
+    if not os.path.exists(page):
+        return rows
+    with open(page) as file:
+        lines = file.read().splitlines()
+    if not any(machine() in line for line in lines):
+        return rows
+    table = [[field.strip(" `") for field in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    all_rows = {row[0]: row for row in table[1:]}
+    all_rows.update((row[0], row) for row in rows)
+    return sorted(all_rows.values(), key=lambda row: row[0].split(".")[0])
+
+
+def write(folder, columns, rows, whole):
+    """FOLDER/performance.md and, where rows have a peer, FOLDER/performance.svg; not `whole`: other rows of the page stay."""
+    if not whole:
+        rows = merged(os.path.join(folder, "performance.md"), rows)
     picture = chart(rows)
     lines = ["# Performance", "",
              f"Written by `bench/all --report` on {datetime.date.today().isoformat()}: {machine()}.", "",
