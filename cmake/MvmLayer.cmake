@@ -51,7 +51,7 @@ set(MVM_ARROWS_componentvm/plugins/builder componentvm/kernel componentvm/build 
 set(MVM_ARROWS_componentvm/plugins/queue componentvm/kernel queuevm queuevm/codecs queuevm/tls base)
 set(MVM_ARROWS_componentvm/plugins/dvm componentvm/kernel componentvm/dvm base)
 set(MVM_ARROWS_componentvm/plugins/catalog componentvm/kernel componentvm/catalog componentvm/rmix componentvm/rmix/native base)
-set(MVM_ARROWS_componentvm/plugins/registry componentvm/kernel componentvm/registry componentvm/registry/sqlite componentvm/registry/etcd componentvm/registry/rmix componentvm/rmix componentvm/rmix/native base)
+set(MVM_ARROWS_componentvm/plugins/registry componentvm/kernel componentvm/registry componentvm/registry/sqlite componentvm/registry/etcd componentvm/registry/raft componentvm/registry/rmix componentvm/replica componentvm/rmix componentvm/rmix/native base)
 set(MVM_ARROWS_componentvm/plugins/node componentvm/kernel componentvm/soap base)
 set(MVM_ARROWS_componentvm/plugins/locator componentvm/kernel componentvm/repository base)
 set(MVM_ARROWS_componentvm/plugins/resources componentvm/kernel componentvm/repository componentvm/build base)

@@ -24,6 +24,7 @@
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/base/unique_fd.h"
 #include "participant.h"
 #include "replica_log.h"
@@ -712,7 +713,7 @@ Result<json> Whole::command(const std::vector<std::string>& words, std::chrono::
 }  // namespace
 
 Result<std::unique_ptr<Node>> Node::start(Settings settings, Host host) {
-  MVM_ASSIGN(std::string secret, read_secret(settings.secret, kShortestSecret));
+  MVM_ASSIGN(std::string secret, read_secret_file(settings.secret, kShortestSecret));
   MVM_TRY(make_folders(settings.state, 0700));
   MVM_ASSIGN(CrashPoint crash, arm(settings));
   auto node =

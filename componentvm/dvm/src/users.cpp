@@ -1,16 +1,13 @@
 #include "mvm/dvm/users.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <sstream>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
-#include "mvm/base/unique_fd.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/dvm/address.h"
 #include "mvm/dvm/wire.h"
 
@@ -33,19 +30,6 @@ Result<std::string> hash_of(std::string_view password, std::string_view salt) {
     text += kDigits[byte & 15U];
   }
   return text;
-}
-
-/// Opened, then looked at: the file that is read is the file that was checked.
-Result<std::string> read_private(const std::filesystem::path& file) {
-  const UniqueFd fd(
-      ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));  // NOLINT(cppcoreguidelines-pro-type-vararg)
-  if (!fd) return Error::from_errno(errno, "open " + file.string());
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return Error::from_errno(errno, "stat " + file.string());
-  if (!S_ISREG(info.st_mode) || info.st_uid != ::geteuid() || (info.st_mode & 077) != 0)
-    return Error(ErrorCode::kRefused,
-                 file.string() + ": found a file that others may read, or of another owner; chmod 600 it");
-  return read_all(fd.get(), kLargestUsers);
 }
 
 struct Line {
@@ -82,7 +66,7 @@ bool Users::exist() const {
   return std::filesystem::exists(file_, ignored);
 }
 
-Result<std::string> Users::read() const { return read_private(file_); }
+Result<std::string> Users::read() const { return read_private_file(file_, kLargestUsers); }
 
 Result<SecurityContext> Users::check(const std::string& name, std::string_view password) const {
   MVM_ASSIGN(const std::string all, read());
@@ -122,15 +106,6 @@ Status Users::remove(const std::string& name) const {
   while (read_line(text, line))
     if (line.name != name) kept += line.name + " " + line.role + " " + line.salt + " " + line.hash + "\n";
   return write_file_durably(file_, kept, 0600);
-}
-
-Result<std::string> read_secret(const std::filesystem::path& file, std::size_t shortest) {
-  MVM_ASSIGN(std::string text, read_private(file));
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  if (text.size() < shortest || text.size() > 4096)
-    return Error(ErrorCode::kInvalid,
-                 file.string() + ": expected a secret of " + std::to_string(shortest) + " to 4096 bytes");
-  return text;
 }
 
 }  // namespace mvm::dvm

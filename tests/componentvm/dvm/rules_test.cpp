@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "mvm/base/file.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/dvm/address.h"
 #include "mvm/dvm/commit_table.h"
 #include "mvm/dvm/log.h"
@@ -388,9 +389,9 @@ TEST_F(Files, OfOthersAreNotTrusted) {
   ::chmod((folder_ / "users").c_str(), 0640);
   EXPECT_EQ(users.check("ada", "lovelace").error().code(), ErrorCode::kRefused);
   ASSERT_TRUE(write_file_durably(folder_ / "secret", "0123456789abcdef\n", 0600));
-  EXPECT_EQ(*read_secret(folder_ / "secret", kShortestSecret), "0123456789abcdef");
+  EXPECT_EQ(*read_secret_file(folder_ / "secret", kShortestSecret), "0123456789abcdef");
   ASSERT_TRUE(write_file_durably(folder_ / "secret", "short\n", 0600));
-  EXPECT_FALSE(read_secret(folder_ / "secret", kShortestSecret));
+  EXPECT_FALSE(read_secret_file(folder_ / "secret", kShortestSecret));
 }
 
 TEST_F(Files, SettingsAreCheckedFieldByField) {

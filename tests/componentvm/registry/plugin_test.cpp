@@ -1,4 +1,6 @@
 // The registry as a plug-in of a real kernel.
+#include <unistd.h>
+
 #include "componentvm/kernel/node.h"
 #include "componentvm/registry/etcd_cluster.h"
 #include "mvm/registry/packing.h"
@@ -143,6 +145,94 @@ TEST_F(RegistryPlugin, TellsWhatAKernelHolds) {
   node_->must("registry.put", {{"name", "dvm/name"}, {"flags", {"persistent"}}}, packed("x"));
   EXPECT_EQ(node_->call("registry.getvminfo", {{"key", "dvm/name"}})->blob, packed("x"));
   EXPECT_EQ(refused("registry.getvminfo", {{"key", "nothing"}}), ErrorCode::kNotFound);
+}
+
+/// Kernels that replicate their registry among themselves.
+class ReplicatedRegistry : public RegistryPlugin {
+ protected:
+  void SetUp() override {
+    RegistryPlugin::SetUp();
+    secret_ = folder_ / "secret";
+    ASSERT_TRUE(write_file_durably(secret_, "a secret of the group's members\n", 0600));
+    // Ports of an address of loopback that no other process listens at, or connects from.
+    const auto own = static_cast<unsigned>(::getpid());
+    const std::string host = "127.77." + std::to_string(own >> 8U & 255U) + "." + std::to_string(own & 255U);
+    for (int i = 1; i <= 4; ++i)
+      members_.push_back(std::to_string(i) + "=" + host + ":" + std::to_string(7800 + i));
+  }
+  Node& start(std::uint64_t id, std::vector<std::string> more) {
+    std::vector<std::string> arguments{"--plugins", folder_.string(),
+                                       "--plugin",  "registry",
+                                       "--set",     "registry.provider=raft",
+                                       "--set",     "registry.raft.id=" + std::to_string(id),
+                                       "--set",     "registry.raft.beat-ms=100",
+                                       "--set",     "registry.raft.secret=" + secret_.string()};
+    for (auto& one : more) arguments.insert(arguments.end(), {"--set", std::move(one)});
+    return *(nodes_[id] = std::make_unique<Node>(NodeOptions{.arguments = std::move(arguments)}));
+  }
+  std::string first_members() const { return members_[0] + "," + members_[1] + "," + members_[2]; }
+  /// As a client does that must not put twice, while another leader is chosen.
+  static void put(Node& node, const std::string& name) {
+    const json args = {{"name", name}, {"flags", {"persistent"}}, {"request", name}};
+    Result<channel::Reply> reply = Error(ErrorCode::kFailed, "not tried");
+    for (int i = 0; i < 100 && !reply; ++i) reply = node.call("registry.put", args, packed(name));
+    ASSERT_TRUE(reply) << name << ": " << reply.error().describe() << node.log();
+  }
+  static json member(const json& shown, std::uint64_t id) {
+    for (const auto& one : shown.at("members"))
+      if (one.at("id") == id) return one;
+    return {};
+  }
+
+  std::filesystem::path secret_;
+  std::vector<std::string> members_;
+  std::map<std::uint64_t, std::unique_ptr<Node>> nodes_;
+};
+
+TEST_F(ReplicatedRegistry, SurvivesItsKernelsDownToTheLast) {
+  for (std::uint64_t id = 1; id <= 3; ++id) start(id, {"registry.raft.members=" + first_members()});
+  put(*nodes_[1], "one");
+  put(*nodes_[3], "three");
+  for (auto& [id, node] : nodes_) EXPECT_EQ(node->must("registry.list").at("infos").size(), 2U) << id;
+  // A fourth is taken in, and holds all of it.
+  start(4, {"registry.raft.join=" + members_[0], "registry.raft.address=" + members_[3].substr(2)});
+  put(*nodes_[4], "four");
+  EXPECT_EQ(nodes_[2]->must("registry.list").at("infos").size(), 3U);
+  nodes_[4]->must("registry.leave");
+  nodes_.erase(4);
+  // One after the other ends; of the last two, silence alone would leave nobody who may act.
+  for (const std::uint64_t dead : {std::uint64_t{1}, std::uint64_t{2}}) {
+    const json life = member(nodes_[3]->must("registry.members"), dead);
+    nodes_.erase(dead);
+    nodes_[3]->must("registry.confirm-death", {{"id", dead}, {"life", life.at("life")}});
+    put(*nodes_[3], "without " + std::to_string(dead));
+  }
+  EXPECT_EQ(nodes_[3]->must("registry.list").at("infos").size(), 5U);
+  EXPECT_FALSE(nodes_[3]->call("registry.confirm-death", {{"id", 9}, {"life", 1}}));
+  EXPECT_FALSE(nodes_[3]->call("registry.confirm-death", {{"id", 3}, {"life", 1}}));
+}
+
+TEST_F(ReplicatedRegistry, WhatAMemberIsNotToldIsNamed) {
+  using Strings = std::vector<std::string>;
+  const std::string all = "registry.raft.members=" + first_members();
+  const std::string secret = "registry.raft.secret=" + secret_.string();
+  const std::vector<std::pair<Strings, std::string>> cases{
+      {{}, "registry.raft.members"},
+      {{all, secret}, "registry.raft.id: found"},
+      {{all, secret, "registry.raft.id=7"}, "7 is none of registry.raft.members"},
+      {{all, "registry.raft.id=1"}, "registry.raft.secret"},
+      {{"registry.raft.members=1", secret, "registry.raft.id=1"}, "NUMBER=HOST:PORT"},
+      {{"registry.raft.join=" + members_[0], secret, "registry.raft.id=4"}, "registry.raft.address"},
+      {{all, secret, "registry.raft.id=1", "registry.raft.beat-ms=soon"}, "milliseconds"},
+      {{all, secret, "registry.raft.id=1", "registry.raft.colour=red"}, "knows no such setting"}};
+  for (const auto& [settings, expected] : cases) {
+    Strings arguments{"--plugins", folder_.string(), "--set", "registry.provider=raft"};
+    for (const auto& one : settings) arguments.insert(arguments.end(), {"--set", one});
+    Node node({.arguments = std::move(arguments)});
+    const auto loaded = node.call("kernel.load", {{"plugins", {"registry"}}});
+    ASSERT_FALSE(loaded) << expected;
+    EXPECT_THAT(loaded.error().describe(), ::testing::HasSubstr(expected));
+  }
 }
 
 TEST_F(RegistryPlugin, TheProviderIsASetting) {

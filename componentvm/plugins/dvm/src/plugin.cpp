@@ -15,6 +15,7 @@
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/dvm/node.h"
 #include "mvm/dvm/users.h"
 
@@ -204,7 +205,7 @@ class DvmPlugin final : public Plugin {
       if (!node_) return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
       settings = settings_;
     }
-    MVM_ASSIGN(const std::string secret, dvm::read_secret(settings.secret, kShortestSecret));
+    MVM_ASSIGN(const std::string secret, read_secret_file(settings.secret, kShortestSecret));
     json answer{{"vm", settings.vm}, {"secret", secret}};
     if (dvm::Users(settings.users).exist()) {
       MVM_ASSIGN(answer["users"], read_file(settings.users, kLargestUsers));

@@ -1,6 +1,8 @@
 #include "operations.h"
 
 #include <algorithm>
+#include <array>
+#include <future>
 
 #include "fields.h"
 #include "mvm/base/json.h"
@@ -22,6 +24,8 @@ constexpr std::uint32_t kRecvFlags =
 constexpr int kMaxWaiting = 2;
 constexpr std::size_t kMaxOwnerPart = 100;
 constexpr std::uint64_t kMaxLimit = 1000;
+constexpr std::array kRoleNames{"voter", "stand-by", "outside"};  // as replica::Role
+constexpr std::chrono::seconds kLeaving{10};
 
 /// One of the few who may wait at a time.
 class Waiter {
@@ -68,8 +72,8 @@ kernel::Answer plain(const mvm::registry::Instance& found) {
 
 }  // namespace
 
-Operations::Operations(kernel::Kernel& kernel, mvm::registry::Registry& registry)
-    : kernel_(kernel), registry_(registry), sessions_(registry) {}
+Operations::Operations(kernel::Kernel& kernel, mvm::registry::Registry& registry, replica::Replica* replica)
+    : kernel_(kernel), registry_(registry), replica_(replica), sessions_(registry) {}
 
 Status Operations::offer() {
   const auto add = [this](const char* op, Result<Answer> (Operations::*method)(Call&)) {
@@ -83,6 +87,12 @@ Status Operations::offer() {
   MVM_TRY(add("registry.grant", &Operations::grant));
   MVM_TRY(add("registry.keep", &Operations::keep));
   MVM_TRY(add("registry.revoke", &Operations::revoke));
+  if (replica_ != nullptr) {
+    MVM_TRY(add("registry.members", &Operations::members));
+    MVM_TRY(add("registry.confirm-death", &Operations::confirm_death));
+    MVM_TRY(add("registry.confirm-lost", &Operations::confirm_lost));
+    MVM_TRY(add("registry.leave", &Operations::leave));
+  }
   return add("registry.getvminfo", &Operations::get_vm_info);
 }
 
@@ -206,6 +216,64 @@ Result<kernel::Answer> Operations::get_vm_info(Call& call) {
   if (key == "node") return kernel_.call({"node.info", json::object(), {}, {}, {}});
   MVM_ASSIGN(auto found, registry_.read(key, 0, mvm::registry::kFirstAvailable));
   return Answer{{{"info", to_json(found.info)}}, *found.item, {}};
+}
+
+// ---- of a replicated registry ----
+
+Result<kernel::Answer> Operations::members(Call& /*call*/) {
+  json list = json::array();
+  for (const auto& one : replica_->members())
+    list.push_back({{"id", one.member.id},
+                    {"address", one.member.address},
+                    {"life", one.life},
+                    {"role", kRoleNames[static_cast<std::size_t>(one.role)]},
+                    {"dead", one.dead},
+                    {"connected", one.connected}});
+  const replica::Info info = replica_->info();
+  return Answer{{{"members", std::move(list)},
+                 {"self", replica_->self().id},
+                 {"leader", info.leader.id},
+                 {"active", info.active},
+                 {"term", info.term},
+                 {"epoch", info.epoch}},
+                {},
+                {}};
+}
+
+/// It is said for ever, so the life is named: a member that was opened again since is not meant.
+Result<kernel::Answer> Operations::confirm_death(Call& call) {
+  replica::Life life;
+  MVM_ASSIGN(life.id, need_number(call.args, "id"));
+  MVM_ASSIGN(life.life, need_number(call.args, "life"));
+  MVM_TRY(known(life.id));
+  replica_->confirm_death(life);
+  return Answer{};
+}
+
+Result<kernel::Answer> Operations::confirm_lost(Call& call) {
+  MVM_ASSIGN(const std::uint64_t id, need_number(call.args, "id"));
+  MVM_TRY(known(id));
+  replica_->confirm_lost(id);
+  return Answer{};
+}
+
+Status Operations::known(std::uint64_t id) const {
+  if (id == replica_->self().id) return Error(ErrorCode::kInvalid, "id: found this member's own number");
+  for (const auto& one : replica_->members())
+    if (one.member.id == id) return ok();
+  return Error(ErrorCode::kNotFound,
+               "the registry has no member " + std::to_string(id) + "; see registry.members");
+}
+
+/// The folder is of no use after it.
+Result<kernel::Answer> Operations::leave(Call& /*call*/) {
+  auto told = std::make_shared<std::promise<Status>>();
+  auto done = told->get_future();
+  replica_->leave([told](Status status) { told->set_value(std::move(status)); });
+  if (done.wait_for(kLeaving) != std::future_status::ready)
+    return Error(ErrorCode::kTimeout, "the others did not confirm that this member leaves; try again");
+  MVM_TRY(done.get());
+  return Answer{};
 }
 
 }  // namespace mvm::plugins::registry

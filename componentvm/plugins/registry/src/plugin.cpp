@@ -6,6 +6,7 @@
 
 #include "mvm/base/clock.h"
 #include "mvm/kernel/plugin.h"
+#include "mvm/registry/raft/raft_registry.h"
 #include "operations.h"
 #include "provider.h"
 #include "served.h"
@@ -21,7 +22,9 @@ class RegistryPlugin final : public mvm::kernel::Plugin {
  public:
   mvm::Status start(mvm::kernel::Kernel& kernel) override {
     MVM_ASSIGN(registry_, mvm::plugins::registry::open_provider(kernel.config(), clock_));
-    operations_ = std::make_unique<mvm::plugins::registry::Operations>(kernel, *registry_);
+    auto* const replicated = dynamic_cast<mvm::registry::RaftRegistry*>(registry_.get());
+    operations_ = std::make_unique<mvm::plugins::registry::Operations>(
+        kernel, *registry_, replicated == nullptr ? nullptr : &replicated->replica());
     the_registry = registry_.get();
     MVM_TRY(operations_->offer());
     MVM_ASSIGN(served_, mvm::plugins::registry::Served::open(kernel.config(), *registry_));

@@ -4,7 +4,10 @@
 #include <array>
 #include <charconv>
 
+#include "mvm/base/log.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/registry/etcd/etcd_registry.h"
+#include "mvm/registry/raft/raft_registry.h"
 #include "mvm/registry/sqlite/sqlite_registry.h"
 
 namespace mvm::plugins::registry {
@@ -22,7 +25,16 @@ constexpr std::array kKnown{"registry.provider",
                             "registry.etcd.authority",
                             "registry.etcd.certificate",
                             "registry.etcd.key",
+                            "registry.raft.id",
+                            "registry.raft.members",
+                            "registry.raft.join",
+                            "registry.raft.address",
+                            "registry.raft.secret",
+                            "registry.raft.folder",
+                            "registry.raft.group",
+                            "registry.raft.beat-ms",
                             "registry.listen"};
+constexpr std::size_t kShortestSecret = 16;
 
 Status check_settings(const kernel::NodeConfig& node) {
   for (const auto& [name, value] : node.settings) {
@@ -38,21 +50,82 @@ std::string setting(const kernel::NodeConfig& node, const std::string& name, std
   return found == node.settings.end() ? std::move(otherwise) : found->second;
 }
 
+/// The whole of `text`, in decimal.
+Result<std::uint64_t> number_of(const std::string& name, std::string_view text, const char* expected) {
+  std::uint64_t value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || value == 0)
+    return Error(ErrorCode::kInvalid, name + ": found \"" + std::string(text) + "\", expected " + expected);
+  return value;
+}
+
+Result<std::chrono::milliseconds> milliseconds_setting(const kernel::NodeConfig& node,
+                                                       const std::string& name,
+                                                       const std::string& otherwise) {
+  MVM_ASSIGN(const std::uint64_t ms, number_of(name, setting(node, name, otherwise), "milliseconds"));
+  if (ms > UINT32_MAX) return Error(ErrorCode::kInvalid, name + ": longer than 49 days");
+  return std::chrono::milliseconds(ms);
+}
+
 Result<EtcdOptions> etcd_options(const kernel::NodeConfig& node) {
   EtcdOptions options;
   options.endpoints = list_setting(node, "registry.etcd.endpoints", "");
   options.prefix = setting(node, "registry.etcd.prefix", "mvm/registry/" + node.lab + "/");
-  const std::string timeout = setting(node, "registry.etcd.timeout-ms", "5000");
-  std::uint32_t ms = 0;
-  const auto [end, fault] = std::from_chars(timeout.data(), timeout.data() + timeout.size(), ms);
-  if (fault != std::errc() || end != timeout.data() + timeout.size() || ms == 0)
-    return Error(ErrorCode::kInvalid,
-                 "registry.etcd.timeout-ms: found \"" + timeout + "\", expected milliseconds");
-  options.timeout = std::chrono::milliseconds(ms);
+  MVM_ASSIGN(options.timeout, milliseconds_setting(node, "registry.etcd.timeout-ms", "5000"));
   options.authority = setting(node, "registry.etcd.authority", "");
   options.certificate = setting(node, "registry.etcd.certificate", "");
   options.key = setting(node, "registry.etcd.key", "");
   return options;
+}
+
+/// ID=HOST:PORT, separated by commas.
+Result<std::vector<replica::Member>> members_setting(const kernel::NodeConfig& node,
+                                                     const std::string& name) {
+  std::vector<replica::Member> members;
+  for (const std::string& text : list_setting(node, name, "")) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals + 1 == text.size())
+      return Error(ErrorCode::kInvalid, name + ": found \"" + text + "\", expected NUMBER=HOST:PORT");
+    MVM_ASSIGN(const std::uint64_t id,
+               number_of(name, std::string_view(text).substr(0, equals), "NUMBER=HOST:PORT"));
+    members.push_back({id, text.substr(equals + 1)});
+  }
+  return members;
+}
+
+/// This kernel's member of a replicated group; all first members are told the same list.
+Result<std::unique_ptr<Registry>> open_raft(const kernel::NodeConfig& node, Clock& clock) {
+  MVM_ASSIGN(const auto members, members_setting(node, "registry.raft.members"));
+  MVM_ASSIGN(const auto contacts, members_setting(node, "registry.raft.join"));
+  if (members.empty() == contacts.empty())
+    return Error(ErrorCode::kInvalid,
+                 "expected either registry.raft.members, all first members of a new group, or "
+                 "registry.raft.join, members "
+                 "of a group to be taken into");
+  replica::Options options;
+  MVM_ASSIGN(options.self.id,
+             number_of("registry.raft.id", setting(node, "registry.raft.id", ""), "this member's number"));
+  const auto mine = std::find_if(members.begin(), members.end(),
+                                 [&](const auto& one) { return one.id == options.self.id; });
+  if (!members.empty() && mine == members.end())
+    return Error(ErrorCode::kInvalid, "registry.raft.id: " + std::to_string(options.self.id) +
+                                          " is none of registry.raft.members");
+  options.self.address = setting(node, "registry.raft.address", mine == members.end() ? "" : mine->address);
+  if (options.self.address.empty())
+    return Error(ErrorCode::kInvalid, "registry.raft.address: expected HOST:PORT, where this member listens");
+  options.group = setting(node, "registry.raft.group", node.lab.empty() ? "registry" : node.lab);
+  options.folder = setting(node, "registry.raft.folder", node.run / "registry.raft");
+  const std::string secret = setting(node, "registry.raft.secret", "");
+  if (secret.empty())
+    return Error(ErrorCode::kInvalid, "registry.raft.secret: expected the file of the group's secret");
+  MVM_ASSIGN(options.secret, read_secret_file(secret, kShortestSecret));
+  MVM_ASSIGN(options.beat, milliseconds_setting(node, "registry.raft.beat-ms", "250"));
+  replica::Callbacks callbacks;
+  callbacks.ended = [](const Error& why) { log::error("registry.ended", {{"why", why.describe()}}); };
+  MVM_ASSIGN(auto registry,
+             mvm::registry::open_raft_registry(std::move(options), std::move(callbacks), clock));
+  MVM_TRY(members.empty() ? registry->replica().join(contacts) : registry->replica().bootstrap(members));
+  return registry;
 }
 
 }  // namespace
@@ -79,7 +152,9 @@ Result<std::unique_ptr<Registry>> open_provider(const kernel::NodeConfig& node, 
     MVM_ASSIGN(auto options, etcd_options(node));
     return mvm::registry::open_etcd_registry(std::move(options));
   }
-  return Error(ErrorCode::kInvalid, "registry.provider: found \"" + provider + "\", expected sqlite or etcd");
+  if (provider == "raft") return open_raft(node, clock);
+  return Error(ErrorCode::kInvalid,
+               "registry.provider: found \"" + provider + "\", expected sqlite, raft or etcd");
 }
 
 }  // namespace mvm::plugins::registry

@@ -10,8 +10,9 @@
 
 namespace mvm::plugins::registry {
 
-/// Settings: registry.provider=sqlite (where nothing is said) or etcd; registry.file;
-/// registry.etcd.endpoints, .prefix, .timeout-ms, .authority, .certificate, .key. kInvalid: an unknown one.
+/// Settings: registry.provider=sqlite (where nothing is said), raft or etcd; registry.file; registry.raft.*
+/// and registry.etcd.* of docs/formats/registry.md. kInvalid: an unknown one, or a member of a group is not
+/// told enough.
 [[nodiscard]] Result<std::unique_ptr<mvm::registry::Registry>> open_provider(const kernel::NodeConfig& node,
                                                                              Clock& clock);
 

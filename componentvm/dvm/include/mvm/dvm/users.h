@@ -39,8 +39,4 @@ class Users {
   std::filesystem::path file_;
 };
 
-/// The content of a secret's file, without the end of its last line. kRefused where anybody but its owner,
-/// who must be us, may read it; kInvalid where it is shorter than `shortest`.
-[[nodiscard]] Result<std::string> read_secret(const std::filesystem::path& file, std::size_t shortest);
-
 }  // namespace mvm::dvm
