@@ -173,6 +173,11 @@ Core::~Core() {
 /// A kernel that is started again has what its predecessor had; the first one, what it was told to load.
 Status Core::load_plugins() {
   const auto before = link_.restarts > 0 ? record_.read() : std::nullopt;
+  if (before && before->pool) {
+    pool_set_ = before->pool;
+    if (Status adjusted = pool_->adjust(*before->pool); !adjusted)
+      log::error("kernel.pool", {{"reason", adjusted.error().message()}});
+  }
   std::vector<std::string> names = config_.plugins;
   const std::vector<std::string> available = plugins_.available();
   const auto has = [](const auto& list, const std::string& name) {
@@ -203,7 +208,12 @@ Status Core::load_plugins() {
 }
 
 Status Core::record_plugins(std::vector<KeptPlugin> plugins) {
-  return recording_ ? record_.write({.plugins = std::move(plugins)}) : ok();
+  return recording_ ? record_.write({.plugins = std::move(plugins), .pool = pool_set()}) : ok();
+}
+
+std::optional<ThreadPoolLimits> Core::pool_set() {
+  const std::lock_guard lock(pool_mutex_);
+  return pool_set_;
 }
 
 /// In the order in which they were loaded; one that needs what comes later is tried again then. What cannot
@@ -228,7 +238,7 @@ Status Core::load_again(PluginRecord::Content before) {
     last = ahead.size();
     std::erase_if(ahead, [&](std::size_t i) {
       const unsigned tries = i == before.at ? before.tries + 1 : 1;
-      Status loaded = record_.write({.plugins = plugins, .at = i, .tries = tries});
+      Status loaded = record_.write({.plugins = plugins, .at = i, .tries = tries, .pool = pool_set()});
       if (loaded) loaded = plugins_.load_again(plugins[i]);
       if (!loaded) reasons[i] = loaded.error().describe();
       return loaded.has_value();
@@ -494,7 +504,8 @@ Result<Answer> Core::share_plugin_of(const Call& call) {
   return list_plugins();
 }
 
-/// What is not named stays as it is. [Engelmann & Geist, §2.2: "modified at runtime"]
+/// What is not named stays as it is, also when the kernel is started again. [Engelmann & Geist, §2.2:
+/// "modified at runtime"]
 Result<Answer> Core::adjust_pool(const Call& call) {
   constexpr std::uint64_t kMost = 1024;
   ThreadPoolLimits limits = pool_->limits();
@@ -509,6 +520,13 @@ Result<Answer> Core::adjust_pool(const Call& call) {
     return Error(ErrorCode::kInvalid,
                  "the kernel needs at least " + std::to_string(kFewestThreads) + " threads");
   MVM_TRY(pool_->adjust(limits));
+  if (!call.args.empty()) {
+    {
+      const std::lock_guard lock(pool_mutex_);
+      pool_set_ = limits;
+    }
+    MVM_TRY(plugins_.keep({}));  // writes the record
+  }
   return Answer{{{"minimum", limits.minimum},
                  {"maximum", limits.maximum},
                  {"queue", limits.queue},

@@ -12,6 +12,7 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "mvm-kernel-plugins/1";
 constexpr std::size_t kMostBytes = 16 << 20;
+constexpr std::uint64_t kLongestIdle = 1ULL << 31U;  // ms
 
 Result<PluginRecord::Content> content_of(const json& object) {
   PluginRecord::Content content;
@@ -26,6 +27,17 @@ Result<PluginRecord::Content> content_of(const json& object) {
     MVM_ASSIGN(plugin.asked, need_text(one, "asked", 2100));
     MVM_ASSIGN(plugin.sharing, sharing_of(text_or(one, "sharing")));
     content.plugins.push_back(std::move(plugin));
+  }
+  if (object.contains("pool")) {
+    const json& pool = object_or_empty(object, "pool");
+    MVM_ASSIGN(const std::uint64_t minimum, need_number(pool, "minimum"));
+    MVM_ASSIGN(const std::uint64_t maximum, need_number(pool, "maximum"));
+    MVM_ASSIGN(const std::uint64_t queue, need_number(pool, "queue"));
+    MVM_ASSIGN(const std::uint64_t idle, need_number(pool, "idle_ms"));
+    content.pool = ThreadPoolLimits{.minimum = minimum,
+                                    .maximum = maximum,
+                                    .queue = queue,
+                                    .idle_timeout = std::chrono::milliseconds(idle % kLongestIdle)};
   }
   return content;
 }
@@ -49,11 +61,16 @@ Status PluginRecord::write(const Content& content) const {
   for (const KeptPlugin& plugin : content.plugins)
     list.push_back(
         {{"locator", plugin.locator}, {"asked", plugin.asked}, {"sharing", text_of(plugin.sharing)}});
-  const json object{{"format", kFormat},
-                    {"boot", boot_},
-                    {"plugins", std::move(list)},
-                    {"at", content.at},
-                    {"tries", content.tries}};
+  json object{{"format", kFormat},
+              {"boot", boot_},
+              {"plugins", std::move(list)},
+              {"at", content.at},
+              {"tries", content.tries}};
+  if (content.pool)
+    object["pool"] = {{"minimum", content.pool->minimum},
+                      {"maximum", content.pool->maximum},
+                      {"queue", content.pool->queue},
+                      {"idle_ms", content.pool->idle_timeout.count()}};
   return write_file_durably(file_, object.dump(-1, ' ', false, json::error_handler_t::replace), 0600);
 }
 

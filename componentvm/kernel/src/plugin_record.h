@@ -1,6 +1,7 @@
 #pragma once
-// Which plug-ins users had this kernel load, on disk, so that a kernel that is started again has them, too.
-// [Harness 000, §2.3; Engelmann & Geist, lightweight kernel, §2.1: the launcher outlives the kernel]
+// Which plug-ins users had this kernel load, and what they made its thread pool, on disk, so that a kernel
+// that is started again has the same. [Harness 000, §2.3; Engelmann & Geist, lightweight kernel, §2.1: the
+// launcher outlives the kernel]
 
 #include <filesystem>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "mvm/base/result.h"
+#include "mvm/base/thread_pool.h"
 #include "mvm/kernel/plugin.h"
 
 namespace mvm::kernel {
@@ -27,6 +29,7 @@ class PluginRecord {
     /// While they are loaded again: which of them is about to start, and how often it was tried.
     std::size_t at = 0;
     unsigned tries = 0;
+    std::optional<ThreadPoolLimits> pool;  ///< nothing: as the kernel was told when it was started
   };
   PluginRecord(std::filesystem::path file, std::string boot)
       : file_(std::move(file)), boot_(std::move(boot)) {}
