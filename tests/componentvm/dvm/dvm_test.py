@@ -12,6 +12,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from machine import BUILD, Client, Machine, present, wait_for  # noqa: E402
 
+with_the_library = unittest.skipIf(os.environ.get("MVM_SANITIZE"), "Python is linked without the sanitizer that the library needs")
+
 
 def names(count):
     return [f"k{i}" for i in range(1, count + 1)]
@@ -176,6 +178,7 @@ class Commands(unittest.TestCase):
         wait_for(lambda: "guest" in k4("getvminfo", "view/services").answer, "k4 follows all again")
         k1("state", "put", "farm", "done")
 
+    @with_the_library
     def test_library(self):
         library = ctypes.CDLL(os.path.join(BUILD, "lib/libharness.so"))
         for name in ("H_command", "H_register", "H_getvminfo"):
@@ -204,6 +207,7 @@ class Commands(unittest.TestCase):
 
 
 class Joining(unittest.TestCase):
+    @with_the_library
     def test_bootstrap_by_the_library(self):
         """registerUser starts the local kernel of a machine that is not there, and halt ends it."""
         with Machine(vm="solo") as machine:

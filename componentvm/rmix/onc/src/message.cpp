@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <type_traits>
 
 #include "mvm/base/assert.h"
 #include "mvm/rmix/sockets.h"
@@ -139,6 +141,15 @@ void write(XdrWriter& writer, const ReplyHead& head) {
   MVM_ASSERT(xdr_replymsg(writer.get(), &message));
 }
 
+/// A number that came as an enumeration's, and that libtirpc does not check, if it is one of its values up to
+/// `last`; else that one.
+template <class Enum>
+Enum value_of(const Enum& field, Enum last) {
+  std::underlying_type_t<Enum> value{};
+  std::memcpy(&value, &field, sizeof value);
+  return value <= static_cast<std::underlying_type_t<Enum>>(last) ? static_cast<Enum>(value) : last;
+}
+
 Result<ReplyHead> read_reply(XdrReader& reader) {
   rpc_msg message{};
   Opaque verifier;
@@ -148,12 +159,13 @@ Result<ReplyHead> read_reply(XdrReader& reader) {
   if (!xdr_replymsg(reader.get(), &message)) return corrupt("reply");
   ReplyHead head{.xid = message.rm_xid, .stat = message.rm_reply.rp_stat};
   if (head.stat == MSG_DENIED) {
-    head.refused =
-        message.rm_reply.rp_rjct.rj_stat == AUTH_ERROR ? message.rm_reply.rp_rjct.rj_why : AUTH_FAILED;
+    head.refused = message.rm_reply.rp_rjct.rj_stat == AUTH_ERROR
+                       ? value_of(message.rm_reply.rp_rjct.rj_why, AUTH_FAILED)
+                       : AUTH_FAILED;
     return head;
   }
   const accepted_reply& accepted = message.rm_reply.rp_acpt;
-  head.accepted = accepted.ar_stat;
+  head.accepted = value_of(accepted.ar_stat, SYSTEM_ERR);
   if (head.accepted == PROG_MISMATCH) {
     head.low = static_cast<std::uint32_t>(accepted.ar_vers.low);
     head.high = static_cast<std::uint32_t>(accepted.ar_vers.high);
