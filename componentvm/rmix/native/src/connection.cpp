@@ -121,9 +121,11 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
   }
 
   void on_ready() override {
-    if (!take_lead()) {
-      poller_->disarm(channel_->fd(), name_);  // who leads arms it again where that is needed
-      return;
+    {
+      // Who leads arms it again where that is needed, with the lock too: what it armed is not disarmed here.
+      const std::lock_guard lock(mutex_);
+      if (failed_ || leading_) return poller_->disarm(channel_->fd(), name_);
+      leading_ = true;
     }
     (void)read(Look::kToEnd);
     settle();
@@ -159,10 +161,8 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
       if (channel_->arm()) break;
       (void)read(Look::kWoken);
     }
-    {
-      const std::lock_guard lock(mutex_);
-      give_lead();
-    }
+    const std::lock_guard lock(mutex_);
+    give_lead();
     poller_->arm(channel_->fd(), name_, channel_->wants_write());
   }
 
