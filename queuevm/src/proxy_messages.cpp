@@ -14,7 +14,8 @@ using link::Peer;
 namespace {
 
 constexpr std::size_t kWaiting = 64 << 10;  // with so many waiting no message is offered
-constexpr std::size_t kAtOnce = 256 << 10;  // bytes read, or written, before others have their turn and the peer hears of it
+constexpr std::size_t kAtOnce =
+    256 << 10;  // bytes read, or written, before others have their turn and the peer hears of it
 constexpr auto kUntold = std::chrono::microseconds(50);  // an acknowledgement waits so long for company
 
 /// The in half that receives a message in its queue's memory, if the rest of a frame is to come for it.
