@@ -23,7 +23,6 @@ using link::kOutLimit;
 using link::Moment;
 using link::OutHalf;
 using link::Peer;
-using link::Stranger;
 
 constexpr std::size_t kMaxListeners = 8;
 constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves

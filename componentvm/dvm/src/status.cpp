@@ -207,7 +207,8 @@ Effects on_begun(VmStatus& status, const json& event) {
                   .membership = false,
                   .services = {command->plugin()},
                   .kernels = command->participants};
-  status.commands.emplace(command->id, *std::move(command));
+  const auto id = command->id;
+  status.commands.emplace(id, *std::move(command));
   return effects;
 }
 

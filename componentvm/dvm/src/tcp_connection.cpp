@@ -157,7 +157,7 @@ void TcpConnection::send_text(std::string_view text) {
   put(sealer_->seal(text));
 }
 
-void TcpConnection::put(std::string bytes) {
+void TcpConnection::put(const std::string& bytes) {
   if (closed_) return;
   if (waiting_.size() + bytes.size() > kMostWaiting)
     return fail(Error(ErrorCode::kExhausted, "the kernel at the other end does not read"));

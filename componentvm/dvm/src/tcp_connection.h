@@ -36,7 +36,7 @@ class TcpConnection final : public Connection {
   void read();
   Status take(const Frame& frame);
   Status greet(const Frame& frame);
-  void put(std::string bytes);
+  void put(const std::string& bytes);
   void write();
   void fail(const Error& error);
 

@@ -25,7 +25,9 @@ namespace {
 
 constexpr auto kStartTime = std::chrono::seconds(30);
 
-std::string reason(const std::string& what) { return what + ": " + std::strerror(errno); }
+std::string reason(const std::string& what) {
+  return what + ": " + std::strerror(errno);  // NOLINT(concurrency-mt-unsafe): glibc keeps one text a thread
+}
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -33,7 +35,7 @@ std::string environment(const char* name) {
 }
 
 std::string root() {
-  if (const std::string folder = environment("MVM_HARNESS_DIR"); !folder.empty()) return folder;
+  if (std::string folder = environment("MVM_HARNESS_DIR"); !folder.empty()) return folder;
   if (const std::string folder = environment("XDG_RUNTIME_DIR"); !folder.empty())
     return folder + "/mvm-harness";
   return "/tmp/mvm-harness-" + std::to_string(::geteuid());
@@ -93,12 +95,12 @@ int try_connect(const std::string& path) {
 }
 
 std::string find_kernel() {
-  if (const std::string program = environment("MVM_KERNEL"); !program.empty()) return program;
+  if (std::string program = environment("MVM_KERNEL"); !program.empty()) return program;
   Dl_info info{};
   if (::dladdr(reinterpret_cast<const void*>(&find_kernel), &info) != 0 && info.dli_fname != nullptr) {
     std::string library = info.dli_fname;
     const std::size_t slash = library.rfind('/');
-    const std::string program =
+    std::string program =
         (slash == std::string::npos ? "." : library.substr(0, slash)) + "/../bin/mvm-kernel";
     if (::access(program.c_str(), X_OK) == 0) return program;
   }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -146,7 +147,7 @@ void read_line(std::string_view line, H_result& result) {
   const std::string_view kind = line.substr(0, space);
   const std::string_view rest = space == std::string_view::npos ? std::string_view() : line.substr(space + 1);
   if (kind == "code") {
-    result.code = std::atoi(std::string(rest).c_str());
+    std::from_chars(rest.data(), rest.data() + rest.size(), result.code);
   } else if (kind == "message") {
     result.message = rest;
   } else if (kind == "answer") {

@@ -25,7 +25,7 @@ Result<std::string> Builder::create(const std::string& site, const Deployment& d
 
 Status Builder::destroy(const std::string& component) {
   MVM_ASSIGN(const Place place, find(component));
-  const Status stopped = place.site->act(place.id, Event::kStop);
+  Status stopped = place.site->act(place.id, Event::kStop);
   if (!stopped && stopped.error().code() != ErrorCode::kConflict) return stopped;
   MVM_TRY(place.site->act(place.id, Event::kDestroy));
   components_.erase(component);

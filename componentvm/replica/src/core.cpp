@@ -55,7 +55,7 @@ Status Core::begin() {
   return status;
 }
 
-void Core::run(std::function<void(Status)> ready) {
+void Core::run(const std::function<void(Status)>& ready) {
   // libuv writes to sockets without MSG_NOSIGNAL: a peer that has gone must not end the process. Other
   // signals are main's.
   sigset_t all;

@@ -70,7 +70,7 @@ class Core final : public Replica, private Links::Owner, private Consensus::Owne
   };
 
   // On the loop: life of the thread. core.cpp
-  void run(std::function<void(Status)> ready);
+  void run(const std::function<void(Status)>& ready);
   Status open_folder();
   Status call_in(std::function<Status()> call);
   void drain_posts();

@@ -144,8 +144,8 @@ void Core::fail_all(const Error& why) {
 void Core::fail_sent_to(std::uint64_t to, const Error& why) {
   std::vector<std::uint64_t> lost;
   for (const auto& [request, proposal] : proposals_) {
-    const bool reading =
-        std::any_of(reads_.begin(), reads_.end(), [&](const auto& read) { return read.second == request; });
+    const bool reading = std::any_of(reads_.begin(), reads_.end(),
+                                     [asked = request](const auto& read) { return read.second == asked; });
     if (proposal.sent_to == to && !reading) lost.push_back(request);
   }
   for (const std::uint64_t request : lost) {

@@ -45,9 +45,9 @@ Status check_settings(const kernel::NodeConfig& node) {
   return ok();
 }
 
-std::string setting(const kernel::NodeConfig& node, const std::string& name, std::string otherwise) {
+std::string setting(const kernel::NodeConfig& node, const std::string& name, const std::string& otherwise) {
   const auto found = node.settings.find(name);
-  return found == node.settings.end() ? std::move(otherwise) : found->second;
+  return found == node.settings.end() ? otherwise : found->second;
 }
 
 /// The whole of `text`, in decimal.

@@ -32,8 +32,7 @@ constexpr std::size_t kMostAtOnce = 256;
 
 class SqliteRegistry final : public Registry {
  public:
-  SqliteRegistry(Database database, Clock& clock)
-      : database_(std::move(database)), clock_(clock), times_(clock) {}
+  SqliteRegistry(Database database, Clock& clock) : database_(std::move(database)), times_(clock) {}
   ~SqliteRegistry() override;
   SqliteRegistry(const SqliteRegistry&) = delete;
   SqliteRegistry& operator=(const SqliteRegistry&) = delete;
@@ -68,7 +67,6 @@ class SqliteRegistry final : public Registry {
   void end_leases();
 
   Database database_;
-  Clock& clock_;
   // Whoever commits owns these: one at a time.
   Statement insert_log_, clear_log_, put_snapshot_;
   Table draft_;

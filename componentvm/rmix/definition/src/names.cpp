@@ -7,7 +7,7 @@
 namespace mvm::rmix {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using std::string_view_literals::operator""sv;  // NOLINT(misc-unused-using-decls): by every name below
 
 constexpr std::array kCpp{
     "alignas"sv, "alignof"sv, "and"sv, "and_eq"sv, "asm"sv, "auto"sv, "bitand"sv, "bitor"sv, "bool"sv,
