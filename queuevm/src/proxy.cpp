@@ -27,8 +27,8 @@ using link::Peer;
 constexpr std::size_t kMaxListeners = 8;
 constexpr std::size_t kMaxStrangers = 64;                    // connections that have not proved themselves
 constexpr auto kStayAwake = std::chrono::microseconds(200);  // after the last progress, before sleeping
-constexpr unsigned kLooksSeldom =
-    16;  // turns, awake, between two looks for strangers: connections are read in each
+/// Turns, awake, between two looks for strangers: connections are read in each.
+constexpr unsigned kLooksSeldom = 16;
 constexpr auto kLookAround = std::chrono::milliseconds(250);  // how often processes' lives are looked at
 
 /// Attaches to a slot of the half's queue.

@@ -432,27 +432,24 @@ void InHalf::delivered(const Data& head, std::size_t size) {
   acked_ = after(head.place, completes(head.flags));
   if (acked_.part == 0) ++stats_.messages;
   stats_.bytes += size;
-  ack_due_ = true;
   ++untold_;
   untold_bytes_ += size;
 }
 
 /// The peer knows, or need not know, all that is in the queue.
-void InHalf::told() {
-  ack_due_ = false;
-  untold_ = untold_bytes_ = 0;
-}
+void InHalf::told() { untold_ = untold_bytes_ = 0; }
 
 /// So much is untold that the sender could come to wait for it: its queue is as large as ours.
 bool InHalf::presses() const {
-  return ack_due_ &&
+  return acknowledges() &&
          (untold_bytes_ >= window_ / kShareUntold || untold_ >= end_.region().spec().capacity / kShareUntold);
 }
 
-void InHalf::acknowledge(OutBytes& out) {
-  if (!ack_due_) return;
+bool InHalf::acknowledge(OutBytes& out, std::size_t limit) {
+  if (!acknowledges() || out.size() >= limit) return false;
   append_ack(out.tail(), link_, acked_);
   told();
+  return true;
 }
 
 bool InHalf::put() {
@@ -492,7 +489,7 @@ bool InHalf::emit(OutBytes& out, std::size_t limit) {
     open_due_ = false;
     told();
   }
-  if (presses()) acknowledge(out);
+  if (presses()) acknowledge(out, limit);
   if (stop_due_) {
     append_end(out.tail(), Type::kStop, link_, stop_dead_);
     stop_due_ = false;

@@ -114,9 +114,9 @@ class InHalf {
   /// Appends what the peer must hear at once. True where something was appended.
   bool emit(OutBytes& out, std::size_t limit);
   /// True where the peer was not yet told of messages that are in the queue.
-  [[nodiscard]] bool acknowledges() const { return ack_due_; }
-  /// Appends that.
-  void acknowledge(OutBytes& out);
+  [[nodiscard]] bool acknowledges() const { return untold_ > 0; }
+  /// Appends that, unless `out` holds `limit` bytes. True where something was appended.
+  bool acknowledge(OutBytes& out, std::size_t limit);
   /// True where messages wait for room in the queue.
   [[nodiscard]] bool waits_for_room() const { return !backlog_.empty(); }
   [[nodiscard]] ring::End& end() { return end_; }
@@ -157,9 +157,8 @@ class InHalf {
   Place next_;   // expected from the peer
   Place acked_;  // everything before is in the queue
   bool open_due_ = false;
-  bool ack_due_ = false;
-  std::uint64_t untold_ =
-      0;  // messages, or parts of such, and their bytes that are in the queue but not acknowledged
+  // Messages, or parts of such, and their bytes that are in the queue but not acknowledged.
+  std::uint64_t untold_ = 0;
   std::uint64_t untold_bytes_ = 0;
   bool stop_due_ = false;
   bool stop_dead_ = false;

@@ -14,8 +14,8 @@ using link::Peer;
 namespace {
 
 constexpr std::size_t kWaiting = 64 << 10;  // with so many waiting no message is offered
-constexpr std::size_t kAtOnce =
-    256 << 10;  // bytes read, or written, before others have their turn and the peer hears of it
+/// Bytes read, or written, before others have their turn and the peer hears of it.
+constexpr std::size_t kAtOnce = 256 << 10;
 constexpr auto kUntold = std::chrono::microseconds(50);  // an acknowledgement waits so long for company
 
 /// The in half that receives a message in its queue's memory, if the rest of a frame is to come for it.
@@ -105,19 +105,21 @@ Status Proxy::State::read_frames(Peer& peer, Moment now, bool& progress) {
   return ok();
 }
 
-/// Tells the peer what of its messages is in our queues.
-void Proxy::State::acknowledge(Peer& peer) {
-  for (auto& [number, half] : peer.ins) half->acknowledge(peer.connection->out());
+/// Tells the peer what of its messages is in our queues, as far as it reads what it is told. True where
+/// something was told.
+bool Proxy::State::acknowledge(Peer& peer) {
+  bool any = false;
+  for (auto& [number, half] : peer.ins) any = half->acknowledge(peer.connection->out(), kOutLimit) || any;
   peer.untold_since = {};
+  return any;
 }
 
 /// Before a sleep: true where something was told.
 bool Proxy::State::acknowledge_all(Moment now) {
   bool any = false;
   for (auto& [key, peer] : peers) {
-    if (!peer.up() || peer.untold_since == Moment{}) continue;
+    if (!peer.up() || !acknowledge(peer)) continue;
     any = true;
-    acknowledge(peer);
     if (auto put = peer.connection->write(); !put) {
       drop(peer, now, put.error());
     } else {

@@ -102,7 +102,7 @@ struct Proxy::State {
   Status read_frames(link::Peer& peer, link::Moment now, bool& progress);
   Status handle(link::Peer& peer, const link::Frame& frame);
   Status move_messages(link::Peer& peer, link::Moment now, bool& progress);
-  void acknowledge(link::Peer& peer);
+  bool acknowledge(link::Peer& peer);
   bool acknowledge_all(link::Moment now);
   bool offer_messages(link::Peer& peer);
   void tell(const link::Peer& peer, link::Failure& failure) const;
