@@ -161,7 +161,8 @@ void Core::end(Error why) {
   log::error("replica.ended", {{"group", options_.group}, {"id", id()}, {"why", why.describe()}});
   ended_ = std::move(why);
   active_ = false;
-  // Whoever tells a member that leaves that its part is over knows that it has left.
+  // Whoever tells a member that leaves that its part is over knows that it has left, as those do that it
+  // told.
   if (const DoneStatus done = std::exchange(left_, {})) done(roster_.alive(id()) ? Status(*ended_) : ok());
 }
 

@@ -333,10 +333,8 @@ void Core::upkeep() {
       return std::any_of(peer.state.roster.begin(), peer.state.roster.end(),
                          [this](const RosterEntry& entry) { return entry.id == id() && entry.gone; });
     });
-    if (!roster_.alive(id()) && (known || now() >= leave_deadline_)) {
-      std::exchange(left_, {})(ok());
+    if (!roster_.alive(id()) && (known || now() >= leave_deadline_))
       end(Error(ErrorCode::kCancelled, "this member has left"));
-    }
     return;
   }
   if (!ready_ || !raft_ || raft_closing_ || raft_->changing()) return;
