@@ -73,7 +73,8 @@ def merged(page, rows):
         return rows
     with open(page) as file:
         lines = file.read().splitlines()
-    if not any(machine() in line for line in lines):
+    here = machine()
+    if not any(here in line for line in lines):
         return rows
     table = [[field.strip(" `") for field in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     all_rows = {row[0]: row for row in table[1:]}

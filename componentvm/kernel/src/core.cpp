@@ -174,7 +174,6 @@ Core::~Core() {
 Status Core::load_plugins() {
   const auto before = link_.restarts > 0 ? record_.read() : std::nullopt;
   if (before && before->pool) {
-    pool_set_ = before->pool;
     if (Status adjusted = pool_->adjust(*before->pool); !adjusted)
       log::error("kernel.pool", {{"reason", adjusted.error().message()}});
   }
@@ -208,12 +207,7 @@ Status Core::load_plugins() {
 }
 
 Status Core::record_plugins(std::vector<KeptPlugin> plugins) {
-  return recording_ ? record_.write({.plugins = std::move(plugins), .pool = pool_set()}) : ok();
-}
-
-std::optional<ThreadPoolLimits> Core::pool_set() {
-  const std::lock_guard lock(pool_mutex_);
-  return pool_set_;
+  return recording_ ? record_.write({.plugins = std::move(plugins), .pool = pool_->limits()}) : ok();
 }
 
 /// In the order in which they were loaded; one that needs what comes later is tried again then. What cannot
@@ -238,7 +232,7 @@ Status Core::load_again(PluginRecord::Content before) {
     last = ahead.size();
     std::erase_if(ahead, [&](std::size_t i) {
       const unsigned tries = i == before.at ? before.tries + 1 : 1;
-      Status loaded = record_.write({.plugins = plugins, .at = i, .tries = tries, .pool = pool_set()});
+      Status loaded = record_.write({.plugins = plugins, .at = i, .tries = tries, .pool = pool_->limits()});
       if (loaded) loaded = plugins_.load_again(plugins[i]);
       if (!loaded) reasons[i] = loaded.error().describe();
       return loaded.has_value();
@@ -520,13 +514,7 @@ Result<Answer> Core::adjust_pool(const Call& call) {
     return Error(ErrorCode::kInvalid,
                  "the kernel needs at least " + std::to_string(kFewestThreads) + " threads");
   MVM_TRY(pool_->adjust(limits));
-  if (!call.args.empty()) {
-    {
-      const std::lock_guard lock(pool_mutex_);
-      pool_set_ = limits;
-    }
-    MVM_TRY(plugins_.keep({}));  // writes the record
-  }
+  if (!call.args.empty()) MVM_TRY(plugins_.keep({}));  // writes the record
   return Answer{{{"minimum", limits.minimum},
                  {"maximum", limits.maximum},
                  {"queue", limits.queue},

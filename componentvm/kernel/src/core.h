@@ -46,7 +46,6 @@ class Core {
   Status load_plugins();
   Status load_again(PluginRecord::Content before);
   Status record_plugins(std::vector<KeptPlugin> plugins);
-  [[nodiscard]] std::optional<ThreadPoolLimits> pool_set();
   Status start_runs();
   Status load_one(const std::string& name, bool core);
   Status spawn_programs();
@@ -79,9 +78,7 @@ class Core {
   Runs runs_;
   PluginRecord record_;
   std::atomic<bool> recording_ = false;  // once all of the last kernel is loaded again
-  std::mutex pool_mutex_;                // of what users made the pool
-  std::optional<ThreadPoolLimits> pool_set_;
-  std::mutex on_demand_mutex_;  // of plug-ins that are loaded when they are first needed
+  std::mutex on_demand_mutex_;           // of plug-ins that are loaded when they are first needed
   Plugins plugins_;
   std::unique_ptr<Commands> commands_;
   std::mutex operations_mutex_;
