@@ -165,6 +165,21 @@ class Node {
   }
   /// The process id of the threaded kernel, as we see it.
   pid_t kernel_pid() { return find_process("--control", "unshare"); }
+  /// Kills the threaded kernel; returns when it was started again for the n-th time and answers.
+  void kill_kernel(int restarts) {
+    ::kill(kernel_pid(), SIGKILL);
+    EXPECT_TRUE(eventually([&] {
+      const auto info = call("node.info");
+      return info && info->result.at("restarts") >= restarts;
+    })) << log();
+    EXPECT_EQ(must("node.info").at("restarts"), restarts);
+  }
+  static bool eventually(const std::function<bool()>& so) {
+    const auto until = std::chrono::steady_clock::now() + 60s;
+    while (!so())
+      if (std::chrono::steady_clock::now() > until) return false;
+    return true;
+  }
   /// One of ours whose command line holds the first text, and not the second.
   pid_t find_process(const std::string& with, const std::string& without) {
     auto children = run_captured({.argv = {"ps", "-eo", "pid=,args="}}, 10s);

@@ -63,29 +63,14 @@ class PluginsTest : public testing::Test {
       found[one.at("name")] = {one.at("version"), one.at("owners"), one.at("sharing")};
     return found;
   }
-  /// Returns when it was started again for the n-th time and answers.
-  void kill_kernel(int restarts) {
-    ::kill(node_->kernel_pid(), SIGKILL);
-    EXPECT_TRUE(eventually([&] {
-      const auto info = node_->call("node.info");
-      return info && info->result.at("restarts") >= restarts;
-    })) << node_->log();
-    EXPECT_EQ(node_->must("node.info").at("restarts"), restarts);
-  }
   nlohmann::json run_of(const std::string& name) {
     const nlohmann::json runs = node_->must("kernel.runs").at("runs");
     for (const auto& one : runs)
       if (one.at("run") == name) return one;
     return nullptr;
   }
-  static bool eventually(const std::function<bool()>& so) {
-    const auto until = std::chrono::steady_clock::now() + 60s;
-    while (!so())
-      if (std::chrono::steady_clock::now() > until) return false;
-    return true;
-  }
   bool run_ends(const std::string& name) {
-    return eventually([&] { return run_of(name).at("state") == "ended"; });
+    return Node::eventually([&] { return run_of(name).at("state") == "ended"; });
   }
   fs::path folder_;
   std::optional<Node> node_;
@@ -249,14 +234,14 @@ TEST_F(PluginsTest, WhatUsersLoadedIsThereAgainWhenTheKernelIs) {
   EXPECT_EQ(before.at("post"), nlohmann::json({"1.0.0", {"kernel", "kernel"}, "kernel"}));
   EXPECT_EQ(before.at("plain"), nlohmann::json({"2.1.0", {"kernel", "kernel", "tidy"}, "owners"}));
   for (int round = 1; round <= 2; ++round) {
-    kill_kernel(round);
+    node_->kill_kernel(round);
     EXPECT_EQ(shape(), before) << node_->log();
   }
   for (const char* name : {"mail", "post", "post"}) node_->must("kernel.unload", {{"plugin", name}});
   // Upgraded by its file, as core services are.
   fs::rename(folder_ / "mail.so", folder_ / "mail.old");
   fs::remove(folder_ / "plain.2.1.0.so");
-  kill_kernel(3);
+  node_->kill_kernel(3);
   EXPECT_THAT(loaded(), ElementsAre("plain", "tidy"));
   EXPECT_EQ(shape().at("plain"), nlohmann::json({"1.0.0", {"kernel", "tidy"}, "owners"}));  // plain@2 is lost
   EXPECT_EQ(node_->events_named("plugin.lost"), 1);
@@ -269,10 +254,10 @@ TEST_F(PluginsTest, APluginThatEndsTheKernelEachTimeIsGivenUp) {
   load({"fatal"});
   load({"post"});
   ASSERT_TRUE(write_file_durably(node_->folder / "work/end-kernel", ""));
-  kill_kernel(4);  // by us, and three times by the plug-in
+  node_->kill_kernel(4);  // by us, and three times by the plug-in
   EXPECT_THAT(loaded(), ElementsAre("post"));
   EXPECT_EQ(node_->events_named("plugin.lost"), 1);
-  kill_kernel(5);
+  node_->kill_kernel(5);
   EXPECT_THAT(loaded(), ElementsAre("post"));
 }
 
@@ -327,7 +312,7 @@ TEST_F(PluginsTest, PluginCodeRunsOnAThreadUntilItIsStopped) {
   EXPECT_EQ(node_->must("kernel.run", order).at("run"), "mine");
   EXPECT_TRUE(run_ends("mine"));
   EXPECT_THAT(run_of("mine").at("reason").get<std::string>(), HasSubstr("no luck"));
-  EXPECT_TRUE(eventually([&] { return node_->must("post.noted").value("run", "") == "mine"; }));
+  EXPECT_TRUE(Node::eventually([&] { return node_->must("post.noted").value("run", "") == "mine"; }));
   EXPECT_EQ(failure("kernel.run", {{"plugin", "post"}, {"function", "none"}}).code(), ErrorCode::kNotFound);
   EXPECT_EQ(failure("kernel.run", {{"plugin", "mail"}}).code(), ErrorCode::kNotFound);
   EXPECT_EQ(failure("kernel.stop", {{"run", "none"}}).code(), ErrorCode::kNotFound);
@@ -390,7 +375,7 @@ TEST_F(PluginsTest, APreparedLoadIsKeptOrTakenBack) {
   EXPECT_EQ(failure("kernel.prepare", prepare("4", {"mail"})).code(), ErrorCode::kAborted);
   // A decision that never comes.
   node_->must("kernel.prepare", prepare("5", {"mail"}, 1));
-  EXPECT_TRUE(eventually([&] { return loaded().size() == 1; }));
+  EXPECT_TRUE(Node::eventually([&] { return loaded().size() == 1; }));
   EXPECT_EQ(failure("kernel.commit", {{"transaction", "5"}}).code(), ErrorCode::kNotFound);
   EXPECT_EQ(failure("kernel.commit", {{"transaction", "none"}}).code(), ErrorCode::kNotFound);
   EXPECT_EQ(failure("kernel.prepare", {{"transaction", "6"}, {"op", "node.info"}}).code(),
@@ -431,7 +416,7 @@ TEST_F(PluginsTest, APreparedRunHasItsThreadAndWaits) {
   EXPECT_TRUE(run_ends("r1"));
   prepare("2");
   node_->must("kernel.abort", {{"transaction", "2"}});
-  EXPECT_TRUE(eventually([&] { return run_of("r2").is_null(); }));
+  EXPECT_TRUE(Node::eventually([&] { return run_of("r2").is_null(); }));
   prepare("3");
   node_->must("kernel.unload", {{"plugin", "post"}});
   EXPECT_EQ(failure("kernel.commit", {{"transaction", "3"}}).code(), ErrorCode::kNotFound);
