@@ -1,7 +1,6 @@
 // mvm plugin keygen, publish: making plug-in repositories. They need no daemon.
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +11,7 @@
 #include "common.h"
 #include "format.h"
 #include "mvm/base/file.h"
+#include "mvm/base/secret_file.h"
 #include "mvm/build/archive.h"
 #include "mvm/repository/publish.h"
 
@@ -54,11 +54,7 @@ struct PublishOptions {
 };
 
 Result<SigningKey> signing_key(const std::string& file) {
-  struct stat info {};
-  if (::stat(file.c_str(), &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-    return Error(ErrorCode::kRefused,
-                 "others may read or write the key " + file + "; mend with: chmod 600 " + file);
-  MVM_ASSIGN(const std::string secret, read_file(file, kKeyFile));
+  MVM_ASSIGN(const std::string secret, read_private_file(file, kKeyFile, {.lent = true, .linked = true}));
   auto key = repository::read_signing_key(secret);
   if (!key) return std::move(key).error().wrap(file);
   return key;

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "mvm/base/digest.h"
+#include "mvm/base/secret_file.h"
 
 namespace mvm {
 namespace {
@@ -32,6 +34,48 @@ TEST_F(FileTest, ReadStopsAtTheLimit) {
   ASSERT_TRUE(write_file_durably(folder_ / "a", std::string(1000, 'x')));
   EXPECT_EQ(read_file(folder_ / "a", 999).error().code(), ErrorCode::kExhausted);
   EXPECT_EQ(read_file(folder_ / "none", 999).error().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(FileTest, APrivateFileIsClosedToOthersAndItself) {
+  const auto path = folder_ / "secret";
+  EXPECT_EQ(read_private_file(path, 10).error().code(), ErrorCode::kNotFound);
+  ASSERT_TRUE(write_file_durably(path, "hidden", 0600));
+  EXPECT_EQ(read_private_file(path, 10).value(), "hidden");
+  EXPECT_EQ(read_private_file(path, 5).error().code(), ErrorCode::kExhausted);
+  for (const mode_t mode : {0640U, 0604U, 0620U, 0601U}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    const auto refused = read_private_file(path, 10, {.lent = true, .linked = true});
+    ASSERT_EQ(refused.error().code(), ErrorCode::kRefused) << mode;
+    EXPECT_THAT(refused.error().message(), ::testing::HasSubstr("secret: found a file that others"));
+    EXPECT_THAT(refused.error().message(), ::testing::HasSubstr("chmod 600 it"));
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0400), 0);
+  std::filesystem::create_symlink("secret", folder_ / "link");
+  EXPECT_EQ(read_private_file(folder_ / "link", 10).error().code(), ErrorCode::kRefused);
+  EXPECT_EQ(read_private_file(folder_ / "link", 10, {.linked = true}).value(), "hidden");
+}
+
+TEST_F(FileTest, APipeIsNotWaitedForWhereAPrivateFileIsExpected) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(read_private_file(folder_ / "pipe", 10).error().code(), ErrorCode::kRefused);
+  UniqueFd ends[2];
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  ends[0].reset(fds[0]);
+  ends[1].reset(fds[1]);
+  ASSERT_TRUE(write_all(ends[1].get(), "key"));
+  ends[1].reset();
+  const auto path = "/proc/self/fd/" + std::to_string(ends[0].get());
+  EXPECT_EQ(read_private_file(path, 10, {.linked = true}).value(), "key");
+}
+
+TEST_F(FileTest, APrivateFileOfAnotherIsLentToRootOnly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  const auto path = folder_ / "secret";
+  ASSERT_TRUE(write_file_durably(path, "hidden", 0600));
+  ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+  EXPECT_THAT(read_private_file(path, 10).error().message(), ::testing::HasSubstr("user 65534"));
+  EXPECT_EQ(read_private_file(path, 10, {.lent = true}).value(), "hidden");
 }
 
 TEST_F(FileTest, RemovingATreeDoesNotFollowLinks) {

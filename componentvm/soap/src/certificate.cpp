@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <openssl/pem.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
+#include "mvm/base/secret_file.h"
 #include "openssl_handles.h"
 
 namespace mvm::soap {
@@ -21,6 +21,7 @@ constexpr long kYear = 365L * 24 * 3600;
 constexpr long kBackdate = 24L * 3600;  // clocks of hosts differ
 constexpr std::size_t kLargestPem = 1 << 20;
 constexpr std::size_t kLargestRequest = 16 << 10;
+constexpr PrivateFile kOurKey{.lent = true, .linked = true};
 
 Error openssl_failed(const std::string& what) { return Error(ErrorCode::kIo, what + ": " + openssl_error()); }
 
@@ -127,15 +128,6 @@ Result<UniqueRequest> parse_request(const std::string& pem) {
   ERR_clear_error();
   if (!good) return Error(ErrorCode::kInvalid, "found no certificate request for a P-256 key");
   return request;
-}
-
-Status check_private(const std::filesystem::path& key) {
-  struct stat info {};
-  if (::stat(key.c_str(), &info) != 0) return Error::from_errno(errno, "stat " + key.string());
-  if ((info.st_mode & 077) != 0)
-    return Error(ErrorCode::kRefused,
-                 key.string() + " can be reached by others than its owner: chmod 600 it");
-  return ok();
 }
 
 bool covers(X509* certificate, const std::string& name) {
@@ -249,11 +241,10 @@ Result<CertificateAuthority> CertificateAuthority::open(const std::filesystem::p
     MVM_TRY(write_file_durably(key_file, made.key, 0600));
     MVM_TRY(write_file_durably(certificate_file, made.certificate, 0644));
   }
-  MVM_TRY(check_private(key_file));
   auto state = std::make_unique<State>();
   state->file = certificate_file;
   MVM_ASSIGN(state->pem, read_file(certificate_file, kLargestPem));
-  MVM_ASSIGN(const std::string key, read_file(key_file, kLargestPem));
+  MVM_ASSIGN(const std::string key, read_private_file(key_file, kLargestPem, kOurKey));
   state->certificate = parse_certificate(state->pem);
   state->key = parse_key(key);
   if (!state->certificate || !state->key ||
@@ -301,8 +292,8 @@ Result<TlsFiles> CertificateAuthority::ensure(const std::filesystem::path& folde
   TlsFiles files{
       .certificate = folder / (name + ".crt"), .key = folder / (name + ".key"), .ca = state_->file};
   const auto old_certificate = read_file(files.certificate, kLargestPem);
-  const auto old_key = read_file(files.key, kLargestPem);
-  if (old_certificate && old_key && check_private(files.key)) {
+  const auto old_key = read_private_file(files.key, kLargestPem, kOurKey);
+  if (old_certificate && old_key) {
     const UniqueX509 certificate = parse_certificate(*old_certificate);
     const UniqueKey key = parse_key(*old_key);
     const bool good = certificate && key && X509_check_private_key(certificate.get(), key.get()) == 1 &&

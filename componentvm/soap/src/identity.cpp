@@ -1,9 +1,6 @@
 #include "mvm/soap/identity.h"
 
-#include <fcntl.h>
 #include <openssl/crypto.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
@@ -14,6 +11,7 @@
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
+#include "mvm/base/secret_file.h"
 
 namespace mvm::soap {
 namespace {
@@ -40,23 +38,6 @@ Status check_caller(const Caller& caller) {
 
 bool is_secret(std::string_view text) { return is_sha256(text); }  // the same alphabet and length
 
-Result<std::string> read_owner_only(const std::filesystem::path& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) {
-    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-    return Error(code, Error::from_errno(errno, "open token file " + path.string()).message());
-  }
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return Error::from_errno(errno, "stat " + path.string());
-  if (!S_ISREG(info.st_mode)) return Error(ErrorCode::kInvalid, path.string() + " is not a regular file");
-  if ((info.st_mode & 077) != 0)
-    return Error(ErrorCode::kRefused,
-                 "token file " + path.string() + " can be reached by others than its owner: chmod 600 it");
-  if (info.st_uid != ::geteuid() && info.st_uid != 0 && ::geteuid() != 0)
-    return Error(ErrorCode::kRefused, "token file " + path.string() + " belongs to somebody else");
-  return read_all(fd.get(), kLargestFile);
-}
-
 std::string text_of(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -77,8 +58,9 @@ Result<Token> create_token_file(const std::filesystem::path& path, const Caller&
 }
 
 Result<Token> read_token_file(const std::filesystem::path& path) {
-  MVM_ASSIGN(const std::string text, read_owner_only(path));
-  auto content = parse_json(text, 4);
+  auto text = read_private_file(path, kLargestFile, {.lent = true});
+  if (!text) return std::move(text).error().wrap("token file");
+  auto content = parse_json(*text, 4);
   if (!content || !content->is_object())
     return Error(ErrorCode::kCorrupt, "token file " + path.string() + " is not a JSON object");
   Token token{.secret = text_of(*content, "token"),

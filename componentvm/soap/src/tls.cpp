@@ -1,15 +1,19 @@
 #include "tls.h"
 
-#include <sys/stat.h>
+#include <openssl/pem.h>
+
+#include "mvm/base/secret_file.h"
 
 namespace mvm::soap {
+namespace {
+constexpr std::size_t kLargestKey = 1 << 20;
+}
 
 Result<UniqueSslContext> make_server_context(const TlsFiles& files) {
-  struct stat info {};
-  if (::stat(files.key.c_str(), &info) != 0) return Error::from_errno(errno, "stat " + files.key.string());
-  if ((info.st_mode & 077) != 0)
-    return Error(ErrorCode::kRefused,
-                 files.key.string() + " can be reached by others than its owner: chmod 600 it");
+  MVM_ASSIGN(const std::string pem,
+             read_private_file(files.key, kLargestKey, {.lent = true, .linked = true}));
+  const UniqueBio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const UniqueKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
   UniqueSslContext context(SSL_CTX_new(TLS_server_method()));
   SSL_CTX* c = context.get();
   const auto failed = [](const std::string& what) {
@@ -18,8 +22,7 @@ Result<UniqueSslContext> make_server_context(const TlsFiles& files) {
   if (c == nullptr || SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) != 1) return failed("set up TLS");
   if (SSL_CTX_use_certificate_chain_file(c, files.certificate.c_str()) != 1)
     return failed("read certificate " + files.certificate.string());
-  if (SSL_CTX_use_PrivateKey_file(c, files.key.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(c) != 1)
+  if (!key || SSL_CTX_use_PrivateKey(c, key.get()) != 1 || SSL_CTX_check_private_key(c) != 1)
     return failed("read key " + files.key.string());
   if (SSL_CTX_load_verify_file(c, files.ca.c_str()) != 1)
     return failed("read authority " + files.ca.string());

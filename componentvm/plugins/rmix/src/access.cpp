@@ -1,12 +1,12 @@
 #include "access.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <charconv>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
+#include "mvm/base/secret_file.h"
 
 namespace mvm::plugins {
 namespace {
@@ -47,13 +47,16 @@ Result<Access> Access::read(const std::string& users, const std::filesystem::pat
     access.users_.insert(uid);
     return ok();
   }));
-  struct stat about {};
-  if (::stat(tokens.c_str(), &about) != 0)
+  const auto read = [&tokens] {
+    return read_private_file(tokens, kMostText, {.lent = true, .linked = true});
+  };
+  auto text = read();
+  if (!text && text.error().code() == ErrorCode::kNotFound) {
     MVM_TRY(write_file_durably(tokens, random_hex(32) + "\n", 0600));
-  else if ((about.st_mode & 077U) != 0)
-    return Error(ErrorCode::kRefused, tokens.string() + ": others may read it; chmod 600");
-  MVM_ASSIGN(const std::string text, read_file(tokens, kMostText));
-  MVM_TRY(each(text, '\n', [&](const std::string& line) -> Status {
+    text = read();
+  }
+  if (!text) return std::move(text).error();
+  MVM_TRY(each(*text, '\n', [&](const std::string& line) -> Status {
     if (line.size() < kShortestToken)
       return Error(ErrorCode::kInvalid,
                    tokens.string() + ": expected tokens of at least 16 characters, one a line");
