@@ -1,13 +1,13 @@
 // Queues of running jobs, for those outside the lab.
 
 #include <algorithm>
-#include <charconv>
 
 #include "api.h"
 #include "hosts.h"
 #include "jobs.h"
 #include "json_fields.h"
 #include "mvm/base/log.h"
+#include "mvm/base/number.h"
 
 namespace mvm::broker {
 namespace {
@@ -36,13 +36,10 @@ std::string kernel_part(const std::string& ticket) {
 
 Status check_ticket(const std::string& ticket, std::uint32_t attempt) {
   if (ticket.empty()) return ok();
-  std::uint32_t said = 0;
-  const auto slash = std::min(ticket.find('/'), ticket.size());
-  const auto parsed = std::from_chars(ticket.data(), ticket.data() + slash, said);
-  if (parsed.ec != std::errc() || parsed.ptr != ticket.data() + slash)
-    return Error(ErrorCode::kInvalid, "this is no ticket of an earlier answer");
-  if (said == attempt) return ok();
-  return Error(ErrorCode::kAborted, "attempt " + std::to_string(said) +
+  const auto said = whole_number<std::uint32_t>(std::string_view(ticket).substr(0, ticket.find('/')));
+  if (!said) return Error(ErrorCode::kInvalid, "this is no ticket of an earlier answer");
+  if (*said == attempt) return ok();
+  return Error(ErrorCode::kAborted, "attempt " + std::to_string(*said) +
                                         " of the job ended with what was in its queues; it is at attempt " +
                                         std::to_string(attempt) + " now");
 }

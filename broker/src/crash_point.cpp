@@ -3,11 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 
 #include "job_tables.h"
 #include "mvm/base/log.h"
+#include "mvm/base/number.h"
 #include "mvm/broker/rewire_machine.h"
 
 namespace mvm::broker {
@@ -57,8 +57,8 @@ Result<CrashPoints> CrashPoints::parse(std::string_view where, Death death) {
   if (second != std::string_view::npos) {
     name = where.substr(0, second);
     const auto number = where.substr(second + 1);
-    const auto parsed = std::from_chars(number.data(), number.data() + number.size(), points.remaining_);
-    if (parsed.ec != std::errc() || parsed.ptr != number.data() + number.size() || points.remaining_ == 0)
+    points.remaining_ = whole_number<unsigned>(number).value_or(0);
+    if (points.remaining_ == 0)
       return Error(ErrorCode::kInvalid,
                    "crash point: found '" + std::string(number) + "', expected a number from 1");
   }

@@ -1,18 +1,13 @@
 #include "execs.h"
 
-#include <charconv>
-
 #include "hosts.h"
 #include "logs.h"
+#include "mvm/base/number.h"
 
 namespace mvm::broker {
 namespace {
 
-std::uint64_t number_of(const std::string& id) {
-  std::uint64_t number = 0;
-  const auto parsed = std::from_chars(id.data(), id.data() + id.size(), number);
-  return parsed.ec == std::errc() && parsed.ptr == id.data() + id.size() ? number : 0;
-}
+std::uint64_t number_of(const std::string& id) { return whole_number<std::uint64_t>(id).value_or(0); }
 
 }  // namespace
 

@@ -1,12 +1,12 @@
 #include "jobs.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "labs.h"
 #include "logs.h"
 #include "mvm/base/assert.h"
 #include "mvm/base/log.h"
+#include "mvm/base/number.h"
 #include "mvm/topologies/limits.h"
 #include "mvm/topologies/reader.h"
 #include "mvm/topologies/rewiring.h"
@@ -22,10 +22,8 @@ std::string end_prefix(const Job& job) {
 
 /// The rest of the key says which process: its tag, or, where an earlier release wrote it, its number.
 std::string tag_of_key(const std::string& rest, const topologies::Graph& graph) {
-  std::uint32_t number = 0;
-  const auto parsed = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  const bool is_number = parsed.ec == std::errc() && parsed.ptr == rest.data() + rest.size();
-  return is_number && number < graph.process_count() ? graph.process_name(number) : rest;
+  const auto number = whole_number<std::uint32_t>(rest);
+  return number && *number < graph.process_count() ? graph.process_name(*number) : rest;
 }
 
 std::string transition_name(JobState from, JobState to) {
@@ -111,10 +109,9 @@ void Jobs::resume() {
 }
 
 Job* Jobs::find(const std::string& id) {
-  std::uint64_t number = 0;
-  const auto parsed = std::from_chars(id.data(), id.data() + id.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != id.data() + id.size()) return nullptr;
-  const auto found = jobs_.find(number);
+  const auto number = whole_number<std::uint64_t>(id);
+  if (!number) return nullptr;
+  const auto found = jobs_.find(*number);
   return found == jobs_.end() ? nullptr : found->second.get();
 }
 

@@ -1,9 +1,9 @@
 // What two wirings have to do with each other, beyond what becomes of the trees (former_wiring.cpp).
 
 #include <algorithm>
-#include <charconv>
 
 #include "mvm/base/frame.h"
+#include "mvm/base/number.h"
 #include "mvm/broker/wiring_plan.h"
 
 namespace mvm::broker {
@@ -266,15 +266,13 @@ std::map<topologies::LinkId, std::vector<std::string>> longer_chains(const topol
 }
 
 std::optional<std::uint32_t> find_queue(const WiringLayout& layout, const std::string& id) {
-  std::uint32_t number = 0;
-  const auto parsed =
-      std::from_chars(id.data() + std::min<std::size_t>(1, id.size()), id.data() + id.size(), number);
-  if (id.size() < 2 || id.front() != 'q' || parsed.ec != std::errc() || parsed.ptr != id.data() + id.size())
-    return std::nullopt;
+  if (!id.starts_with('q')) return std::nullopt;
+  const auto number = whole_number<std::uint32_t>(std::string_view(id).substr(1));
+  if (!number) return std::nullopt;
   // Ids are given in order, so the place is the number, or before it.
-  if (number < layout.queues.size() && layout.queues[number].id == number) return number;
+  if (*number < layout.queues.size() && layout.queues[*number].id == *number) return number;
   for (std::uint32_t q = 0; q < layout.queues.size(); ++q)
-    if (layout.queues[q].id == number) return q;
+    if (layout.queues[q].id == *number) return q;
   return std::nullopt;
 }
 

@@ -2,21 +2,20 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "mvm/base/digest.h"
+#include "mvm/base/number.h"
 
 namespace mvm::osvm {
 namespace {
 
 Result<unsigned> parse_number(std::string_view text, unsigned largest) {
-  unsigned value = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto value = whole_number<unsigned>(text);
   const bool padded = text.size() > 1 && text[0] == '0';
-  if (problem != std::errc() || end != text.data() + text.size() || value > largest || padded)
+  if (!value || *value > largest || padded)
     return Error(ErrorCode::kInvalid, "'" + std::string(text.substr(0, 32)) + "' is not a number up to " +
                                           std::to_string(largest));
-  return value;
+  return *value;
 }
 
 }  // namespace

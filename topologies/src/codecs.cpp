@@ -1,8 +1,8 @@
 #include "mvm/topologies/codecs.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "mvm/base/number.h"
 #include "values.h"
 
 namespace mvm::topologies {
@@ -15,10 +15,8 @@ const std::vector<std::string> kCiphers = {"aes-256-gcm", "chacha20-poly1305"};
 std::optional<CodecFault> check_option(std::string_view name, std::string_view option) {
   const std::string found = std::string(name) + ": found '" + std::string(option) + "', expected ";
   if (name == "zstd") {
-    int level = 0;
-    const auto [rest, problem] = std::from_chars(option.data(), option.data() + option.size(), level);
-    if (problem == std::errc() && rest == option.data() + option.size() && level >= 1 && level <= kMaxLevel)
-      return std::nullopt;
+    const auto level = whole_number<int>(option);
+    if (level && *level >= 1 && *level <= kMaxLevel) return std::nullopt;
     return CodecFault{"codec " + found + "a level of 1 to 19", {}};
   }
   if (name == kEncrypt) {

@@ -1,9 +1,9 @@
 #include "mvm/topologies/graph.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "mvm/base/assert.h"
+#include "mvm/base/number.h"
 
 namespace mvm::topologies {
 namespace {
@@ -13,12 +13,9 @@ std::pair<std::string_view, std::int64_t> split_index(std::string_view text) {
   if (text.empty() || text.back() != ']') return {text, -1};
   const std::size_t open = text.rfind('[');
   if (open == std::string_view::npos) return {{}, -1};
-  std::uint32_t index = 0;
-  const char* begin = text.data() + open + 1;
-  const char* end = text.data() + text.size() - 1;
-  const auto [stop, error] = std::from_chars(begin, end, index);
-  if (error != std::errc() || stop != end || begin == end) return {{}, -1};
-  return {text.substr(0, open), index};
+  const auto index = whole_number<std::uint32_t>(text.substr(open + 1, text.size() - open - 2));
+  if (!index) return {{}, -1};
+  return {text.substr(0, open), *index};
 }
 
 }  // namespace

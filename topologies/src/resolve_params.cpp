@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "expression.h"
 #include "model.h"
+#include "mvm/base/number.h"
 #include "values.h"
 
 namespace mvm::topologies {
@@ -15,14 +15,6 @@ struct Origin {
   bool literal = false;  ///< --set: nothing is substituted
   bool given = false;
 };
-
-template <class Number>
-std::optional<Number> parse_whole(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 class ParamResolver {
  public:
@@ -165,14 +157,14 @@ class ParamResolver {
     const std::string expected = "parameter '" + param.name + "': found '" + value + "', expected ";
     switch (param.type) {
       case ParamType::kInteger: {
-        const auto parsed = parse_whole<std::int64_t>(value);
+        const auto parsed = whole_number<std::int64_t>(value);
         if (!parsed) return fail(number, text, expected + "an integer");
         param.integer = *parsed;
         param.value = std::to_string(*parsed);
         break;
       }
       case ParamType::kNumber: {
-        const auto parsed = parse_whole<double>(value);
+        const auto parsed = whole_number<double>(value);
         if (!parsed || !std::isfinite(*parsed)) return fail(number, text, expected + "a number");
         param.value = value;
         break;
@@ -203,11 +195,11 @@ class ParamResolver {
       return;
     }
     const auto compare = [&](const std::string& bound) {
-      const auto a = parse_whole<std::int64_t>(param.value);
-      const auto b = parse_whole<std::int64_t>(bound);
+      const auto a = whole_number<std::int64_t>(param.value);
+      const auto b = whole_number<std::int64_t>(bound);
       if (a && b) return *a < *b ? -1 : *a > *b ? 1 : 0;
-      const double x = parse_whole<double>(param.value).value_or(0);
-      const double y = parse_whole<double>(bound).value_or(0);
+      const double x = whole_number<double>(param.value).value_or(0);
+      const double y = whole_number<double>(bound).value_or(0);
       return x < y ? -1 : x > y ? 1 : 0;
     };
     const bool low = !decl.min.empty() && compare(decl.min.value) < 0;

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "mvm/base/digest.h"
+#include "mvm/base/number.h"
 
 namespace mvm::dvm {
 
@@ -26,8 +27,7 @@ Result<Endpoint> Endpoint::read(std::string_view text) {
 Endpoint multicast_group(std::string_view vm) {
   constexpr std::uint16_t kPort = 7763;
   const std::string digest = sha256_hex("mvm.dvm.group:" + std::string(vm));
-  std::uint32_t hash = 0;
-  std::from_chars(digest.data(), digest.data() + 8, hash, 16);
+  const std::uint32_t hash = whole_number<std::uint32_t>(digest.substr(0, 8), 16).value_or(0);
   return {"239." + std::to_string(192 + ((hash >> 16) & 3)) + "." + std::to_string((hash >> 8) & 255) + "." +
               std::to_string(hash & 255),
           kPort};

@@ -1,9 +1,9 @@
 #include "console.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "mvm/base/json.h"
+#include "mvm/base/number.h"
 #include "server.h"
 
 namespace mvm::dvm {
@@ -66,9 +66,8 @@ Result<Command> read_command(const std::vector<std::string>& words) {
     if (read_option(words[next], "--sharing", value)) {
       command.sharing = value;
     } else if (read_option(words[next], "--deadline", value)) {
-      const auto [end, problem] =
-          std::from_chars(value.data(), value.data() + value.size(), command.deadline_ms);
-      if (problem != std::errc() || end != value.data() + value.size() || command.deadline_ms < 10)
+      command.deadline_ms = whole_number<std::uint64_t>(value).value_or(0);
+      if (command.deadline_ms < 10)
         return Error(ErrorCode::kInvalid,
                      "--deadline: found \"" + value + "\", expected milliseconds, 10 or more");
     } else {

@@ -9,6 +9,7 @@
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
+#include "mvm/base/number.h"
 #include "mvm/dvm/wire.h"
 #include "mvm/replica/replica.h"
 
@@ -31,9 +32,8 @@ Result<replica::Member> self_of(const ReplicaLog::Options& options) {
     self = {number_or(known, "id"), options.host + ":" + std::to_string(number_or(known, "port"))};
   }
   if (self.id != 0) return self;
-  const std::string digits = random_hex(8);
-  std::from_chars(digits.data(), digits.data() + digits.size(), self.id, 16);
-  self.id = (self.id >> 1U) | 1U;  // never 0, and a number of JSON everywhere
+  const std::uint64_t drawn = whole_number<std::uint64_t>(random_hex(8), 16).value_or(0);
+  self.id = (drawn >> 1U) | 1U;  // never 0, and a number of JSON everywhere
   self.address = options.host + ":0";
   return self;
 }

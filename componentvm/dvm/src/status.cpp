@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "mvm/base/json.h"
+#include "mvm/base/number.h"
 #include "mvm/dvm/address.h"
 
 namespace mvm::dvm {
@@ -423,12 +424,11 @@ Result<Targets> Targets::read(std::string_view text) {
     rest.remove_prefix(std::min(comma + 1, rest.size()));
   }
   if (who == "all" || (who.empty() && !targets.attributes.empty())) return targets;
-  const auto [end, problem] = std::from_chars(who.data(), who.data() + who.size(), targets.count);
-  if (problem == std::errc() && end == who.data() + who.size()) {
-    if (targets.count == 0) return wrong;
+  if (const auto count = whole_number<std::uint64_t>(who)) {
+    if (*count == 0) return wrong;
+    targets.count = *count;
     return targets;
   }
-  targets.count = 0;
   if (!targets.attributes.empty()) return wrong;
   while (!who.empty()) {
     const std::size_t comma = std::min(who.find(','), who.size());

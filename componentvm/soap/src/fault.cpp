@@ -1,22 +1,15 @@
 #include "fault.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
+#include "mvm/base/number.h"
 #include "text.h"
 
 namespace mvm::soap {
 namespace {
 
 constexpr std::size_t kMostDiagnostics = 1000;
-
-std::optional<int> number(std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty() || value < 0) return {};
-  return value;
-}
 
 /// "lab.xml:3:7: words"
 std::optional<Diagnostic> parse_line(std::string_view line) {
@@ -25,9 +18,9 @@ std::optional<Diagnostic> parse_line(std::string_view line) {
     const auto second = line.find(':', first + 1);
     const auto third = second == std::string_view::npos ? second : line.find(':', second + 1);
     if (third == std::string_view::npos) return {};
-    const auto row = number(line.substr(first + 1, second - first - 1));
-    const auto column = number(line.substr(second + 1, third - second - 1));
-    if (first == 0 || !row || !column) continue;
+    const auto row = whole_number<int>(line.substr(first + 1, second - first - 1));
+    const auto column = whole_number<int>(line.substr(second + 1, third - second - 1));
+    if (first == 0 || row.value_or(-1) < 0 || column.value_or(-1) < 0) continue;
     std::string_view words = line.substr(third + 1);
     while (words.starts_with(' ')) words.remove_prefix(1);
     return Diagnostic{std::string(line.substr(0, first)), *row, *column, std::string(words)};

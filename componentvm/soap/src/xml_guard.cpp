@@ -1,7 +1,8 @@
 #include "xml_guard.h"
 
 #include <cctype>
-#include <charconv>
+
+#include "mvm/base/number.h"
 
 namespace mvm::soap {
 namespace {
@@ -18,9 +19,8 @@ bool good_reference(std::string_view word) {
   if (word.size() < 2 || word[0] != '#') return false;
   const bool hex = word[1] == 'x';
   word.remove_prefix(hex ? 2 : 1);
-  std::uint32_t code = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), code, hex ? 16 : 10);
-  return error == std::errc() && end == word.data() + word.size() && !word.empty() && is_character(code);
+  const auto code = whole_number<std::uint32_t>(word, hex ? 16 : 10);
+  return code && is_character(*code);
 }
 
 /// A character that means nothing but itself in text.

@@ -3,8 +3,9 @@
 #include <tinyxml2.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+
+#include "mvm/base/number.h"
 
 namespace mvm::osvm::libvirt {
 namespace {
@@ -255,11 +256,8 @@ std::string attribute(const XMLElement* element, const char* name) {
 }
 
 Result<unsigned> number(const std::string& text) {
-  unsigned value = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (problem != std::errc() || end != text.data() + text.size())
-    return Error(ErrorCode::kCorrupt, "'" + text.substr(0, 32) + "' is not a number");
-  return value;
+  if (const auto value = whole_number<unsigned>(text)) return *value;
+  return Error(ErrorCode::kCorrupt, "'" + text.substr(0, 32) + "' is not a number");
 }
 
 std::string dotted(std::uint32_t address) {

@@ -1,11 +1,11 @@
 #include "proc.h"
 
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <sstream>
 
 #include "mvm/base/file.h"
+#include "mvm/base/number.h"
 
 namespace mvm::osvm::process {
 namespace {
@@ -16,10 +16,7 @@ template <class Visit>
 void each_process(Visit visit) {
   std::error_code problem;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
-    const std::string name = entry.path().filename();
-    pid_t pid = 0;
-    const auto [end, wrong] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (wrong == std::errc() && end == name.data() + name.size()) visit(pid);
+    if (const auto pid = whole_number<pid_t>(entry.path().filename().native())) visit(*pid);
   }
 }
 

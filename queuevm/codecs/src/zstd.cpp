@@ -1,10 +1,10 @@
 // zstd: a byte that says how, then the message as it is (0) or as one zstd frame (1), whichever is shorter.
 #include <zstd.h>
 
-#include <charconv>
 #include <cstring>
 
 #include "codecs.h"
+#include "mvm/base/number.h"
 
 namespace mvm::queuevm::codecs {
 namespace {
@@ -79,10 +79,8 @@ class Zstd final : public Codec {
 Result<std::unique_ptr<Codec>> make_zstd(const CodecSetup& setup) {
   int level = kDefaultLevel;
   if (!setup.option.empty()) {
-    const char* const end = setup.option.data() + setup.option.size();
-    const auto [rest, problem] = std::from_chars(setup.option.data(), end, level);
-    if (problem != std::errc() || rest != end || level < 1 || level > kMaxLevel)
-      return no_such_option(setup.option, "a level of 1 to 19");
+    level = whole_number<int>(setup.option).value_or(0);
+    if (level < 1 || level > kMaxLevel) return no_such_option(setup.option, "a level of 1 to 19");
   }
   return std::unique_ptr<Codec>(std::make_unique<Zstd>(level));
 }

@@ -23,6 +23,7 @@
 #include <set>
 
 #include "mvm/base/file.h"
+#include "mvm/base/number.h"
 
 namespace mvm::kernel {
 namespace {
@@ -37,9 +38,8 @@ std::vector<std::pair<pid_t, pid_t>> all_processes() {
   const std::unique_ptr<DIR, CloseDir> dir(::opendir("/proc"));
   if (!dir) return found;
   while (const dirent* entry = ::readdir(dir.get())) {
-    pid_t pid = 0;
-    const char* end = entry->d_name + std::strlen(entry->d_name);
-    if (std::from_chars(entry->d_name, end, pid).ptr != end || pid <= 0) continue;
+    const pid_t pid = whole_number<pid_t>(entry->d_name).value_or(0);
+    if (pid <= 0) continue;
     auto text = read_file("/proc/" + std::to_string(pid) + "/stat", 4096);
     if (!text) continue;
     const std::size_t name_end = text->rfind(')');  // the name may hold anything

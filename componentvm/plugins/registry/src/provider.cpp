@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "mvm/base/log.h"
+#include "mvm/base/number.h"
 #include "mvm/base/secret_file.h"
 #include "mvm/registry/etcd/etcd_registry.h"
 #include "mvm/registry/raft/raft_registry.h"
@@ -50,11 +50,10 @@ std::string setting(const kernel::NodeConfig& node, const std::string& name, con
   return found == node.settings.end() ? otherwise : found->second;
 }
 
-/// The whole of `text`, in decimal.
+/// The whole of `text`, in decimal, and not 0.
 Result<std::uint64_t> number_of(const std::string& name, std::string_view text, const char* expected) {
-  std::uint64_t value = 0;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (fault != std::errc() || end != text.data() + text.size() || value == 0)
+  const auto value = whole_number<std::uint64_t>(text).value_or(0);
+  if (value == 0)
     return Error(ErrorCode::kInvalid, name + ": found \"" + std::string(text) + "\", expected " + expected);
   return value;
 }

@@ -2,10 +2,11 @@
 
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
+#include "mvm/base/number.h"
 #include "mvm/base/secret_file.h"
 
 namespace mvm::plugins {
@@ -39,12 +40,11 @@ Result<Access> Access::read(const std::string& users, const std::filesystem::pat
   Access access;
   access.users_ = {0, ::geteuid()};
   MVM_TRY(each(users, ',', [&](const std::string& word) -> Status {
-    std::uint32_t uid = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), uid);
-    if (error != std::errc() || end != word.data() + word.size())
+    const auto uid = whole_number<std::uint32_t>(word);
+    if (!uid)
       return Error(ErrorCode::kInvalid,
                    "rmix.users: found \"" + word + "\", expected user ids, apart by commas");
-    access.users_.insert(uid);
+    access.users_.insert(*uid);
     return ok();
   }));
   const auto read = [&tokens] {

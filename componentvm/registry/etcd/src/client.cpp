@@ -1,12 +1,12 @@
 #include "client.h"
 
 #include <algorithm>
-#include <charconv>
 #include <thread>
 
 #include "mvm/base/base64.h"
 #include "mvm/base/frame.h"
 #include "mvm/base/json.h"
+#include "mvm/base/number.h"
 
 namespace mvm::registry {
 namespace {
@@ -57,10 +57,7 @@ std::uint64_t number_of(const json& object, const char* key) {
   const auto field = object.is_object() ? object.find(key) : object.end();
   if (!object.is_object() || field == object.end()) return 0;
   if (!field->is_string()) return number_or(object, key);
-  const auto& text = field->get_ref<const std::string&>();
-  std::uint64_t number = 0;
-  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return fault == std::errc() && end == text.data() + text.size() ? number : 0;
+  return whole_number<std::uint64_t>(field->get_ref<const std::string&>()).value_or(0);
 }
 
 std::string bytes_of(const json& object, const char* key) {

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <initializer_list>
 
+#include "mvm/base/number.h"
 #include "mvm/rmix/definition.h"
 
 namespace mvm::rmix {
@@ -151,10 +151,8 @@ class Reader {
     std::string_view text = found;
     const bool hexadecimal = text.starts_with("0x");
     if (hexadecimal) text.remove_prefix(2);
-    std::uint32_t value = 0;
-    const auto [end, error] =
-        std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
-    if (error != std::errc() || end != text.data() + text.size() || text.empty() || value == 0)
+    const auto value = whole_number<std::uint32_t>(text, hexadecimal ? 16 : 10).value_or(0);
+    if (value == 0)
       return wrong(element, std::string(attribute) + " \"" + found + "\"",
                    "a number from 1 to 4294967295, or 0x...");
     return value;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <charconv>
 #include <chrono>
 
+#include "mvm/base/number.h"
 #include "mvm/rmix/provider.h"
 
 namespace mvm::rmix::soap {
@@ -55,24 +55,18 @@ Result<std::string> take_line(Stream& stream, Clock::Instant deadline) {
   return line;
 }
 
-template <class Number>
-bool read_number(std::string_view text, int base, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 Result<std::string> take_chunks(Stream& stream, Clock::Instant deadline) {
   std::string body;
   for (;;) {
     MVM_ASSIGN(std::string line, take_line(stream, deadline));
     line.resize(std::min(line.size(), line.find(';')));
-    std::size_t size = 0;
-    if (!read_number(line, 16, size) || size > kMostBytes - body.size())
+    const auto size = whole_number<std::size_t>(line, 16);
+    if (!size || *size > kMostBytes - body.size())
       return Error(ErrorCode::kCorrupt, "chunks of HTTP that are none, or too large");
-    MVM_ASSIGN(const std::string piece, take(stream, size, deadline));
+    MVM_ASSIGN(const std::string piece, take(stream, *size, deadline));
     body += piece;
     MVM_ASSIGN(line, take_line(stream, deadline));
-    if (size == 0) {
+    if (*size == 0) {
       while (!line.empty()) {
         MVM_ASSIGN(line, take_line(stream, deadline));
       }
@@ -131,9 +125,11 @@ Result<HttpAnswer> read_answer(Stream& stream, Clock::Instant deadline) {
   HttpAnswer answer;
   for (;;) {
     MVM_ASSIGN(const std::string first, take_line(stream, deadline));
-    if (!first.starts_with("HTTP/1.") || first.size() < 12 ||
-        !read_number(std::string_view(first).substr(9, 3), 10, answer.status))
-      return Error(ErrorCode::kCorrupt, "the server does not speak HTTP/1.1");
+    const auto status = first.starts_with("HTTP/1.") && first.size() >= 12
+                            ? whole_number<int>(std::string_view(first).substr(9, 3))
+                            : std::nullopt;
+    if (!status) return Error(ErrorCode::kCorrupt, "the server does not speak HTTP/1.1");
+    answer.status = *status;
     answer.keep_alive = first[7] == '1';
     std::optional<std::size_t> length;
     bool chunked = false;
@@ -146,11 +142,9 @@ Result<HttpAnswer> read_answer(Stream& stream, Clock::Instant deadline) {
       std::string value = colon == std::string::npos ? "" : line.substr(colon + 1);
       value.erase(0, value.find_first_not_of(" \t"));
       value.erase(value.find_last_not_of(" \t") + 1);
-      std::size_t number = 0;
       if (name == "content-length") {
-        if (!read_number(value, 10, number) || number > kMostBytes)
-          return Error(ErrorCode::kCorrupt, "the answer is too large");
-        length = number;
+        length = whole_number<std::size_t>(value);
+        if (!length || *length > kMostBytes) return Error(ErrorCode::kCorrupt, "the answer is too large");
       } else if (name == "transfer-encoding") {
         chunked = lower(value) == "chunked";
       } else if (name == "connection" && lower(value) == "close") {

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 
 #include "mvm/base/assert.h"
+#include "mvm/base/number.h"
 #include "mvm/rmix/provider.h"
 #include "soapH.h"
 #include "xml_guard.h"
@@ -33,12 +33,10 @@ template <class T>
 bool read_number(std::string_view text, Value& into) {
   text = trimmed(text);
   if (text.starts_with('+')) text.remove_prefix(1);
-  T number{};
   // Of floats it also reads "INF" and "NaN", in capitals or not: python3-zeep writes "inf".
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return false;
-  into = Value::of<T>(number);
-  return true;
+  const auto number = whole_number<T>(text);
+  if (number) into = Value::of<T>(*number);
+  return number.has_value();
 }
 
 bool read_bool(std::string_view text, Value& into) {
