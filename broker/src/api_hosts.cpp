@@ -1,12 +1,12 @@
 // Hosts come, rest and go.
 
 #include <algorithm>
-#include <charconv>
 
 #include "api.h"
 #include "hosts.h"
 #include "labs.h"
 #include "mvm/base/digest.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/log.h"
 #include "mvm/soap/certificate.h"
 #include "mvm/soap/join.h"
@@ -37,15 +37,9 @@ Status check_name(const std::string& name) {
 
 /// The address without its port; kInvalid where it is not ADDRESS:PORT.
 Result<std::string> machine_of(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  std::uint16_t port = 0;
-  const char* end = address.data() + address.size();
-  if (colon == std::string::npos || colon == 0 || address.size() > 255 ||
-      std::from_chars(address.data() + colon + 1, end, port).ptr != end || port == 0)
-    return Error(ErrorCode::kInvalid, "found \"" + address + "\", expected ADDRESS:PORT");
-  std::string machine = address.substr(0, colon);
-  if (machine.front() == '[' && machine.back() == ']') machine = machine.substr(1, machine.size() - 2);
-  return machine;
+  const auto place = read_host_port(address);
+  if (place && place->port != 0 && address.size() <= 255) return place->host;
+  return Error(ErrorCode::kInvalid, "found \"" + address + "\", expected ADDRESS:PORT");
 }
 
 Status check_gate(const HostGate& gate) {

@@ -12,6 +12,8 @@
 #include <iostream>
 #include <map>
 
+#include "mvm/base/host_port.h"
+
 namespace mvm::programs {
 namespace {
 
@@ -28,15 +30,10 @@ std::string host_name() {
 
 /// "127.0.0.1:7780" in its parts; empty, or what is wrong with it.
 std::string take_listen(const std::string& text, std::string& address, std::uint16_t& port) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0) return "found \"" + text + "\", expected ADDRESS:PORT";
-  unsigned number = 0;
-  const std::string digits = text.substr(colon + 1);
-  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-  if (problem != std::errc{} || end != digits.data() + digits.size() || number > 65535)
-    return "found port \"" + digits + "\", expected 0 to 65535";
-  address = text.substr(0, colon);
-  port = static_cast<std::uint16_t>(number);
+  const auto place = read_host_port(text);
+  if (!place) return "found \"" + text + "\", expected ADDRESS:PORT with a port of 0 to 65535";
+  address = place->host;
+  port = place->port;
   return "";
 }
 

@@ -5,13 +5,13 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/log.h"
 #include "mvm/base/unique_fd.h"
 #include "mvm/soap/join.h"
@@ -20,6 +20,7 @@ namespace mvm::programs {
 namespace {
 
 constexpr std::size_t kLargestFile = 64 << 10;
+constexpr std::uint16_t kUsualPort = 7780;
 constexpr int kTries = 3;
 constexpr std::chrono::milliseconds kPause{300};
 
@@ -27,7 +28,7 @@ std::filesystem::path folder_of(const std::filesystem::path& state) { return sta
 
 /// "HOST[:PORT]" or an https URL of it, in its parts.
 struct BrokerAddress {
-  std::string host, port = "7780";
+  std::string host, port;
   [[nodiscard]] std::string url() const {
     return "https://" + (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
   }
@@ -38,15 +39,9 @@ Result<BrokerAddress> parse_broker(std::string text) {
                   "found --join \"" + text + "\", expected the broker's ADDRESS or ADDRESS:PORT");
   if (text.starts_with("https://")) text.erase(0, 8);
   if (text.ends_with("/")) text.pop_back();
-  BrokerAddress address;
-  const std::size_t colon = text.rfind(':');
-  const bool bracket = !text.empty() && text.front() == '[';
-  const bool has_port = colon != std::string::npos && (!bracket || text[colon - 1] == ']');
-  if (has_port) address.port = text.substr(colon + 1);
-  address.host = has_port ? text.substr(0, colon) : text;
-  if (bracket && address.host.size() > 2) address.host = address.host.substr(1, address.host.size() - 2);
-  if (address.host.empty() || address.host.find('/') != std::string::npos || address.port.empty()) return bad;
-  return address;
+  const auto place = read_host_port(text, kUsualPort);
+  if (!place || place->host.find('/') != std::string::npos) return bad;
+  return BrokerAddress{place->host, std::to_string(place->port)};
 }
 
 /// This machine's address on the way to the broker.
@@ -93,7 +88,7 @@ Result<Membership> wanted(const DaemonConfig& config, const BrokerAddress& broke
   Membership member{.broker = broker.url(),
                     .name = config.name,
                     .address = config.advertise,
-                    .port = config.listen_given ? config.port : std::uint16_t{7780},
+                    .port = config.listen_given ? config.port : kUsualPort,
                     .authority = token.authority,
                     .token = sha256_hex(token.secret),
                     .tls = {}};

@@ -3,9 +3,9 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "mvm/base/digest.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/number.h"
 
 namespace mvm::dvm {
@@ -13,15 +13,12 @@ namespace mvm::dvm {
 Result<Endpoint> Endpoint::read(std::string_view text) {
   const Error wrong(ErrorCode::kInvalid,
                     "address: found \"" + std::string(text.substr(0, 60)) + "\", expected IPv4-ADDRESS:PORT");
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || colon > 15) return wrong;
-  Endpoint endpoint{std::string(text.substr(0, colon)), 0};
-  const std::string_view port = text.substr(colon + 1);
+  const auto place = read_host_port(text);
   in_addr parsed{};
-  if (::inet_pton(AF_INET, endpoint.host.c_str(), &parsed) != 1) return wrong;
-  const auto [end, problem] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
-  if (problem != std::errc() || end != port.data() + port.size()) return wrong;
-  return endpoint;
+  if (!place || text.starts_with('[') || place->host.size() > 15 ||
+      ::inet_pton(AF_INET, place->host.c_str(), &parsed) != 1)
+    return wrong;
+  return Endpoint{place->host, place->port};
 }
 
 Endpoint multicast_group(std::string_view vm) {

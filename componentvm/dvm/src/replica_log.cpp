@@ -1,12 +1,12 @@
 #include "replica_log.h"
 
 #include <atomic>
-#include <charconv>
 #include <deque>
 #include <set>
 
 #include "mvm/base/digest.h"
 #include "mvm/base/file.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
 #include "mvm/base/number.h"
@@ -39,9 +39,8 @@ Result<replica::Member> self_of(const ReplicaLog::Options& options) {
 }
 
 Status keep(const ReplicaLog::Options& options, const replica::Member& self) {
-  std::uint64_t port = 0;
-  const std::size_t colon = self.address.rfind(':');
-  std::from_chars(self.address.data() + colon + 1, self.address.data() + self.address.size(), port);
+  const auto place = read_host_port(self.address);
+  const std::uint64_t port = place ? place->port : 0;
   return write_file_durably(options.folder / "self", text_of({{"id", self.id}, {"port", port}}), 0600);
 }
 

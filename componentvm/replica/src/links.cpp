@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <utility>
 
+#include "mvm/base/host_port.h"
 #include "mvm/base/log.h"
 
 namespace mvm::replica {
@@ -33,23 +33,16 @@ std::string address_of(const sockaddr_storage& storage) {
 }  // namespace
 
 Result<sockaddr_storage> parse_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
   const Error broken(
       ErrorCode::kInvalid,
       "address '" + address + "': expected HOST:PORT with a host of numbers, such as 127.0.0.1:7000");
-  if (colon == std::string::npos || address.size() > wire::kMaxAddress) return broken;
-  unsigned port = 0;
-  const char* end = address.data() + address.size();
-  const auto [stop, fault] = std::from_chars(address.data() + colon + 1, end, port);
-  if (fault != std::errc() || stop != end || port > 65535) return broken;
-  std::string host = address.substr(0, colon);
-  if (host == "localhost") host = "127.0.0.1";
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  const auto place = read_host_port(address);
+  if (!place || address.size() > wire::kMaxAddress) return broken;
+  const std::string host = place->host == "localhost" ? "127.0.0.1" : place->host;
+  const int port = place->port;
   sockaddr_storage storage{};
-  if (uv_ip4_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in*>(&storage)) == 0)
-    return storage;
-  if (uv_ip6_addr(host.c_str(), static_cast<int>(port), reinterpret_cast<sockaddr_in6*>(&storage)) == 0)
-    return storage;
+  if (uv_ip4_addr(host.c_str(), port, reinterpret_cast<sockaddr_in*>(&storage)) == 0) return storage;
+  if (uv_ip6_addr(host.c_str(), port, reinterpret_cast<sockaddr_in6*>(&storage)) == 0) return storage;
   return broken;
 }
 

@@ -17,6 +17,8 @@
 #include <system_error>
 #include <thread>
 
+#include "mvm/base/host_port.h"
+
 namespace mvm::soap {
 namespace {
 
@@ -26,6 +28,7 @@ using std::chrono::steady_clock;
 constexpr std::size_t kMostIdle = 8;
 constexpr milliseconds kIdleTime{60'000};
 constexpr std::size_t kPiece = 64 << 10;
+constexpr std::uint16_t kUsualPort = 7780;
 constexpr ULONG64 kMostAnswer = 256 << 20;
 
 struct FreeAddresses {
@@ -372,22 +375,14 @@ Result<Address> parse_url(const std::string& url) {
   } else {
     return bad;
   }
-  rest = rest.substr(0, rest.find_first_of("/?#"));
-  const auto colon = rest.rfind(':');
-  const bool bracket = rest.starts_with('[');
-  const bool has_port = colon != std::string_view::npos && (!bracket || rest[colon - 1] == ']');
-  address.host = rest.substr(0, has_port ? colon : rest.size());
-  address.port = has_port ? rest.substr(colon + 1) : "7780";
-  if (bracket && address.host.size() > 2) address.host = address.host.substr(1, address.host.size() - 2);
-  std::uint16_t number = 0;
-  const char* end = address.port.data() + address.port.size();
-  const auto parsed = std::from_chars(address.port.data(), end, number);
-  const bool good = !address.host.empty() && address.host.size() < 256 && parsed.ec == std::errc() &&
-                    parsed.ptr == end && number != 0 &&
-                    std::all_of(address.host.begin(), address.host.end(), [](unsigned char c) {
+  const auto place = read_host_port(rest.substr(0, rest.find_first_of("/?#")), kUsualPort);
+  const bool good = place && place->host.size() < 256 && place->port != 0 &&
+                    std::all_of(place->host.begin(), place->host.end(), [](unsigned char c) {
                       return std::isalnum(c) != 0 || c == '.' || c == '-' || c == ':' || c == '_';
                     });
   if (!good) return bad;
+  address.host = place->host;
+  address.port = std::to_string(place->port);
   return address;
 }
 

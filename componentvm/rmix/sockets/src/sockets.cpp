@@ -10,11 +10,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <memory>
 #include <vector>
+
+#include "mvm/base/host_port.h"
 
 namespace mvm::rmix::sockets {
 namespace {
@@ -112,14 +113,10 @@ Result<Place> Place::read(const std::string& endpoint) {
     if (place.path.empty() || (place.path[0] != '/' && place.path[0] != '@')) return wrong(endpoint);
     return place;
   }
-  const std::size_t port = rest.rfind(':');
-  if (!rest.starts_with("//") || port == std::string::npos || port < 3) return wrong(endpoint);
-  place.host = rest.substr(2, port - 2);
-  if (place.host.starts_with('[') && place.host.ends_with(']'))
-    place.host = place.host.substr(1, place.host.size() - 2);
-  const char* const end = rest.data() + rest.size();
-  const auto [stop, error] = std::from_chars(rest.data() + port + 1, end, place.port);
-  if (error != std::errc() || stop != end) return wrong(endpoint);
+  const auto at = rest.starts_with("//") ? read_host_port(std::string_view(rest).substr(2)) : std::nullopt;
+  if (!at) return wrong(endpoint);
+  place.host = at->host;
+  place.port = at->port;
   return place;
 }
 
