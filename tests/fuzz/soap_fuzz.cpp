@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include "http_head.h"
 #include "mvm/base/assert.h"
-#include "xml_guard.h"
+#include "mvm/soap/http_head.h"
+#include "mvm/soap/xml_guard.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;

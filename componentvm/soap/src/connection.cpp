@@ -1,4 +1,4 @@
-#include "connection.h"
+#include "mvm/soap/connection.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,7 +8,19 @@
 #include <array>
 #include <cerrno>
 
+#include "openssl_handles.h"
+
 namespace mvm::soap {
+namespace {
+
+std::string subject_of(const X509* certificate, int field) {
+  std::array<char, 256> text{};
+  const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), field, text.data(),
+                                             static_cast<int>(text.size()));
+  return size > 0 ? std::string(text.data(), static_cast<std::size_t>(size)) : std::string();
+}
+
+}  // namespace
 
 Connection::Connection(int fd, UniqueSsl ssl) : fd_(fd), ssl_(std::move(ssl)) {}
 
@@ -30,11 +42,19 @@ Io Connection::handshake() {
 std::string Connection::peer_name() const {
   if (!ssl_ || SSL_get_verify_result(ssl_.get()) != X509_V_OK) return {};
   const X509* certificate = SSL_get0_peer_certificate(ssl_.get());
-  if (certificate == nullptr) return {};
-  std::array<char, 128> name{};
-  const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name.data(),
-                                             static_cast<int>(name.size()));
-  return size > 0 ? std::string(name.data(), static_cast<std::size_t>(size)) : std::string();
+  return certificate == nullptr ? std::string() : subject_of(certificate, NID_commonName);
+}
+
+bool Connection::is_server(const std::string& host) const {
+  X509* peer = ssl_ ? SSL_get0_peer_certificate(ssl_.get()) : nullptr;
+  if (peer == nullptr) return false;
+  if (X509_check_host(peer, host.c_str(), host.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1 ||
+      X509_check_ip_asc(peer, host.c_str(), 0) == 1)
+    return true;
+  const int names = X509_get_ext_by_NID(peer, NID_subject_alt_name, -1);
+  const X509* own = SSL_get_certificate(ssl_.get());
+  const std::string unit = subject_of(peer, NID_organizationalUnitName);
+  return names < 0 && own != nullptr && !unit.empty() && unit == subject_of(own, NID_organizationalUnitName);
 }
 
 Io Connection::read_some(std::string& to, std::size_t most) {

@@ -6,12 +6,12 @@
 #include <optional>
 #include <string>
 
-#include "connection.h"
-#include "http_head.h"
+#include "mvm/soap/connection.h"
+#include "mvm/soap/http_head.h"
 #include "mvm/soap/server.h"
+#include "mvm/soap/xml_guard.h"
 #include "soapH.h"
 #include "spool.h"
-#include "xml_guard.h"
 
 namespace mvm::soap {
 

@@ -1,4 +1,4 @@
-#include "http_head.h"
+#include "mvm/soap/http_head.h"
 
 #include <algorithm>
 #include <cctype>

@@ -28,8 +28,6 @@ using UniqueX509 = std::unique_ptr<X509, OpensslFree<X509_free>>;
 using UniqueRequest = std::unique_ptr<X509_REQ, OpensslFree<X509_REQ_free>>;
 using UniqueExtension = std::unique_ptr<X509_EXTENSION, OpensslFree<X509_EXTENSION_free>>;
 using UniqueBignum = std::unique_ptr<BIGNUM, OpensslFree<BN_free>>;
-using UniqueSslContext = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
-using UniqueSsl = std::unique_ptr<SSL, OpensslFree<SSL_free>>;
 
 /// A digest as lower-case hexadecimal digits.
 inline std::string to_hex(const std::array<unsigned char, 32>& bytes) {

@@ -10,7 +10,7 @@
 #include <future>
 
 #include "mvm/base/log.h"
-#include "tls.h"
+#include "mvm/soap/tls.h"
 
 namespace mvm::soap {
 namespace {
@@ -220,9 +220,8 @@ void SoapServer::Core::begin(Tcp::socket socket) {
   if (error) return;
   UniqueSsl ssl;
   if (tls_) {
-    ssl.reset(SSL_new(tls_.get()));
-    if (!ssl || SSL_set_fd(ssl.get(), socket.native_handle()) != 1) return;
-    SSL_set_accept_state(ssl.get());
+    ssl = make_session(tls_, socket.native_handle(), TlsEnd::kServer);
+    if (!ssl) return;
   }
   auto session = std::make_shared<Session>(std::move(socket), std::move(ssl));
   sessions_.insert(session);

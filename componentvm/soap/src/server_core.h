@@ -21,10 +21,10 @@
 #include <thread>
 #include <vector>
 
-#include "connection.h"
 #include "exchange.h"
-#include "http_head.h"
 #include "mvm/base/thread_pool.h"
+#include "mvm/soap/connection.h"
+#include "mvm/soap/http_head.h"
 #include "mvm/soap/server.h"
 
 namespace mvm::soap {

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "mvm/base/host_port.h"
+#include "openssl_handles.h"
 
 namespace mvm::soap {
 namespace {
@@ -254,9 +255,8 @@ Status WireClient::Line::connect() {
   }
   UniqueSsl ssl;
   if (client.tls_) {
-    ssl.reset(SSL_new(client.tls_.get()));
-    if (!ssl || SSL_set_fd(ssl.get(), fd.get()) != 1) return unreachable(openssl_error());
-    SSL_set_connect_state(ssl.get());
+    ssl = make_session(client.tls_, fd.get(), TlsEnd::kClient);
+    if (!ssl) return unreachable(openssl_error());
     X509_VERIFY_PARAM* verify = SSL_get0_param(ssl.get());
     const std::string& name = options.peer.empty() ? client.host_ : options.peer;
     const bool named = is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(verify, name.c_str()) == 1

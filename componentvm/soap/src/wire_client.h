@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "connection.h"
 #include "mvm/base/result.h"
 #include "mvm/base/unique_fd.h"
 #include "mvm/soap/broker_api.h"
+#include "mvm/soap/connection.h"
 #include "soapH.h"
 
 namespace mvm::soap {

@@ -1,4 +1,4 @@
-#include "xml_guard.h"
+#include "mvm/soap/xml_guard.h"
 
 #include <cctype>
 

@@ -1,10 +1,10 @@
-#include "xml_guard.h"
+#include "mvm/soap/xml_guard.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "http_head.h"
+#include "mvm/soap/http_head.h"
 #include "text.h"
 
 namespace mvm::soap {

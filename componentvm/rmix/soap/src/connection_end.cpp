@@ -8,7 +8,7 @@
 #include "listener.h"
 #include "mvm/base/digest.h"
 #include "mvm/rmix/lines.h"
-#include "tls.h"
+#include "mvm/soap/tls.h"
 #include "xml_values.h"
 
 namespace mvm::rmix::soap {
@@ -118,21 +118,17 @@ class SoapConnection final : public Connection {
   Status prepare(Lines::Held& held, Clock::Instant deadline) {
     mvm::soap::UniqueSsl ssl;
     if (tls_) {
-      ssl.reset(SSL_new(tls_.get()));
-      if (!ssl || SSL_set_fd(ssl.get(), held.socket.get()) != 1)
-        return Error(ErrorCode::kExhausted, "no TLS");
-      SSL_set_connect_state(ssl.get());
-      (void)SSL_set_tlsext_host_name(ssl.get(), host_.c_str());
+      ssl = mvm::soap::make_session(tls_, held.socket.get(), mvm::soap::TlsEnd::kClient, host_);
+      if (!ssl) return Error(ErrorCode::kExhausted, "no TLS");
     }
-    SSL* const handle = ssl.get();
     Stream& stream = held.line.stream;
     stream.link = std::make_unique<mvm::soap::Connection>(held.socket.get(), std::move(ssl));
     held.line.reader = std::make_unique<EnvelopeReader>();
-    if (handle == nullptr) return ok();
+    if (!tls_) return ok();
     if (!stream.link->handshake_until(std::min(deadline, steady_clock::now() + kLong)))
       return Error(steady_clock::now() >= deadline ? ErrorCode::kTimeout : ErrorCode::kUnavailable,
-                   "no TLS connection: " + mvm::soap::openssl_error());
-    if (is_server(handle, host_)) return ok();
+                   "no TLS connection: the handshake failed");
+    if (stream.link->is_server(host_)) return ok();
     return Error(ErrorCode::kRefused, "the certificate there is not that of " + host_);
   }
 
@@ -194,7 +190,8 @@ Result<std::unique_ptr<Connection>> connect(const ConnectOptions& options) {
   if (place.scheme == "soap+https") {
     if (options.tls.authority.empty())
       return Error(ErrorCode::kInvalid, options.endpoint + " needs an authority that vouches for the server");
-    MVM_ASSIGN(tls, make_context(options.tls, false));
+    MVM_ASSIGN(tls, mvm::soap::make_context(options.tls.authority, {options.tls.certificate, options.tls.key},
+                                            mvm::soap::TlsEnd::kClient));
   }
   auto connection = std::make_unique<SoapConnection>(place, options, std::move(tls));
   MVM_TRY(connection->open(options.deadline));

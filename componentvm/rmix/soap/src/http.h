@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
-#include "connection.h"
-#include "http_head.h"
 #include "mvm/base/clock.h"
 #include "mvm/base/result.h"
+#include "mvm/soap/connection.h"
+#include "mvm/soap/http_head.h"
 
 namespace mvm::rmix::soap {
 

@@ -11,7 +11,7 @@
 #include "mvm/rmix/orders.h"
 #include "mvm/rmix/soap.h"
 #include "mvm/rmix/sockets.h"
-#include "tls.h"
+#include "mvm/soap/tls.h"
 #include "xml_values.h"
 
 namespace mvm::rmix::soap {
@@ -168,9 +168,8 @@ class SoapListener final : public Listener {
   void serve(int caller, Dispatcher& dispatcher) {
     mvm::soap::UniqueSsl ssl;
     if (tls_) {
-      ssl.reset(SSL_new(tls_.get()));
-      if (!ssl || SSL_set_fd(ssl.get(), caller) != 1) return;
-      SSL_set_accept_state(ssl.get());
+      ssl = mvm::soap::make_session(tls_, caller, mvm::soap::TlsEnd::kServer);
+      if (!ssl) return;
     }
     Stream stream{std::make_unique<mvm::soap::Connection>(caller, std::move(ssl)), {}};
     if (tls_ && !stream.link->handshake_until(steady_clock::now() + kHandshake)) return;
@@ -191,7 +190,8 @@ Result<std::unique_ptr<Listener>> listen(const ListenOptions& options, Dispatche
   if (place.scheme == "soap+https") {
     if (options.tls.certificate.empty())
       return Error(ErrorCode::kInvalid, options.endpoint + " needs a certificate, its key and an authority");
-    MVM_ASSIGN(tls, make_context(options.tls, true));
+    MVM_ASSIGN(tls, mvm::soap::make_context(options.tls.authority, {options.tls.certificate, options.tls.key},
+                                            mvm::soap::TlsEnd::kServer));
   }
   MVM_ASSIGN(UniqueFd socket, sockets::listen_at(place));
   return std::unique_ptr<Listener>(

@@ -5,8 +5,8 @@
 #include "mvm/base/assert.h"
 #include "mvm/base/number.h"
 #include "mvm/rmix/provider.h"
+#include "mvm/soap/xml_guard.h"
 #include "soapH.h"
-#include "xml_guard.h"
 #include "xml_values.h"
 
 namespace mvm::rmix::soap {

@@ -1,20 +1,21 @@
 #pragma once
-// One client's connection: a non-blocking socket, with or without TLS. The loop reads and writes it without
-// waiting; a worker that streams a transfer waits with a deadline. Only one of the two has it at a time.
+// One connection: a non-blocking socket, with or without TLS, at either end. A loop reads and writes it
+// without waiting; a worker waits with a deadline.
 
 #include <chrono>
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-#include "mvm/base/unique_fd.h"
-#include "openssl_handles.h"
+#include "mvm/soap/tls.h"
 
 namespace mvm::soap {
 
 /// Outcome of an operation that does not wait.
 enum class Io { kDone, kWantRead, kWantWrite, kClosed };
 
+/// A stream of bytes over a socket. Not thread-safe: who has it may change, but only one thread at a time has
+/// it. What the socket or TLS report as an error ends it: Io::kClosed, 0 or false, whatever the reason.
 class Connection {
  public:
   using Deadline = std::chrono::steady_clock::time_point;
@@ -28,8 +29,11 @@ class Connection {
   [[nodiscard]] Io handshake();
   /// The whole handshake; false where it failed or took too long.
   [[nodiscard]] bool handshake_until(Deadline deadline);
-  /// Common name of the peer's verified certificate; empty without one.
+  /// Common name of the peer's verified certificate; empty without one. After the handshake, as the next.
   [[nodiscard]] std::string peer_name() const;
+  /// Whether the server at the other end is the one that was meant: its certificate names this host, or,
+  /// where it names none, is of our own organisational unit (a lab). False without TLS.
+  [[nodiscard]] bool is_server(const std::string& host) const;
 
   /// Appends what is there, at most `most` bytes, to `to`.
   [[nodiscard]] Io read_some(std::string& to, std::size_t most);

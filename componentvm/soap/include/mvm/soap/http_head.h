@@ -1,5 +1,6 @@
 #pragma once
-// The header of an HTTP request, parsed strictly before gSOAP sees anything of it.
+// The header of an HTTP request, parsed strictly before gSOAP sees anything of it. The functions hold no
+// state: any thread may call them.
 
 #include <cstddef>
 #include <cstdint>
