@@ -4,6 +4,11 @@
 
 namespace mvm {
 
+std::string HostPort::text() const {
+  const bool brackets = host.find(':') != std::string::npos;
+  return (brackets ? "[" + host + "]:" : host + ":") + std::to_string(port);
+}
+
 std::optional<HostPort> read_host_port(std::string_view text, std::optional<std::uint16_t> otherwise) {
   std::string_view host = text;
   std::optional<std::uint16_t> port = otherwise;

@@ -15,6 +15,7 @@
 #include "membership.h"
 #include "mvm/base/blob_store.h"
 #include "mvm/base/file.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/thread_pool.h"
 #include "mvm/broker/broker.h"
 #include "mvm/broker/sqlite_store.h"
@@ -185,8 +186,7 @@ broker::HostGate make_gate(const DaemonConfig& config, Daemon& daemon) {
   gate.authority = &*daemon.authority;
   if (!config.tls_address.empty()) {
     const std::string& address = config.advertise.empty() ? config.tls_address : config.advertise;
-    const bool v6 = address.find(':') != std::string::npos;
-    gate.url = "https://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(config.tls_port);
+    gate.url = "https://" + HostPort{address, config.tls_port}.text();
   }
   gate.connect = [&daemon](const std::string& url) -> Result<std::unique_ptr<host::HostAgent>> {
     MVM_ASSIGN(auto client, soap::HostClient::create({.url = url, .tls = daemon.tls}));

@@ -26,33 +26,30 @@ constexpr std::chrono::milliseconds kPause{300};
 
 std::filesystem::path folder_of(const std::filesystem::path& state) { return state / "host"; }
 
-/// "HOST[:PORT]" or an https URL of it, in its parts.
-struct BrokerAddress {
-  std::string host, port;
-  [[nodiscard]] std::string url() const {
-    return "https://" + (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
-  }
-};
+std::string url_of(const HostPort& broker) { return "https://" + broker.text(); }
 
-Result<BrokerAddress> parse_broker(std::string text) {
+/// "HOST[:PORT]" or an https URL of it.
+Result<HostPort> parse_broker(std::string text) {
   const Error bad(ErrorCode::kInvalid,
                   "found --join \"" + text + "\", expected the broker's ADDRESS or ADDRESS:PORT");
   if (text.starts_with("https://")) text.erase(0, 8);
   if (text.ends_with("/")) text.pop_back();
   const auto place = read_host_port(text, kUsualPort);
   if (!place || place->host.find('/') != std::string::npos) return bad;
-  return BrokerAddress{place->host, std::to_string(place->port)};
+  return *place;
 }
 
 /// This machine's address on the way to the broker.
-Result<std::string> own_address(const BrokerAddress& broker) {
+Result<std::string> own_address(const HostPort& broker) {
   const auto failed = [&](const std::string& why) {
-    return Error(ErrorCode::kUnavailable, broker.url() + " cannot be reached: " + why);
+    return Error(ErrorCode::kUnavailable, url_of(broker) + " cannot be reached: " + why);
   };
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
   addrinfo* found = nullptr;
-  if (const int code = ::getaddrinfo(broker.host.c_str(), broker.port.c_str(), &hints, &found); code != 0)
+  if (const int code =
+          ::getaddrinfo(broker.host.c_str(), std::to_string(broker.port).c_str(), &hints, &found);
+      code != 0)
     return failed(::gai_strerror(code));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list(found, &::freeaddrinfo);
   const UniqueFd socket(::socket(list->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -83,9 +80,8 @@ Status write_membership(const std::filesystem::path& folder, const Membership& m
 bool wildcard(const std::string& address) { return address == "0.0.0.0" || address == "::"; }
 
 /// Where the broker shall reach this host.
-Result<Membership> wanted(const DaemonConfig& config, const BrokerAddress& broker,
-                          const soap::JoinToken& token) {
-  Membership member{.broker = broker.url(),
+Result<Membership> wanted(const DaemonConfig& config, const HostPort& broker, const soap::JoinToken& token) {
+  Membership member{.broker = url_of(broker),
                     .name = config.name,
                     .address = config.advertise,
                     .port = config.listen_given ? config.port : kUsualPort,
@@ -103,13 +99,11 @@ Result<Membership> wanted(const DaemonConfig& config, const BrokerAddress& broke
 }
 
 Result<soap::JoinedHost> ask(const Membership& member, const soap::JoinToken& token, const std::string& key) {
-  const bool v6 = member.address.find(':') != std::string::npos;
-  const soap::JoinOptions options{
-      .broker = member.broker,
-      .token = token,
-      .name = member.name,
-      .address = (v6 ? "[" + member.address + "]" : member.address) + ":" + std::to_string(member.port),
-      .key = key};
+  const soap::JoinOptions options{.broker = member.broker,
+                                  .token = token,
+                                  .name = member.name,
+                                  .address = HostPort{member.address, member.port}.text(),
+                                  .key = key};
   // An answer may get lost after the broker took the token: with the same key it takes it again.
   for (int tries = 1;; ++tries) {
     auto joined = soap::join_broker(options);
@@ -144,7 +138,7 @@ Result<std::optional<Membership>> read_membership(const std::filesystem::path& s
 
 Status join(const DaemonConfig& config) {
   MVM_ASSIGN(const soap::JoinToken token, soap::parse_join_token(config.token));
-  MVM_ASSIGN(const BrokerAddress broker, parse_broker(config.join));
+  MVM_ASSIGN(const HostPort broker, parse_broker(config.join));
   MVM_ASSIGN(const auto present, read_membership(config.state));
   std::error_code ignored;
   if (std::filesystem::exists(config.state / "broker.db", ignored))

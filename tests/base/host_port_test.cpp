@@ -27,6 +27,12 @@ TEST(HostPort, WithoutAPortItIsAnother) {
   EXPECT_EQ(parts("[::1]"), "none");
 }
 
+TEST(HostPort, IsWrittenAsItIsRead) {
+  for (const char* text : {"127.0.0.1:7780", "host.example:0", "[::1]:65535", "[fe80::2%eth0]:1"})
+    EXPECT_EQ(read_host_port(text).value_or(HostPort()).text(), text);
+  EXPECT_EQ(read_host_port("::1:7780").value_or(HostPort()).text(), "[::1]:7780");
+}
+
 TEST(HostPort, OthersAreNone) {
   for (const char* text :
        {"", ":", ":80", "[]:80", "[", "]", "[:80", "[::1:80", "[::1]80", "[::1]x:80", "host:", "host:65536",

@@ -23,11 +23,11 @@ std::string address_of(const sockaddr_storage& storage) {
   if (storage.ss_family == AF_INET6) {
     const auto* in6 = reinterpret_cast<const sockaddr_in6*>(&storage);
     uv_ip6_name(in6, text.data(), text.size());
-    return "[" + std::string(text.data()) + "]:" + std::to_string(ntohs(in6->sin6_port));
+    return HostPort{text.data(), ntohs(in6->sin6_port)}.text();
   }
   const auto* in4 = reinterpret_cast<const sockaddr_in*>(&storage);
   uv_ip4_name(in4, text.data(), text.size());
-  return std::string(text.data()) + ":" + std::to_string(ntohs(in4->sin_port));
+  return HostPort{text.data(), ntohs(in4->sin_port)}.text();
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <future>
 
+#include "mvm/base/host_port.h"
 #include "mvm/base/log.h"
 #include "mvm/soap/tls.h"
 
@@ -135,9 +136,7 @@ void SoapServer::Core::stop() {
 }
 
 std::string SoapServer::Core::url() const {
-  const bool v6 = options_.address.find(':') != std::string::npos;
-  const std::string host = v6 ? "[" + options_.address + "]" : options_.address;
-  return (tls_ ? "https://" : "http://") + host + ":" + std::to_string(port_);
+  return (tls_ ? "https://" : "http://") + HostPort{options_.address, port_}.text();
 }
 
 ServerStats SoapServer::Core::stats() const {

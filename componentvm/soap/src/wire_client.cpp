@@ -359,7 +359,7 @@ namespace {
 
 struct Address {
   bool tls = false;
-  std::string host, port;
+  HostPort place;
 };
 
 Result<Address> parse_url(const std::string& url) {
@@ -381,8 +381,7 @@ Result<Address> parse_url(const std::string& url) {
                       return std::isalnum(c) != 0 || c == '.' || c == '-' || c == ':' || c == '_';
                     });
   if (!good) return bad;
-  address.host = place->host;
-  address.port = std::to_string(place->port);
+  address.place = *place;
   return address;
 }
 
@@ -452,17 +451,16 @@ Error error_of(struct soap* context, const std::string& url) {
 
 Result<std::unique_ptr<WireClient>> WireClient::create(WireOptions options) {
   MVM_ASSIGN(const Address address, parse_url(options.url));
-  if (!address.tls && !options.plain_in_lab && !is_loopback(address.host))
+  if (!address.tls && !options.plain_in_lab && !is_loopback(address.place.host))
     return Error(ErrorCode::kRefused,
-                 "plain HTTP to " + address.host + " would show the token to the network: use https");
+                 "plain HTTP to " + address.place.host + " would show the token to the network: use https");
   std::unique_ptr<WireClient> client(new WireClient(std::move(options)));
   if (address.tls) {
     MVM_ASSIGN(client->tls_, make_client_context(client->options_));
   }
-  client->host_ = address.host;
-  client->port_ = address.port;
-  const bool v6 = address.host.find(':') != std::string::npos;
-  client->base_ = "http://" + (v6 ? "[" + address.host + "]" : address.host) + ":" + address.port;
+  client->host_ = address.place.host;
+  client->port_ = std::to_string(address.place.port);
+  client->base_ = "http://" + address.place.text();
   (void)std::signal(SIGPIPE, SIG_IGN);
   return client;
 }

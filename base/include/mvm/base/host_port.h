@@ -12,6 +12,9 @@ namespace mvm {
 struct HostPort {
   std::string host;  ///< never empty; an IPv6 address is without its brackets
   std::uint16_t port = 0;
+
+  /// As read_host_port() reads it, and as a URL has it: what has colons of its own is in brackets.
+  [[nodiscard]] std::string text() const;
 };
 
 /// Reads "HOST:PORT", where an IPv6 address may be in brackets: the last colon is the port's. A text without

@@ -6,6 +6,7 @@
 
 #include "mvm/base/file.h"
 #include "mvm/base/frame.h"
+#include "mvm/base/host_port.h"
 #include "mvm/base/json.h"
 
 namespace mvm::plugins::node {
@@ -37,8 +38,7 @@ std::uint16_t port_of(const json& object) {
 }
 
 std::string url_of(const std::string& address, std::uint16_t port) {
-  const bool v6 = address.find(':') != std::string::npos;
-  return "http://" + (v6 ? "[" + address + "]" : address) + ":" + std::to_string(port);
+  return "http://" + HostPort{address, port}.text();
 }
 
 }  // namespace

@@ -122,8 +122,7 @@ Result<Place> Place::read(const std::string& endpoint) {
 
 std::string Place::text() const {
   if (scheme == kMemory) return scheme + ":" + path + (server.empty() ? "" : "?server=" + server);
-  const bool brackets = host.find(':') != std::string::npos;
-  return scheme + "://" + (brackets ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  return scheme + "://" + HostPort{host, port}.text();
 }
 
 Result<UniqueFd> listen_at(Place& place) {
