@@ -212,6 +212,118 @@ TEST_F(ReplicatedRegistry, SurvivesItsKernelsDownToTheLast) {
   EXPECT_FALSE(nodes_[3]->call("registry.confirm-death", {{"id", 3}, {"life", 1}}));
 }
 
+/// What the host of a lab's nodes does: nothing is said when the kernels begin.
+class ChosenRegistry : public ReplicatedRegistry {
+ protected:
+  Node& plain(std::uint64_t id) {
+    return *(nodes_[id] = std::make_unique<Node>(
+                 NodeOptions{.arguments = {"--plugins", folder_.string(), "--plugin", "registry"}}));
+  }
+  static json found(std::uint64_t id) {
+    const std::string number = std::to_string(id);
+    return {{"secret", "a secret of the group's members"},
+            {"settings",
+             {{"registry.provider", "raft"},
+              {"registry.raft.beat-ms", "100"},
+              {"registry.raft.id", number},
+              {"registry.raft.members", number + "=127.0.0.1:0"},
+              {"registry.raft.address", "127.0.0.1:0"}}}};
+  }
+  static json join(Node& inside, std::uint64_t id) {
+    const json invitation = inside.must("registry.invite");
+    return {{"secret", invitation.at("secret")},
+            {"settings",
+             {{"registry.provider", "raft"},
+              {"registry.raft.beat-ms", "100"},
+              {"registry.raft.id", std::to_string(id)},
+              {"registry.raft.join", invitation.at("join")},
+              {"registry.raft.address", "127.0.0.1:0"}}}};
+  }
+  static void wait_active(Node& node) {
+    json shown = json::object();
+    for (int i = 0; i < 600 && !shown.value("active", false); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      shown = node.must("registry.members");
+    }
+    ASSERT_TRUE(shown.value("active", false)) << shown << node.log();
+  }
+};
+
+TEST_F(ChosenRegistry, TheHostMakesAGroupAndEndsIt) {
+  Node& first = plain(1);
+  EXPECT_EQ(first.must("registry.members").at("provider"), "sqlite");
+  EXPECT_FALSE(first.call("registry.invite", {}));
+  EXPECT_EQ(first.must("registry.configure", found(11)).at("provider"), "raft");
+  put(first, "one");
+  for (const std::uint64_t id : {std::uint64_t{2}, std::uint64_t{3}}) {
+    Node& node = plain(id);
+    node.must("registry.configure", join(first, 10 + id));
+    wait_active(node);
+    put(node, "from " + std::to_string(id));
+  }
+  EXPECT_EQ(first.must("registry.list").at("infos").size(), 3U);
+  EXPECT_FALSE(first.call("registry.configure", found(15))) << "chosen before";
+  // Its kernel is started again and finds its group by itself, at the port that it had.
+  const json before = member(first.must("registry.members"), 12);
+  EXPECT_TRUE(nodes_[2]->stop_kernel().success());
+  nodes_[2]->start_kernel();
+  wait_active(*nodes_[2]);
+  EXPECT_EQ(member(nodes_[2]->must("registry.members"), 12).at("address"), before.at("address"));
+  EXPECT_EQ(nodes_[2]->must("registry.list").at("infos").size(), 3U);
+  // Who leaves has nothing of it left, and may be taken in as another member.
+  EXPECT_EQ(nodes_[3]->must("registry.forget").at("changed"), true);
+  EXPECT_EQ(nodes_[3]->must("registry.forget").at("changed"), false);
+  EXPECT_EQ(nodes_[3]->must("registry.members").at("provider"), "sqlite");
+  EXPECT_TRUE(nodes_[3]->must("registry.list").at("infos").empty());
+  EXPECT_FALSE(std::filesystem::exists(nodes_[3]->folder / "run/registry.raft"));
+  nodes_[3]->must("registry.configure", join(*nodes_[2], 21));
+  wait_active(*nodes_[3]);
+  EXPECT_EQ(nodes_[3]->must("registry.list").at("infos").size(), 3U);
+  // Down to the last, who need not ask anybody.
+  for (const std::uint64_t id : {std::uint64_t{1}, std::uint64_t{2}}) nodes_[id]->must("registry.forget");
+  put(*nodes_[3], "alone");
+  EXPECT_EQ(nodes_[3]->must("registry.list").at("infos").size(), 4U);
+  nodes_[3]->must("registry.forget");
+}
+
+TEST_F(ChosenRegistry, WhatCannotBeChosenIsRefusedAndNothingChanges) {
+  Node& node = plain(1);
+  const auto refused = [&](const json& args) {
+    const auto reply = node.call("registry.configure", args);
+    EXPECT_FALSE(reply) << args;
+    return reply ? std::string() : reply.error().describe();
+  };
+  json reaches_files = found(11);
+  reaches_files["settings"]["registry.file"] = "/etc/passwd";
+  EXPECT_THAT(refused(reaches_files), ::testing::HasSubstr("registry.file"));
+  json unknown = found(11);
+  unknown["settings"]["registry.provider"] = "paper";
+  EXPECT_THAT(refused(unknown), ::testing::HasSubstr("paper"));
+  json secret = found(11);
+  secret["secret"] = "short";
+  EXPECT_THAT(refused(secret), ::testing::HasSubstr("secret"));
+  put(node, "a");
+  EXPECT_THAT(refused(found(11)), ::testing::HasSubstr("holds a"));
+  EXPECT_EQ(node.must("registry.list").at("infos").size(), 1U);
+  EXPECT_EQ(node.must("registry.members").at("provider"), "sqlite");
+  EXPECT_FALSE(node.call("registry.leave", {}));
+}
+
+TEST_F(ChosenRegistry, AChoiceThatCannotBeHadAnyMoreIsToldAndTakenBack) {
+  Node& node = plain(1);
+  node.must("registry.configure", found(11));
+  put(node, "a");
+  EXPECT_TRUE(node.stop_kernel().success());
+  ASSERT_TRUE(write_file_durably(node.folder / "run/registry.json", "{\"registry.provider\":7}", 0600));
+  node.start_kernel();
+  EXPECT_NE(node.must("registry.members").value("trouble", ""), "");
+  const auto asked = node.call("registry.list", {});
+  ASSERT_FALSE(asked);
+  EXPECT_EQ(asked.error().code(), ErrorCode::kUnavailable);
+  node.must("registry.forget", {{"force", true}});
+  EXPECT_TRUE(node.must("registry.list").at("infos").empty());
+}
+
 TEST_F(ReplicatedRegistry, WhatAMemberIsNotToldIsNamed) {
   using Strings = std::vector<std::string>;
   const std::string all = "registry.raft.members=" + first_members();

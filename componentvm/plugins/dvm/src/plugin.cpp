@@ -139,12 +139,6 @@ class DvmPlugin final : public Plugin {
 
   // ---- as the host wants it -----------------------------------------------------------------------------
 
-  /// Neither plug-ins nor who calls them over a network.
-  static Status only_host(const Call& call) {
-    if (call.caller == "outside" && !call.outside) return ok();
-    return Error(ErrorCode::kRefused, call.op + " is for the node's host alone");
-  }
-
   /// {settings, secret, users | user, password}: what a former machine left is forgotten.
   Result<Answer> configure(const Call& call) {
     MVM_TRY(only_host(call));

@@ -25,7 +25,9 @@ constexpr int kMaxWaiting = 2;
 constexpr std::size_t kMaxOwnerPart = 100;
 constexpr std::uint64_t kMaxLimit = 1000;
 constexpr std::array kRoleNames{"voter", "stand-by", "outside"};  // as replica::Role
-constexpr std::chrono::seconds kLeaving{10};
+constexpr std::size_t kMaxSettings = 32;
+constexpr std::size_t kLongestSecret = 4096;
+constexpr std::size_t kMaxContacts = 16;
 
 /// One of the few who may wait at a time.
 class Waiter {
@@ -72,9 +74,6 @@ kernel::Answer plain(const mvm::registry::Instance& found) {
 
 }  // namespace
 
-Operations::Operations(kernel::Kernel& kernel, mvm::registry::Registry& registry, replica::Replica* replica)
-    : kernel_(kernel), registry_(registry), replica_(replica), sessions_(registry) {}
-
 Status Operations::offer() {
   const auto add = [this](const char* op, Result<Answer> (Operations::*method)(Call&)) {
     return kernel_.handle(op, [this, method](Call& call) { return (this->*method)(call); });
@@ -87,12 +86,13 @@ Status Operations::offer() {
   MVM_TRY(add("registry.grant", &Operations::grant));
   MVM_TRY(add("registry.keep", &Operations::keep));
   MVM_TRY(add("registry.revoke", &Operations::revoke));
-  if (replica_ != nullptr) {
-    MVM_TRY(add("registry.members", &Operations::members));
-    MVM_TRY(add("registry.confirm-death", &Operations::confirm_death));
-    MVM_TRY(add("registry.confirm-lost", &Operations::confirm_lost));
-    MVM_TRY(add("registry.leave", &Operations::leave));
-  }
+  MVM_TRY(add("registry.members", &Operations::members));
+  MVM_TRY(add("registry.confirm-death", &Operations::confirm_death));
+  MVM_TRY(add("registry.confirm-lost", &Operations::confirm_lost));
+  MVM_TRY(add("registry.leave", &Operations::leave));
+  MVM_TRY(add("registry.configure", &Operations::configure));
+  MVM_TRY(add("registry.invite", &Operations::invite));
+  MVM_TRY(add("registry.forget", &Operations::forget));
   return add("registry.getvminfo", &Operations::get_vm_info);
 }
 
@@ -131,12 +131,13 @@ Result<kernel::Answer> Operations::put(Call& call) {
   const bool session = operation.lease == 0 && (operation.flags & mvm::registry::kPersistent) == 0;
   const std::string owner = operation.owner;
   if (session) {
-    MVM_ASSIGN(operation.lease, sessions_.lease_of(owner));
+    MVM_ASSIGN(operation.lease, registry_.lease_of(owner));
   }
   const std::uint64_t lease = operation.lease;
   auto applied = registry_.update(
       Update{.request = text_or(call.args, "request"), .operations = {std::move(operation)}});
-  if (session && !applied && applied.error().code() == ErrorCode::kNotFound) sessions_.forget(owner, lease);
+  if (session && !applied && applied.error().code() == ErrorCode::kNotFound)
+    registry_.forget_lease(owner, lease);
   if (!applied) return std::move(applied).error();
   return Answer{{{"index", applied->outcomes.front().index}, {"revision", applied->revision}}, {}, {}};
 }
@@ -220,24 +221,51 @@ Result<kernel::Answer> Operations::get_vm_info(Call& call) {
 
 // ---- of a replicated registry ----
 
+namespace {
+
+using ServingPtr = std::shared_ptr<Current::Serving>;
+
+Result<ServingPtr> replicated(const Current& registry) {
+  MVM_ASSIGN(ServingPtr now, registry.serving());
+  if (now->provider.raft != nullptr) return now;
+  return Error(ErrorCode::kConflict,
+               "this registry is not replicated among kernels: its provider is " + now->provider.name);
+}
+
+Status known(const replica::Replica& replica, std::uint64_t id) {
+  if (id == replica.self().id) return Error(ErrorCode::kInvalid, "id: found this member's own number");
+  for (const auto& one : replica.members())
+    if (one.member.id == id) return ok();
+  return Error(ErrorCode::kNotFound,
+               "the registry has no member " + std::to_string(id) + "; see registry.members");
+}
+
+}  // namespace
+
 Result<kernel::Answer> Operations::members(Call& /*call*/) {
-  json list = json::array();
-  for (const auto& one : replica_->members())
-    list.push_back({{"id", one.member.id},
-                    {"address", one.member.address},
-                    {"life", one.life},
-                    {"role", kRoleNames[static_cast<std::size_t>(one.role)]},
-                    {"dead", one.dead},
-                    {"connected", one.connected}});
-  const replica::Info info = replica_->info();
-  return Answer{{{"members", std::move(list)},
-                 {"self", replica_->self().id},
-                 {"leader", info.leader.id},
-                 {"active", info.active},
-                 {"term", info.term},
-                 {"epoch", info.epoch}},
-                {},
-                {}};
+  const auto now = registry_.serving();
+  json told{{"configured", registry_.configured()}, {"members", json::array()}};
+  if (!now) {
+    told["trouble"] = registry_.trouble();
+    return Answer{std::move(told), {}, {}};
+  }
+  told["provider"] = (*now)->provider.name;
+  if ((*now)->provider.raft == nullptr) return Answer{std::move(told), {}, {}};
+  const replica::Replica& replica = (*now)->provider.raft->replica();
+  for (const auto& one : replica.members())
+    told["members"].push_back({{"id", one.member.id},
+                               {"address", one.member.address},
+                               {"life", one.life},
+                               {"role", kRoleNames[static_cast<std::size_t>(one.role)]},
+                               {"dead", one.dead},
+                               {"connected", one.connected}});
+  const replica::Info info = replica.info();
+  told["self"] = replica.self().id;
+  told["leader"] = info.leader.id;
+  told["active"] = info.active;
+  told["term"] = info.term;
+  told["epoch"] = info.epoch;
+  return Answer{std::move(told), {}, {}};
 }
 
 /// It is said for ever, so the life is named: a member that was opened again since is not meant.
@@ -245,35 +273,59 @@ Result<kernel::Answer> Operations::confirm_death(Call& call) {
   replica::Life life;
   MVM_ASSIGN(life.id, need_number(call.args, "id"));
   MVM_ASSIGN(life.life, need_number(call.args, "life"));
-  MVM_TRY(known(life.id));
-  replica_->confirm_death(life);
+  MVM_ASSIGN(const ServingPtr now, replicated(registry_));
+  MVM_TRY(known(now->provider.raft->replica(), life.id));
+  now->provider.raft->replica().confirm_death(life);
   return Answer{};
 }
 
 Result<kernel::Answer> Operations::confirm_lost(Call& call) {
   MVM_ASSIGN(const std::uint64_t id, need_number(call.args, "id"));
-  MVM_TRY(known(id));
-  replica_->confirm_lost(id);
+  MVM_ASSIGN(const ServingPtr now, replicated(registry_));
+  MVM_TRY(known(now->provider.raft->replica(), id));
+  now->provider.raft->replica().confirm_lost(id);
   return Answer{};
-}
-
-Status Operations::known(std::uint64_t id) const {
-  if (id == replica_->self().id) return Error(ErrorCode::kInvalid, "id: found this member's own number");
-  for (const auto& one : replica_->members())
-    if (one.member.id == id) return ok();
-  return Error(ErrorCode::kNotFound,
-               "the registry has no member " + std::to_string(id) + "; see registry.members");
 }
 
 /// The folder is of no use after it.
 Result<kernel::Answer> Operations::leave(Call& /*call*/) {
-  auto told = std::make_shared<std::promise<Status>>();
-  auto done = told->get_future();
-  replica_->leave([told](Status status) { told->set_value(std::move(status)); });
-  if (done.wait_for(kLeaving) != std::future_status::ready)
-    return Error(ErrorCode::kTimeout, "the others did not confirm that this member leaves; try again");
-  MVM_TRY(done.get());
+  MVM_ASSIGN(const ServingPtr now, replicated(registry_));
+  MVM_TRY(take_leave(now->provider.raft->replica()));
   return Answer{};
+}
+
+// ---- as the host wants it ----
+
+Result<kernel::Answer> Operations::configure(Call& call) {
+  MVM_TRY(kernel::only_host(call));
+  MVM_ASSIGN(const auto settings, text_map_of(call.args, "settings", kMaxSettings));
+  const std::string secret = text_or(call.args, "secret");
+  if (secret.size() > kLongestSecret)
+    return Error(ErrorCode::kInvalid, "secret: expected at most 4096 bytes");
+  MVM_TRY(registry_.configure({settings.begin(), settings.end()}, secret));
+  return members(call);
+}
+
+/// What another kernel must be told to be taken in.
+Result<kernel::Answer> Operations::invite(Call& call) {
+  MVM_TRY(kernel::only_host(call));
+  MVM_ASSIGN(const ServingPtr now, replicated(registry_));
+  MVM_ASSIGN(std::string secret, registry_.group_secret());
+  const replica::Replica& replica = now->provider.raft->replica();
+  const replica::Member self = replica.self();
+  // This one first: it is there.
+  std::string contacts = std::to_string(self.id) + "=" + self.address;
+  std::size_t count = 1;
+  for (const auto& one : replica.members())
+    if (one.member.id != self.id && !one.dead && one.connected && count++ < kMaxContacts)
+      contacts += "," + std::to_string(one.member.id) + "=" + one.member.address;
+  return Answer{{{"secret", std::move(secret)}, {"join", std::move(contacts)}}, {}, {}};
+}
+
+Result<kernel::Answer> Operations::forget(Call& call) {
+  MVM_TRY(kernel::only_host(call));
+  MVM_ASSIGN(const bool changed, registry_.forget(flag_or(call.args, "force")));
+  return Answer{{{"changed", changed}}, {}, {}};
 }
 
 }  // namespace mvm::plugins::registry

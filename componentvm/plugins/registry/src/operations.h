@@ -4,17 +4,14 @@
 #include <atomic>
 #include <memory>
 
+#include "current.h"
 #include "mvm/kernel/plugin.h"
-#include "mvm/registry/registry.h"
-#include "mvm/replica/replica.h"
-#include "sessions.h"
 
 namespace mvm::plugins::registry {
 
 class Operations {
  public:
-  /// `replica`: of a replicated registry, else null.
-  Operations(kernel::Kernel& kernel, mvm::registry::Registry& registry, replica::Replica* replica);
+  Operations(kernel::Kernel& kernel, Current& registry) : kernel_(kernel), registry_(registry) {}
   [[nodiscard]] Status offer();
 
  private:
@@ -34,12 +31,12 @@ class Operations {
   Result<Answer> confirm_death(Call& call);
   Result<Answer> confirm_lost(Call& call);
   Result<Answer> leave(Call& call);
-  [[nodiscard]] Status known(std::uint64_t id) const;
+  Result<Answer> configure(Call& call);
+  Result<Answer> invite(Call& call);
+  Result<Answer> forget(Call& call);
 
   kernel::Kernel& kernel_;
-  mvm::registry::Registry& registry_;
-  replica::Replica* replica_;
-  Sessions sessions_;
+  Current& registry_;
   std::atomic<int> waiting_{0};
 };
 

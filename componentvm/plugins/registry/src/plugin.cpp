@@ -4,11 +4,10 @@
 
 #include <memory>
 
+#include "current.h"
 #include "mvm/base/clock.h"
 #include "mvm/kernel/plugin.h"
-#include "mvm/registry/raft/raft_registry.h"
 #include "operations.h"
-#include "provider.h"
 #include "served.h"
 
 namespace {
@@ -21,10 +20,9 @@ constexpr const char* kOffers[] = {mvm::registry::kInterface, nullptr};
 class RegistryPlugin final : public mvm::kernel::Plugin {
  public:
   mvm::Status start(mvm::kernel::Kernel& kernel) override {
-    MVM_ASSIGN(registry_, mvm::plugins::registry::open_provider(kernel.config(), clock_));
-    auto* const replicated = dynamic_cast<mvm::registry::RaftRegistry*>(registry_.get());
-    operations_ = std::make_unique<mvm::plugins::registry::Operations>(
-        kernel, *registry_, replicated == nullptr ? nullptr : &replicated->replica());
+    registry_ = std::make_unique<mvm::plugins::registry::Current>(kernel.config(), clock_);
+    MVM_TRY(registry_->open());
+    operations_ = std::make_unique<mvm::plugins::registry::Operations>(kernel, *registry_);
     the_registry = registry_.get();
     MVM_TRY(operations_->offer());
     MVM_ASSIGN(served_, mvm::plugins::registry::Served::open(kernel.config(), *registry_));
@@ -40,7 +38,7 @@ class RegistryPlugin final : public mvm::kernel::Plugin {
 
  private:
   mvm::SystemClock clock_;
-  std::unique_ptr<mvm::registry::Registry> registry_;
+  std::unique_ptr<mvm::plugins::registry::Current> registry_;
   std::unique_ptr<mvm::plugins::registry::Operations> operations_;
   std::unique_ptr<mvm::plugins::registry::Served> served_;
 };

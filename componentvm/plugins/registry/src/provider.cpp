@@ -14,7 +14,6 @@ namespace mvm::plugins::registry {
 namespace {
 
 using mvm::registry::EtcdOptions;
-using mvm::registry::Registry;
 
 constexpr std::string_view kOurs = "registry.";
 constexpr std::array kKnown{"registry.provider",
@@ -93,7 +92,7 @@ Result<std::vector<replica::Member>> members_setting(const kernel::NodeConfig& n
 }
 
 /// This kernel's member of a replicated group; all first members are told the same list.
-Result<std::unique_ptr<Registry>> open_raft(const kernel::NodeConfig& node, Clock& clock) {
+Result<Provider> open_raft(const kernel::NodeConfig& node, Clock& clock) {
   MVM_ASSIGN(const auto members, members_setting(node, "registry.raft.members"));
   MVM_ASSIGN(const auto contacts, members_setting(node, "registry.raft.join"));
   if (members.empty() == contacts.empty())
@@ -123,8 +122,9 @@ Result<std::unique_ptr<Registry>> open_raft(const kernel::NodeConfig& node, Cloc
   callbacks.ended = [](const Error& why) { log::error("registry.ended", {{"why", why.describe()}}); };
   MVM_ASSIGN(auto registry,
              mvm::registry::open_raft_registry(std::move(options), std::move(callbacks), clock));
-  MVM_TRY(members.empty() ? registry->replica().join(contacts) : registry->replica().bootstrap(members));
-  return registry;
+  auto* const raft = registry.get();
+  return Provider{
+      .name = "raft", .registry = std::move(registry), .raft = raft, .first = members, .contacts = contacts};
 }
 
 }  // namespace
@@ -141,19 +141,32 @@ std::vector<std::string> list_setting(const kernel::NodeConfig& node, const std:
   return parts;
 }
 
-Result<std::unique_ptr<Registry>> open_provider(const kernel::NodeConfig& node, Clock& clock) {
+Status join_group(Provider& provider) {
+  if (provider.raft == nullptr) return ok();
+  replica::Replica& replica = provider.raft->replica();
+  if (provider.first.empty()) return replica.join(provider.contacts);
+  const replica::Member self = replica.self();  // with the port that was found
+  for (replica::Member& one : provider.first)
+    if (one.id == self.id) one = self;
+  return replica.bootstrap(provider.first);
+}
+
+Result<Provider> open_provider(const kernel::NodeConfig& node, Clock& clock) {
   MVM_TRY(check_settings(node));
-  const std::string provider = setting(node, "registry.provider", "sqlite");
-  if (provider == "sqlite")
-    return mvm::registry::open_sqlite_registry(setting(node, "registry.file", node.run / "registry.db"),
-                                               clock);
-  if (provider == "etcd") {
+  Provider provider{
+      .name = setting(node, "registry.provider", "sqlite"), .registry = {}, .first = {}, .contacts = {}};
+  if (provider.name == "raft") return open_raft(node, clock);
+  if (provider.name == "sqlite") {
+    MVM_ASSIGN(provider.registry, mvm::registry::open_sqlite_registry(
+                                      setting(node, "registry.file", node.run / "registry.db"), clock));
+  } else if (provider.name == "etcd") {
     MVM_ASSIGN(auto options, etcd_options(node));
-    return mvm::registry::open_etcd_registry(std::move(options));
+    MVM_ASSIGN(provider.registry, mvm::registry::open_etcd_registry(std::move(options)));
+  } else {
+    return Error(ErrorCode::kInvalid,
+                 "registry.provider: found \"" + provider.name + "\", expected sqlite, raft or etcd");
   }
-  if (provider == "raft") return open_raft(node, clock);
-  return Error(ErrorCode::kInvalid,
-               "registry.provider: found \"" + provider + "\", expected sqlite, raft or etcd");
+  return provider;
 }
 
 }  // namespace mvm::plugins::registry

@@ -3,18 +3,31 @@
 
 #include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "mvm/base/clock.h"
 #include "mvm/kernel/plugin.h"
+#include "mvm/registry/raft/raft_registry.h"
 #include "mvm/registry/registry.h"
 
 namespace mvm::plugins::registry {
 
+/// A provider that is open. A member of a replicated group is in none before join_group().
+struct Provider {
+  std::string name;  ///< sqlite, raft or etcd
+  std::unique_ptr<mvm::registry::Registry> registry;
+  mvm::registry::RaftRegistry* raft = nullptr;  ///< `registry`, where it is replicated
+  std::vector<replica::Member> first;           ///< of a new group
+  std::vector<replica::Member> contacts;        ///< or of one that is to take this member in
+};
+
 /// Settings: registry.provider=sqlite (where nothing is said), raft or etcd; registry.file; registry.raft.*
 /// and registry.etcd.* of docs/formats/registry.md. kInvalid: an unknown one, or a member of a group is not
 /// told enough.
-[[nodiscard]] Result<std::unique_ptr<mvm::registry::Registry>> open_provider(const kernel::NodeConfig& node,
-                                                                             Clock& clock);
+[[nodiscard]] Result<Provider> open_provider(const kernel::NodeConfig& node, Clock& clock);
+/// Makes the group, or asks to be taken in; does nothing where the provider has none, or is in it already.
+[[nodiscard]] Status join_group(Provider& provider);
 
 /// The parts of a setting that are separated by commas.
 [[nodiscard]] std::vector<std::string> list_setting(const kernel::NodeConfig& node, const std::string& name,

@@ -14,7 +14,8 @@ constexpr std::size_t kMaxOwners = 4096;
 Sessions::Sessions(mvm::registry::Registry& registry)
     : registry_(registry), thread_([this] { keep_alive(); }) {}
 
-Sessions::~Sessions() {
+void Sessions::end() {
+  if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;

@@ -14,11 +14,12 @@ namespace mvm::plugins::registry {
 class Sessions {
  public:
   explicit Sessions(mvm::registry::Registry& registry);
-  /// Ends the leases: what hangs on them goes.
-  ~Sessions();
+  ~Sessions() { end(); }
   Sessions(const Sessions&) = delete;
   Sessions& operator=(const Sessions&) = delete;
 
+  /// Ends the leases: what hangs on them goes. Before the registry is stopped; repeatable.
+  void end();
   /// The owner's lease. kExhausted above 4,096 owners.
   [[nodiscard]] Result<std::uint64_t> lease_of(const std::string& owner);
   /// It has ended, though it was kept alive: the next time there is a new one.

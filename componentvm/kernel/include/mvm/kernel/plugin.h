@@ -44,6 +44,13 @@ struct Call {
   bool outside = false;
 };
 
+/// For operations that are the node's host's alone: kRefused where a plug-in asks, or somebody over a
+/// network.
+[[nodiscard]] inline Status only_host(const Call& call) {
+  if (call.caller == "outside" && !call.outside) return ok();
+  return Error(ErrorCode::kRefused, call.op + " is for the node's host alone");
+}
+
 /// What the operation answers.
 struct Answer {
   nlohmann::json result = nlohmann::json::object();
