@@ -80,7 +80,8 @@ Result<host::CallReply> RegistryService::ask(const soap::Caller& caller, const s
   if (!reply && reply.error().code() == ErrorCode::kUnsupported)
     return Error(ErrorCode::kUnsupported, "the kernel of " + node.lab + "/" + node.node +
                                               " serves no registry; load it: mvm kernel load registry --on " +
-                                              node.lab + "/" + node.node);
+                                              node.lab + "/" + node.node +
+                                              ", or have several keep one: mvm reg serve " + node.lab);
   return reply;
 }
 

@@ -213,6 +213,143 @@ Result<int> watch(Session& session, const Options& options) {
   return kDone;
 }
 
+// ---- who serves it ----------------------------------------------------------------------------------------
+
+/// A lab's nodes, of which some serve its registry.
+struct NodesOptions {
+  std::string lab, node;
+  std::vector<std::string> nodes;
+  soap::RegistryChoice choice;
+  bool force = false;
+  std::uint64_t id = 0;
+};
+using NodesPtr = std::shared_ptr<NodesOptions>;
+
+/// NODE, or LAB/NODE as other verbs have it.
+Result<std::string> node_of(const NodesOptions& options, const std::string& lab, const std::string& text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) return text;
+  if (const std::string named = text.substr(0, slash); named != lab && named != options.lab)
+    return Error(ErrorCode::kInvalid,
+                 "found node " + text + ", expected one of lab " + lab + ": a registry is one lab's");
+  return text.substr(slash + 1);
+}
+
+Result<int> members(Session& session, const NodesOptions& options) {
+  MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto members, api.registry.members(session.caller(), lab));
+  Listing listing("registry-member", {{"NODE", "node"},
+                                      {"PROVIDER", "provider"},
+                                      {"STATE", "state"},
+                                      {"ID", "id", true},
+                                      {"ROLE", "role"},
+                                      {"ADDRESS", "address"},
+                                      {"", "trouble"}});
+  const auto or_dash = [](const std::string& text) {
+    return Cell{text.empty() ? "-" : one_line(text), Json(text)};
+  };
+  for (const auto& one : members) {
+    const bool good = one.state == "serves";
+    const bool bad = one.state == "silent" || one.state == "failed";
+    listing.row({or_dash(one.node),
+                 or_dash(one.provider),
+                 {one_line(one.state), one.state,
+                  good  ? Colour::kGood
+                  : bad ? Colour::kBad
+                        : Colour::kNone},
+                 {one.id == 0 ? "-" : std::to_string(one.id), one.id},
+                 {one.leader         ? "leader"
+                  : one.role.empty() ? "-"
+                                     : one_line(one.role),
+                  one.role},
+                 or_dash(one.address),
+                 {"", one.trouble}});
+  }
+  session.print(listing);
+  for (const auto& one : members)
+    if (!one.trouble.empty()) session.err() << "mvm: " << one_line(one.node + ": " + one.trouble) << '\n';
+  return kDone;
+}
+
+Result<int> serve(Session& session, const NodesOptions& options) {
+  MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
+  std::vector<std::string> nodes;
+  for (const std::string& text : options.nodes) {
+    MVM_ASSIGN(std::string node, node_of(options, lab, text));
+    nodes.push_back(std::move(node));
+  }
+  MVM_ASSIGN(auto api, session.api());
+  MVM_ASSIGN(const auto outcome, api.registry.serve(session.caller(), lab, nodes, options.choice));
+  Listing listing("registry-serve", {{"NODE", "node"}, {"DONE", "done"}, {"REASON", "reason"}});
+  for (const auto& answer : outcome.answers)
+    listing.row({{one_line(answer.node), answer.node},
+                 {answer.done ? "yes" : "no", answer.done, answer.done ? Colour::kGood : Colour::kBad},
+                 {one_line(answer.reason), answer.reason}});
+  session.print(listing);
+  if (outcome.committed) return kDone;
+  session.err() << "mvm: nothing was done: not every node is able\n";
+  return kAllAborted;
+}
+
+Result<int> leave(Session& session, const NodesOptions& options) {
+  MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
+  MVM_ASSIGN(const std::string node, node_of(options, lab, options.node));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_TRY(api.registry.leave(session.caller(), lab, node, options.force));
+  return kDone;
+}
+
+Result<int> confirm_lost(Session& session, const NodesOptions& options) {
+  MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
+  MVM_ASSIGN(auto api, session.api());
+  MVM_TRY(api.registry.confirm_lost(session.caller(), lab, options.id));
+  return kDone;
+}
+
+void add_node_verbs(Grammar& grammar, CLI::App& noun) {
+  const auto verb = [&](const char* name, const char* about, const std::vector<std::string>& examples,
+                        Result<int> (*run)(Session&, const NodesOptions&)) {
+    auto options = std::make_shared<NodesOptions>();
+    CLI::App& app = grammar.verb(noun, name, about, examples,
+                                 [options, run](Session& session) { return run(session, *options); });
+    grammar.completes(app.add_option("LAB", options->lab, "a lab or a job")->required(), Completes::kLab);
+    return std::pair<CLI::App*, NodesPtr>(&app, options);
+  };
+  verb("members", "which nodes of a lab serve a registry, and who keeps it together with them",
+       {"mvm reg members lab-3"}, members);
+  {
+    const auto [app, options] = verb("serve", "has nodes serve a registry, all of them or none",
+                                     {"mvm reg serve lab-3", "mvm reg serve lab-3 cell-0 cell-1 cell-2",
+                                      "mvm reg serve lab-3 --provider etcd --etcd http://10.0.0.5:2379"},
+                                     serve);
+    grammar.completes(app->add_option("NODE", options->nodes, "nodes of the lab (all)"), Completes::kNode);
+    app->add_option("--provider", options->choice.provider,
+                    "raft: one registry, kept by all of them; sqlite: each its own; etcd (raft)")
+        ->check(one_of({"raft", "sqlite", "etcd"}));
+    app->add_option("--etcd", options->choice.endpoints,
+                    "a member of etcd, http://HOST:PORT; may be repeated")
+        ->type_name("URL")
+        ->take_all()
+        ->allow_extra_args(false);
+    app->add_option("--prefix", options->choice.prefix, "of the keys in etcd (mvm/registry/LAB/)");
+  }
+  {
+    const auto [app, options] =
+        verb("leave", "has a node serve no registry any more; a replicated one lives on with the others",
+             {"mvm reg leave lab-3 cell-1", "mvm reg leave lab-3 cell-1 --force"}, leave);
+    grammar.completes(app->add_option("NODE", options->node, "a node of the lab")->required(),
+                      Completes::kNode);
+    app->add_flag("--force", options->force, "also where the others do not answer");
+  }
+  {
+    const auto [app, options] =
+        verb("confirm-lost", "says that a member of a replicated registry never comes back",
+             {"mvm reg confirm-lost lab-3 482913"}, confirm_lost);
+    app->add_option("ID", options->id, "its number, see mvm reg members")->required();
+  }
+}
+
 }  // namespace
 
 void add_reg_verbs(Grammar& grammar) {
@@ -279,6 +416,7 @@ void add_reg_verbs(Grammar& grammar) {
         ->type_name("REVISION");
     app->add_flag("--once", options->once, "only what there is already");
   }
+  add_node_verbs(grammar, noun);
 }
 
 }  // namespace mvm::cli

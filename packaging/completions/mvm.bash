@@ -71,6 +71,10 @@ _mvm() {
       'reg del') leaf=1 ;;
       'reg ls') leaf=1 ;;
       'reg watch') leaf=1 ;;
+      'reg members') leaf=1 ;;
+      'reg serve') leaf=1 ;;
+      'reg leave') leaf=1 ;;
+      'reg confirm-lost') leaf=1 ;;
       'dvm conf') leaf=1 ;;
       'dvm create') leaf=1 ;;
       'dvm add') leaf=1 ;;
@@ -110,7 +114,7 @@ _mvm() {
       'build') words='status logs cache' ;;
       'plugin') words='list tree keygen publish' ;;
       'kernel') words='load unload run stop runs pool' ;;
-      'reg') words='put get del ls watch' ;;
+      'reg') words='put get del ls watch members serve leave confirm-lost' ;;
       'dvm') words='conf create add remove halt' ;;
       'host') words='list invite drain enable remove' ;;
       'validate') words='--help --set --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=files ;;
@@ -163,6 +167,10 @@ _mvm() {
       'reg del') words='--help --index --first --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'reg ls') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'reg watch') words='--help --after --once --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg members') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg serve') words='--help --provider --etcd --prefix --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg leave') words='--help --force --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
+      'reg confirm-lost') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'dvm conf') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'dvm create') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;
       'dvm add') words='--help --output --broker --token-file --ca --timeout'; [[ "$current" == -* ]] || kind=labs ;;

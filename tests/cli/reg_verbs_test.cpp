@@ -65,5 +65,59 @@ TEST_F(RegVerbs, ListsAllPagesAndWatches) {
   EXPECT_EQ(Json::parse(lines.out)["event"], "deleted");
 }
 
+TEST_F(RegVerbs, WhoServesIt) {
+  const Ran served = run({"reg", "serve", job, job + "/cell-0", "cell-1"});
+  EXPECT_EQ(served.code, 0) << served.err;
+  EXPECT_EQ(broker.registry.last_target.lab, lab);
+  EXPECT_THAT(broker.registry.last_nodes, ElementsAre("cell-0", "cell-1"));
+  EXPECT_EQ(broker.registry.last_choice.provider, "raft");
+  const Ran none = run({"reg", "serve", job, "cell-0", "unable", "--provider", "etcd", "--etcd", "http://a:1",
+                        "--etcd", "http://b:1", "--prefix", "p/"});
+  EXPECT_EQ(none.code, 5);
+  EXPECT_THAT(none.out, HasSubstr("it cannot"));
+  EXPECT_THAT(broker.registry.last_choice.endpoints, ElementsAre("http://a:1", "http://b:1"));
+  EXPECT_EQ(run({"reg", "serve", job, "--provider", "paper"}).code, 2);
+  EXPECT_EQ(run({"reg", "serve", job, "other-lab/cell-0"}).code, 2);
+
+  broker.registry.member_list = {{.node = "cell-0",
+                                  .provider = "raft",
+                                  .state = "serves",
+                                  .id = 7,
+                                  .role = "voter",
+                                  .address = "a:1",
+                                  .leader = true,
+                                  .trouble = {}},
+                                 {.node = "cell-1",
+                                  .provider = {},
+                                  .state = "failed",
+                                  .id = 0,
+                                  .role = {},
+                                  .address = {},
+                                  .leader = false,
+                                  .trouble = "no disk"},
+                                 {.node = {},
+                                  .provider = "raft",
+                                  .state = "silent",
+                                  .id = 9,
+                                  .role = "voter",
+                                  .address = "b:1",
+                                  .leader = false,
+                                  .trouble = {}}};
+  const Ran members = run({"reg", "members", job});
+  EXPECT_EQ(members.code, 0) << members.err;
+  EXPECT_THAT(members.out, HasSubstr("leader"));
+  EXPECT_THAT(members.out, HasSubstr("silent"));
+  EXPECT_THAT(members.err, HasSubstr("no disk"));
+  const Json json = run({"reg", "members", job, "-o", "json"}).json();
+  EXPECT_EQ(json["schema"], "mvm.registry-member/1");
+  EXPECT_EQ(json["items"][2]["id"], 9);
+  EXPECT_EQ(run({"reg", "leave", job, "cell-1", "--force"}).code, 0);
+  EXPECT_EQ(broker.registry.last_target.node, "cell-1");
+  EXPECT_TRUE(broker.registry.forced);
+  EXPECT_EQ(run({"reg", "confirm-lost", job, "9"}).code, 0);
+  EXPECT_EQ(broker.registry.lost, 9U);
+  EXPECT_EQ(run({"reg", "confirm-lost", job, "nine"}).code, 2);
+}
+
 }  // namespace
 }  // namespace mvm::cli

@@ -16,6 +16,11 @@ class FakeRegistryApi final : public RegistryApi {
   RegistryPut last_put;
   RegistryAsk last_ask;
   std::string last_pattern;
+  std::vector<std::string> last_nodes;
+  RegistryChoice last_choice;
+  std::vector<RegistryMember> member_list;
+  std::uint64_t lost = 0;
+  bool forced = false;
 
   Result<RegistryPlace> put(const Caller& caller, const RegistryTarget& target,
                             const RegistryPut& put) override {
@@ -69,6 +74,33 @@ class FakeRegistryApi final : public RegistryApi {
     for (const auto& event : events_)
       if (event.revision > after) events.events.push_back(event);
     return events;
+  }
+  Result<std::vector<RegistryMember>> members(const Caller&, const std::string& lab) override {
+    last_target = {.lab = lab, .node = {}};
+    return member_list;
+  }
+  /// All but those called "unable" are.
+  Result<RegistryOutcome> serve(const Caller&, const std::string& lab, const std::vector<std::string>& nodes,
+                                const RegistryChoice& choice) override {
+    last_target = {.lab = lab, .node = {}};
+    last_nodes = nodes;
+    last_choice = choice;
+    RegistryOutcome outcome{.committed = true, .answers = {}};
+    for (const std::string& node : nodes) {
+      outcome.committed = outcome.committed && node != "unable";
+      outcome.answers.push_back({.node = node, .done = false, .reason = node == "unable" ? "it cannot" : ""});
+    }
+    for (RegistryAnswer& answer : outcome.answers) answer.done = outcome.committed;
+    return outcome;
+  }
+  Status leave(const Caller&, const std::string& lab, const std::string& node, bool force) override {
+    last_target = {.lab = lab, .node = node};
+    forced = force;
+    return ok();
+  }
+  Status confirm_lost(const Caller&, const std::string&, std::uint64_t id) override {
+    lost = id;
+    return ok();
   }
 
  private:

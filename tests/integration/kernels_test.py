@@ -49,6 +49,28 @@ class KernelsTest(unittest.TestCase):
         finally:
             self.world.mvm("kernel", "unload", "registry", "--on", self.lab)
 
+    def test_nodes_keep_one_registry_together(self):
+        reg = lambda verb, *words, **more: self.world.mvm("reg", verb, *words, **more)
+        reg("serve", self.lab, "node-0", "node-1")
+        try:
+            reg("put", f"{self.lab}/node-0", "motd", "hello")
+            self.assertEqual(reg("get", f"{self.lab}/node-1", "motd").stdout.strip(), "hello")
+            reg("serve", self.lab)  # the third joins
+            self.assertEqual(reg("get", f"{self.lab}/node-2", "motd").stdout.strip(), "hello")
+            members = self.world.json("reg", "members", self.lab)["items"]
+            self.assertEqual([row["state"] for row in members], ["serves"] * 3, members)
+            other = reg("serve", self.lab, "--provider", "etcd", "--etcd", "http://127.0.0.1:1", check=False)
+            self.assertEqual(other.returncode, 5, other.stderr)
+            reg("leave", self.lab, "node-0")
+            reg("put", f"{self.lab}/node-1", "after", "x")
+            self.assertEqual(reg("get", f"{self.lab}/node-2", "after").stdout.strip(), "x")
+            gone = reg("get", f"{self.lab}/node-0", "motd", check=False)
+            self.assertIn("mvm reg serve", gone.stderr)
+        finally:
+            for node in ("node-0", "node-1", "node-2"):
+                reg("leave", self.lab, node, "--force", check=False)
+        self.assertNotIn("registry", [row["name"] for row in self.world.json("plugin", "list", self.lab)["items"]])
+
     def test_what_one_kernel_cannot_load_none_loads(self):
         refused = self.world.mvm("kernel", "load", "no-such-plugin", "--on", self.lab, check=False)
         self.assertEqual(refused.returncode, 5, refused.stderr)

@@ -7,7 +7,7 @@
 //gsoap r service namespace:     urn:mvm:registry:1
 //gsoap r service style:         document
 //gsoap r service encoding:      literal
-//gsoap r service documentation: MVM registries: put and get and delete and list and watch named items
+//gsoap r service documentation: MVM registries: put and get and delete and list and watch named items; which nodes serve them
 //gsoap r schema  namespace:     urn:mvm:registry:1
 //gsoap r schema  elementForm:   qualified
 //gsoap r schema  attributeForm: unqualified
@@ -54,6 +54,38 @@ class r__Event {
   r__Info info 1;
 };
 
+class r__Member {
+ public:
+  xsd__string node 1;
+  xsd__string provider 1;
+  xsd__string state 1;
+  xsd__unsignedLong id 1;
+  xsd__string role 1;
+  xsd__string address 1;
+  xsd__boolean leader 1;
+  xsd__string trouble 1;
+};
+
+class r__Choice {
+ public:
+  xsd__string provider 1;
+  std::vector<xsd__string> endpoint 0;
+  xsd__string prefix 1;
+};
+
+class r__Answer {
+ public:
+  xsd__string node 1;
+  xsd__boolean done 1;
+  xsd__string reason 1;
+};
+
+class r__Outcome {
+ public:
+  xsd__boolean committed 1;
+  std::vector<r__Answer> answer 0;
+};
+
 //gsoap r service method-documentation: put Puts an item under a name; answers its index
 //gsoap r service method-action: put "urn:mvm:registry:1#put"
 //gsoap r service method-fault: put _t__Fault
@@ -78,3 +110,23 @@ int r__list(r__Target *target 1, xsd__string pattern 1, xsd__string afterName 1,
 //gsoap r service method-action: watch "urn:mvm:registry:1#watch"
 //gsoap r service method-fault: watch _t__Fault
 int r__watch(r__Target *target 1, xsd__unsignedLong after 1, xsd__string pattern 1, xsd__unsignedInt waitMs 1, struct r__watchResponse { std::vector<r__Event> event 0; xsd__unsignedLong cursor 1; } &r);
+
+//gsoap r service method-documentation: members The nodes of a lab and what they serve, and members of its replicated registry that are no node's
+//gsoap r service method-action: members "urn:mvm:registry:1#members"
+//gsoap r service method-fault: members _t__Fault
+int r__members(r__Target *target 1, struct r__membersResponse { std::vector<r__Member> member 0; } &r);
+
+//gsoap r service method-documentation: serve Has nodes serve a registry (none named: all of the lab); all of them or none
+//gsoap r service method-action: serve "urn:mvm:registry:1#serve"
+//gsoap r service method-fault: serve _t__Fault
+int r__serve(r__Target *target 1, std::vector<xsd__string> node 0, r__Choice *choice 1, struct r__serveResponse { r__Outcome outcome 1; } &r);
+
+//gsoap r service method-documentation: leave Has the node serve no registry any more
+//gsoap r service method-action: leave "urn:mvm:registry:1#leave"
+//gsoap r service method-fault: leave _t__Fault
+int r__leave(r__Target *target 1, xsd__boolean force 1, struct r__leaveResponse { } &r);
+
+//gsoap r service method-documentation: confirmLost Says that a member of the replicated registry never comes back
+//gsoap r service method-action: confirmLost "urn:mvm:registry:1#confirmLost"
+//gsoap r service method-fault: confirmLost _t__Fault
+int r__confirmLost(r__Target *target 1, xsd__unsignedLong id 1, struct r__confirmLostResponse { } &r);

@@ -9,6 +9,7 @@ namespace {
 
 constexpr const char* kPath = "/registry";
 constexpr std::chrono::milliseconds kRegistryTime{60'000};
+constexpr std::chrono::milliseconds kServeTime{180'000};
 
 unsigned clipped(std::chrono::milliseconds time) {
   return static_cast<unsigned>(std::clamp<std::int64_t>(time.count(), 0, 3'600'000));
@@ -101,6 +102,49 @@ class RegistryClient final : public RegistryApi {
           from(response.event, ours.events), from(response.cursor, ours.cursor);
         })));
     return ours;
+  }
+
+  Result<std::vector<RegistryMember>> members(const Caller&, const std::string& lab) override {
+    std::vector<RegistryMember> ours;
+    MVM_TRY((ask<RegistryProxy, r__membersResponse>(
+        wire_, kPath, kRegistryTime,
+        [&](auto& proxy, auto* context, auto& response) {
+          return proxy.members(to_wire(context, RegistryTarget{.lab = lab, .node = {}}), response);
+        },
+        [&](const auto& response) { FromWire{}(response.member, ours); })));
+    return ours;
+  }
+
+  Result<RegistryOutcome> serve(const Caller&, const std::string& lab, const std::vector<std::string>& nodes,
+                                const RegistryChoice& choice) override {
+    RegistryOutcome ours;
+    MVM_TRY((ask<RegistryProxy, r__serveResponse>(
+        wire_, kPath, kServeTime,
+        [&](auto& proxy, auto* context, auto& response) {
+          auto* wire = soap_new_r__Choice(context);
+          ToWire{context}(*wire, choice);
+          return proxy.serve(to_wire(context, RegistryTarget{.lab = lab, .node = {}}), nodes, wire, response);
+        },
+        [&](const auto& response) { FromWire{}(response.outcome, ours); })));
+    return ours;
+  }
+
+  Status leave(const Caller&, const std::string& lab, const std::string& node, bool force) override {
+    return ask<RegistryProxy, r__leaveResponse>(
+        wire_, kPath, kRegistryTime,
+        [&](auto& proxy, auto* context, auto& response) {
+          return proxy.leave(to_wire(context, RegistryTarget{.lab = lab, .node = node}), force, response);
+        },
+        [](const auto&) {});
+  }
+
+  Status confirm_lost(const Caller&, const std::string& lab, std::uint64_t id) override {
+    return ask<RegistryProxy, r__confirmLostResponse>(
+        wire_, kPath, kRegistryTime,
+        [&](auto& proxy, auto* context, auto& response) {
+          return proxy.confirmLost(to_wire(context, RegistryTarget{.lab = lab, .node = {}}), id, response);
+        },
+        [](const auto&) {});
   }
 
  private:

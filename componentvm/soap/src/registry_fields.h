@@ -30,4 +30,25 @@ void fields(Direction& d, Wire& w, Ours& o) {
   d(w.revision, o.revision), d(w.deleted, o.deleted), d(w.info, o.info);
 }
 
+template <class Direction, class Wire, class Ours>
+requires kPair<r__Member, RegistryMember, Wire, Ours>
+void fields(Direction& d, Wire& w, Ours& o) {
+  d(w.node, o.node), d(w.provider, o.provider), d(w.state, o.state), d(w.id, o.id), d(w.role, o.role);
+  d(w.address, o.address), d(w.leader, o.leader), d(w.trouble, o.trouble);
+}
+
+template <class Direction, class Wire, class Ours>
+requires kPair<r__Choice, RegistryChoice, Wire, Ours>
+void fields(Direction& d, Wire& w, Ours& o) {
+  d(w.provider, o.provider), d(w.endpoint, o.endpoints), d(w.prefix, o.prefix);
+}
+
+template <class Direction, class Wire, class Ours>
+requires kPair<r__Answer, RegistryAnswer, Wire, Ours>
+void fields(Direction& d, Wire& w, Ours& o) { d(w.node, o.node), d(w.done, o.done), d(w.reason, o.reason); }
+
+template <class Direction, class Wire, class Ours>
+requires kPair<r__Outcome, RegistryOutcome, Wire, Ours>
+void fields(Direction& d, Wire& w, Ours& o) { d(w.committed, o.committed), d(w.answer, o.answers); }
+
 }  // namespace mvm::soap

@@ -79,6 +79,35 @@ class RegistryImpl final : public RegistryService {
       return ok();
     });
   }
+  int members(r__Target* target, r__membersResponse& r) override {
+    return with(target, [&](const Caller& caller, const RegistryTarget& where) -> Status {
+      MVM_ASSIGN(const auto members, api_.members(caller, where.lab));
+      ToWire{soap}(r.member, members);
+      return ok();
+    });
+  }
+  int serve(r__Target* target,
+            std::vector<std::string> nodes,  // NOLINT(performance-unnecessary-value-param)
+            r__Choice* choice, r__serveResponse& r) override {
+    return with(target, [&](const Caller& caller, const RegistryTarget& where) -> Status {
+      if (choice == nullptr) return Error(ErrorCode::kInvalid, "a choice is needed");
+      RegistryChoice ours;
+      FromWire{}(*choice, ours);
+      MVM_ASSIGN(const auto outcome, api_.serve(caller, where.lab, nodes, ours));
+      ToWire{soap}(r.outcome, outcome);
+      return ok();
+    });
+  }
+  int leave(r__Target* target, bool force, r__leaveResponse& /*r*/) override {
+    return with(target, [&](const Caller& caller, const RegistryTarget& where) {
+      return api_.leave(caller, where.lab, where.node, force);
+    });
+  }
+  int confirmLost(r__Target* target, ULONG64 id, r__confirmLostResponse& /*r*/) override {
+    return with(target, [&](const Caller& caller, const RegistryTarget& where) {
+      return api_.confirm_lost(caller, where.lab, id);
+    });
+  }
 
  private:
   template <class Body>
