@@ -34,6 +34,19 @@ def registry(url, session, lab):
     events = service.watch(target, events.cursor, "*", 1000)
     assert [event.deleted for event in events.event] == [True], events
 
+    outcome = service.serve(target, ["node-0", "node-1"], {"provider": "raft", "endpoint": [], "prefix": ""})
+    assert outcome.committed and len(outcome.answer) == 2, outcome
+    members = service.members(target)
+    assert sorted(one.state for one in members if one.provider == "raft") == ["serves", "serves"], members
+    assert sum(one.leader for one in members) == 1, members
+    for node in ("node-1", "node-0"):
+        service.leave({"lab": lab, "node": node}, False)
+    try:
+        service.confirmLost(target, 4711)
+        raise AssertionError("nobody keeps a registry")
+    except zeep.exceptions.Fault as fault:
+        assert "replicated" in fault.message, fault.message
+
 
 def until(what, condition, seconds=20):
     deadline = time.monotonic() + seconds
