@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "mvm/base/detach.h"
 #include "mvm/base/file.h"
 #include "mvm/base/log.h"
 #include "mvm/kernel/config.h"
@@ -31,6 +32,8 @@ struct Said {
   std::vector<std::string> spawn, start;
   std::vector<std::string> settings;
   std::string log_level = "info";
+  std::string log_file;
+  bool daemon = false;
   Config config;
   LauncherLink link;
   fs::path own_folder;  // of work and run, where they were not said: made by us, and removed at the end
@@ -98,6 +101,11 @@ void describe(CLI::App& app, Said& said) {
   app.add_option("--threads-queue", said.config.pool.queue, "jobs that may wait")->capture_default_str();
   app.add_option("--log", said.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.add_flag(
+      "--daemon", said.daemon,
+      "go on in the background: ends with 0 and the launcher's process id when the kernel has all that it "
+      "was told to have");
+  app.add_option("--log-file", said.log_file, "file that a daemon's words are appended to [RUN/kernel.log]");
   app.set_version_flag("--version", "mvm-kernel 0.1.0");
   // From the launcher to the kernel that it starts.
   app.add_option("--control", said.link.control)->group("");
@@ -213,10 +221,18 @@ std::string complete(Said& said) {
     return "--threads-max: expected at least 4 and --threads-min";
   if (config.spool < (64U << 10)) return "--spool: expected at least 65536";
   if (::geteuid() == 0 && config.user == 0) return "--user: job processes must not be root";
+  if (!said.log_file.empty() && !said.daemon) return "--log-file: found it without --daemon";
+  if (said.daemon && ::getpid() == 1) return "--daemon: a node's first program stays where it is";
   return {};
 }
 
-int launch(const Said& said, std::vector<std::string> arguments) {
+mvm::log::Level level_of(const std::string& name) {
+  if (name == "debug") return mvm::log::Level::kDebug;
+  if (name == "warning") return mvm::log::Level::kWarning;
+  return name == "error" ? mvm::log::Level::kError : mvm::log::Level::kInfo;
+}
+
+int launch(Said said, std::vector<std::string> arguments) {
   // Another kernel that ends may take the empty folder of all away.
   const auto made = [&] { return make_own(said.own_folder.parent_path()) && make_own(said.own_folder); };
   if (!said.own_folder.empty() && !made() && !made() && !made()) {
@@ -226,18 +242,24 @@ int launch(const Said& said, std::vector<std::string> arguments) {
   }
   arguments.insert(arguments.end(), {"--node", said.node, "--work", said.config.work.string(), "--run",
                                      said.config.run.string()});
-  const int code = mvm::kernel::run_launcher(said.config, arguments);
-  if (!said.own_folder.empty()) {
-    (void)mvm::remove_tree(said.own_folder);
-    (void)::rmdir(said.own_folder.parent_path().c_str());  // where it is empty
+  const auto run = [&](const std::function<void()>& begun) {
+    mvm::log::start("mvm-launcher", level_of(said.log_level), "");
+    const int code = mvm::kernel::run_launcher(said.config, arguments, begun);
+    if (!said.own_folder.empty()) {
+      (void)mvm::remove_tree(said.own_folder);
+      (void)::rmdir(said.own_folder.parent_path().c_str());  // where it is empty
+    }
+    return code;
+  };
+  if (!said.daemon) return run([] {});
+  if (said.log_file.empty()) {
+    if (const mvm::Status there = mvm::make_folders(said.config.run); !there) {
+      std::cerr << "mvm-kernel: " << there.error().describe() << '\n';
+      return 1;
+    }
+    said.log_file = said.config.run / "kernel.log";
   }
-  return code;
-}
-
-mvm::log::Level level_of(const std::string& name) {
-  if (name == "debug") return mvm::log::Level::kDebug;
-  if (name == "warning") return mvm::log::Level::kWarning;
-  return name == "error" ? mvm::log::Level::kError : mvm::log::Level::kInfo;
+  return mvm::run_detached({.log = said.log_file, .begun = [](pid_t pid) { std::cout << pid << '\n'; }}, run);
 }
 
 }  // namespace
@@ -259,7 +281,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const bool kernel_half = said.link.control >= 0;
-  mvm::log::start(kernel_half ? "mvm-kernel" : "mvm-launcher", level_of(said.log_level), "");
-  if (kernel_half) return mvm::kernel::run_kernel(said.config, said.link);
-  return launch(said, std::vector<std::string>(argv, argv + argc));
+  if (!kernel_half) return launch(said, std::vector<std::string>(argv, argv + argc));
+  mvm::log::start("mvm-kernel", level_of(said.log_level), "");
+  return mvm::kernel::run_kernel(said.config, said.link);
 }

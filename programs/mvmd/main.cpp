@@ -1,16 +1,12 @@
 // mvmd: the host daemon. `mvmd lab ID` and `mvmd policy FILE` are its children.
 
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <array>
 #include <cstdio>
 #include <iostream>
 
 #include "config.h"
 #include "daemon.h"
+#include "mvm/base/detach.h"
 #include "mvm/broker/crash_point.h"
 #include "mvm/broker/policy_child.h"
 #include "mvm/host/lab_child.h"
@@ -37,36 +33,6 @@ int run_lab_child(int argc, char** argv) {
   return mvm::host::lab_child_main(options);
 }
 
-/// Starts the daemon in the background and waits for its word that it is ready, or for its end.
-int run_detached(const mvm::programs::DaemonConfig& config) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return 1;
-  const pid_t child = ::fork();
-  if (child < 0) return 1;
-  if (child == 0) {
-    ::close(ends[0]);
-    ::setsid();
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    ::dup2(null, 0);
-    ::dup2(null, 1);
-    const int code = mvm::programs::serve(config, [&] {
-      [[maybe_unused]] const ssize_t told = ::write(ends[1], "r", 1);
-      ::close(ends[1]);
-      ::dup2(null, 2);
-    });
-    ::_exit(code);
-  }
-  ::close(ends[1]);
-  char word = 0;
-  ssize_t got = 0;
-  do got = ::read(ends[0], &word, 1);
-  while (got < 0 && errno == EINTR);
-  if (got == 1) return 0;
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : 1;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -88,5 +54,8 @@ int main(int argc, char** argv) {
     case DaemonCommand::Verb::kServe:
       break;
   }
-  return command.detach ? run_detached(command.config) : mvm::programs::serve(command.config, [] {});
+  const auto serve = [&](const std::function<void()>& ready) {
+    return mvm::programs::serve(command.config, ready);
+  };
+  return command.detach ? mvm::run_detached({}, serve) : serve([] {});
 }

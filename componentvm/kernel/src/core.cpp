@@ -157,7 +157,9 @@ Status Core::start(std::function<void()> launcher_lost) {
   MVM_TRY(load_plugins());
   MVM_TRY(start_runs());
   MVM_TRY(spawn_programs());
-  return channel_->start();  // last: whoever asks finds every plug-in
+  MVM_TRY(channel_->start());  // last: whoever asks finds every plug-in
+  MVM_TRY(launcher_.ask("begun", nlohmann::json::object()));
+  return ok();
 }
 
 Core::~Core() {

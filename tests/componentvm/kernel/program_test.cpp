@@ -129,6 +129,36 @@ TEST(ProgramTest, WhatCannotBeStartedEndsAKernelThatIsAlone) {
   other.kernel.reset();
 }
 
+TEST(ProgramTest, ADaemonGoesOnByItself) {
+  const auto folder = *make_temporary_folder("/tmp", "mvm-daemon-");
+  ::chmod(folder.c_str(), 0711);
+  const auto daemon = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--daemon", "--work", folder / "work", "--run", folder / "run"});
+    return run(std::move(arguments));
+  };
+  ASSERT_TRUE(
+      write_file_durably(folder / "kernel.toml", "node = \"laptop/three\"\nspawn = [\"sleep 1000\"]\n"));
+  const Captured said = daemon({"--config", folder / "kernel.toml"});
+  EXPECT_EQ(said.status.code, 0) << said.errors;
+  const auto pid = static_cast<pid_t>(std::stol("0" + said.output));
+  ASSERT_GT(pid, 1) << said.output;
+  // All that it was told to have is there when the first program ends.
+  const auto log = read_file(folder / "run/kernel.log", 1 << 20);
+  ASSERT_TRUE(log) << log.error().describe();
+  EXPECT_THAT(*log, testing::HasSubstr("program.spawned"));
+  EXPECT_EQ(::getsid(pid), pid) << "nobody's terminal ends it";
+  EXPECT_EQ(::kill(pid, SIGTERM), 0);
+  for (int i = 0; i < 2000 && ::kill(pid, 0) == 0; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_NE(::kill(pid, 0), 0);
+
+  const Captured failed = daemon({"--plugin", "no-such-plugin", "--log-file", folder / "other.log"});
+  EXPECT_EQ(failed.status.code, 1);
+  EXPECT_THAT(failed.errors, testing::HasSubstr("no plug-in no-such-plugin"));
+  EXPECT_EQ(daemon({"--log-file", folder / "none" / "log"}).status.code, 1);
+  EXPECT_EQ(run({"--log-file", folder / "log"}).status.code, 2);
+  ASSERT_TRUE(remove_tree(folder));
+}
+
 TEST(ProgramTest, TheDebugVariantSaysMore) {
   Alone alone({"--spawn", "true"}, "mvm-kernel.debug");
   ASSERT_TRUE(alone.wait_for("err", "spawn.exit")) << alone.said("err");

@@ -47,12 +47,17 @@ void raise_limits() {
 
 }  // namespace
 
-int run_launcher(const Config& config, const std::vector<std::string>& kernel_argv) {
-  return Launcher(config, kernel_argv).run();
+int run_launcher(const Config& config, const std::vector<std::string>& kernel_argv,
+                 const std::function<void()>& begun) {
+  return Launcher(config, kernel_argv, begun).run();
 }
 
-Launcher::Launcher(const Config& config, std::vector<std::string> kernel_argv)
-    : config_(config), kernel_argv_(std::move(kernel_argv)), boot_(random_hex(16)), drop_(::geteuid() == 0) {}
+Launcher::Launcher(const Config& config, std::vector<std::string> kernel_argv, std::function<void()> begun)
+    : config_(config),
+      kernel_argv_(std::move(kernel_argv)),
+      begun_(std::move(begun)),
+      boot_(random_hex(16)),
+      drop_(::geteuid() == 0) {}
 
 Status Launcher::prepare() {
   ::umask(022);

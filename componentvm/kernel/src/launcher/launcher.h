@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,7 +20,7 @@ namespace mvm::kernel {
 /// Single-threaded. Talks to the kernel over a socket pair, in frames: docs/formats/launcher.md.
 class Launcher {
  public:
-  Launcher(const Config& config, std::vector<std::string> kernel_argv);
+  Launcher(const Config& config, std::vector<std::string> kernel_argv, std::function<void()> begun);
   /// Runs until SIGTERM or SIGINT; the exit code.
   [[nodiscard]] int run();
 
@@ -68,6 +69,7 @@ class Launcher {
 
   const Config& config_;
   std::vector<std::string> kernel_argv_;
+  std::function<void()> begun_;  // empty once it was called
   std::string boot_;
   bool drop_ = false;
   std::optional<SyscallFilter> job_filter_, build_filter_;

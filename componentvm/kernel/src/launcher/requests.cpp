@@ -1,6 +1,8 @@
 // What the kernel asks of the launcher.
 #include <fcntl.h>
 
+#include <utility>
+
 #include "launcher.h"
 #include "mvm/base/json.h"
 
@@ -29,6 +31,10 @@ void Launcher::take(Frame frame) {
 
 Result<nlohmann::json> Launcher::answer(const std::string& op, Frame& frame, bool& later) {
   const nlohmann::json& args = object_or_empty(frame.head, "args");
+  if (op == "begun") {
+    if (const auto begun = std::exchange(begun_, nullptr)) begun();
+    return nlohmann::json::object();
+  }
   if (op == "start") return op_start(frame);
   if (op == "release") return op_release(args);
   if (op == "list") return op_list(args);

@@ -1,6 +1,7 @@
 #pragma once
 // The two halves of mvm-kernel [Engelmann & Geist, lightweight kernel, §2 and §2.1].
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,9 @@ struct LauncherLink {
 /// The launcher: the node's first program (PID 1), or any process. Single-threaded; starts the kernel as its
 /// child, `kernel_argv` plus what LauncherLink needs, and again whenever it dies; owns all processes. Returns
 /// the program's exit code when it is told to end (SIGTERM, SIGINT): everything it started is dead then.
-[[nodiscard]] int run_launcher(const Config& config, const std::vector<std::string>& kernel_argv);
+/// `begun` is called once, when the first kernel has all that it was told to have.
+[[nodiscard]] int run_launcher(const Config& config, const std::vector<std::string>& kernel_argv,
+                               const std::function<void()>& begun);
 
 /// The kernel: thread pool, plug-in loader, guest channel. Returns the program's exit code on SIGTERM.
 [[nodiscard]] int run_kernel(const Config& config, const LauncherLink& link);
