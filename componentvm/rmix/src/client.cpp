@@ -548,7 +548,13 @@ Call broken_call(Error error) {
 class RemoteImpl final : public Remote {
  public:
   explicit RemoteImpl(std::shared_ptr<Core> core) : core_(std::move(core)) {}
-  ~RemoteImpl() override { core_->close(); }
+  ~RemoteImpl() override {
+    // Calls' ends are told on a thread of the connection, and closing waits for that: another one does it.
+    if (Telling::here())
+      std::thread([core = core_] { core->close(); }).detach();
+    else
+      core_->close();
+  }
   const InterfacePtr& interface() const override { return core_->interface(); }
 
   Outcome call(std::uint32_t method, std::vector<Value> arguments, CallOptions options) override {
@@ -604,6 +610,14 @@ Fate fate_of(const Outcome& outcome) {
 }  // namespace
 
 const Outcome& Pending::get() const {
+  if (Telling::here() && !over()) {
+    const std::shared_ptr<Core> core = state_->core.lock();
+    const bool taken_back = core && core->withdraw(state_);
+    state_->finish(
+        failed(ErrorCode::kConflict,
+               "a callback of then() waited for this call: that could last for ever; give it a callback, too",
+               taken_back ? Fate::kNotRun : Fate::kUnknown));
+  }
   (void)state_->wait_until(kNever);
   return state_->outcome;
 }

@@ -256,11 +256,33 @@ TEST_P(Conformance, ACallThatRunsIsToldToStop) {
 
   auto hasty = probe.start_hold();
   ASSERT_TRUE(held());
-  EXPECT_EQ(hasty.call().cancel(in(-1s)), Fate::kUnknown) << "nobody waited for the answer";
-  EXPECT_EQ(failure_of(hasty.get()).error.code(), ErrorCode::kCancelled);
+  if (const Fate fate = hasty.call().cancel(in(-1s)); GetParam().tells_cancel && fate == Fate::kRan) {
+    EXPECT_FALSE(*hasty.get()) << "it was told, and quicker than who asked";
+  } else {
+    EXPECT_EQ(fate, Fate::kUnknown) << "nobody waited for the answer";
+    EXPECT_EQ(failure_of(hasty.get()).error.code(), ErrorCode::kCancelled);
+  }
   (void)probe_->release();
   ASSERT_TRUE(held(0));
   EXPECT_THAT(*probe.list(), IsEmpty());
+}
+
+TEST_P(Conformance, ACallbackThatWaitsOrDropsItsReferenceHangsNobody) {
+  auto probe = std::make_unique<ProbeClient>(bind());
+  auto held_call = probe->start_hold();
+  ASSERT_TRUE(held());
+  const auto behind = probe->start_append("behind");
+  std::promise<ErrorCode> told;
+  auto code = told.get_future();
+  held_call.call().then([&](const Outcome&) {
+    const auto* failure = std::get_if<Failure>(&behind.call().get());
+    probe.reset();
+    told.set_value(failure == nullptr ? ErrorCode::kConflict : failure->error.code());  // it was quicker
+  });
+  (void)probe_->release();
+  ASSERT_EQ(code.wait_for(20s), std::future_status::ready);
+  EXPECT_EQ(code.get(), ErrorCode::kConflict);
+  EXPECT_TRUE(held_call.call().over());
 }
 
 TEST_P(Conformance, ADeadlineEndsTheCall) {

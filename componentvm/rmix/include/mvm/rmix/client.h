@@ -33,12 +33,14 @@ struct CallOptions {
 /// A call that was made. Copies are the same call; dropping all of them does not end it.
 class Pending {
  public:
-  /// Waits for its end. Any number of threads, any number of times.
+  /// Waits for its end. Any number of threads, any number of times. In a callback of then() it does not wait:
+  /// a call that is open is cancelled and ends with kConflict.
   [[nodiscard]] const Outcome& get() const;
   [[nodiscard]] bool wait_until(Clock::Instant moment) const;
   [[nodiscard]] bool over() const;
   /// Called once with the outcome: at once where it is over, else by the thread that ends it, which it must
-  /// not hold up: it may make calls and cancel them, but not wait for them, nor drop their reference.
+  /// not hold up: it may make calls and cancel them, but not wait for them. A reference that it drops is
+  /// closed by another thread, soon after.
   void then(std::function<void(const Outcome&)> callback) const;
   /// Asks for the call not to be run, waits for the answer until `moment`, and says whether it ran. Without
   /// an answer in time the call ends, for its callers, as cancelled with an unknown fate. A moment that has
