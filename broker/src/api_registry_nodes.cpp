@@ -2,7 +2,6 @@
 // host. docs/formats/registry.md, "Of a lab's nodes".
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <thread>
 
@@ -10,6 +9,7 @@
 #include "json_fields.h"
 #include "mvm/base/digest.h"
 #include "mvm/base/json.h"
+#include "mvm/base/number.h"
 #include "node_targets.h"
 
 namespace mvm::broker {
@@ -38,9 +38,7 @@ std::string text(const json& from, const char* name) {
 /// Of six digits, as nobody of the group ever had one; a kernel that went silent may still come in with its.
 std::uint64_t new_number(std::set<std::uint64_t>& taken) {
   for (;;) {
-    const std::string hex = random_hex(4);
-    std::uint64_t number = 0;
-    std::from_chars(hex.data(), hex.data() + hex.size(), number, 16);
+    std::uint64_t number = whole_number<std::uint64_t>(random_hex(4), 16).value_or(0);
     number = 100'000 + number % 900'000;
     if (taken.insert(number).second) return number;
   }
