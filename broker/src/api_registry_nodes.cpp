@@ -244,6 +244,11 @@ class RegistryService::Change {
     if (seat.configured() && seat.provider() != choice_.provider)
       return "its registry has provider " + seat.provider() + "; mvm reg leave " + lab_ + " " +
              seat.target.node + " ends that";
+    const bool kept = std::any_of(all_.begin(), all_.end(), [](const Seat& one) { return one.replicates(); });
+    if (choice_.provider == "raft" && !seat.configured() && kept && inside_ == nullptr)
+      return "the replicated registry that the lab has takes nobody in, for want of a majority; see mvm reg "
+             "members " +
+             lab_;
     const NodeTarget& other = inside_ != nullptr ? *inside_ : named_.front().target;
     const bool one_network =
         seat.target.host == other.host && seat.target.address.empty() == other.address.empty();

@@ -21,7 +21,7 @@ using testing::StartsWith;
 class RegistryKernels {
  public:
   struct Kernel {
-    bool loaded = false, silent = false;
+    bool loaded = false, silent = false, stuck = false;
     json settings;  ///< what it was told; null: nothing
     std::string secret;
   };
@@ -65,7 +65,7 @@ class RegistryKernels {
               {"provider", chosen ? kernel.settings.value("registry.provider", "") : "sqlite"},
               {"members", json::array()}};
     if (told["provider"] != "raft") return told;
-    told.update({{"self", id_of(kernel)}, {"active", true}, {"leader", id_of(kernel)}});
+    told.update({{"self", id_of(kernel)}, {"active", !kernel.stuck}, {"leader", id_of(kernel)}});
     for (const auto& [node, other] : all)
       if (id_of(other) != 0)
         told["members"].push_back({{"id", id_of(other)},
@@ -139,6 +139,16 @@ TEST_F(RegistryNodes, OneThatComesLaterJoinsWhoIsThere) {
   EXPECT_FALSE(kernels.all["node-0"].loaded);
   EXPECT_TRUE(serve({"node-0"}).committed);
   EXPECT_EQ(setting("node-0", "registry.raft.join"), setting("node-1", "registry.raft.id") + "=127.0.0.1:1");
+}
+
+TEST_F(RegistryNodes, ThereIsNeverASecondOne) {
+  EXPECT_TRUE(serve({"node-1"}).committed);
+  kernels.all["node-1"].stuck = true;
+  const auto outcome = serve({"node-0"});
+  EXPECT_FALSE(outcome.committed);
+  EXPECT_THAT(outcome.answers[0].reason, HasSubstr("majority"));
+  EXPECT_FALSE(kernels.all["node-0"].loaded);
+  EXPECT_EQ((*api().members(world.user, lab))[1].state, "joins");
 }
 
 TEST_F(RegistryNodes, AllOrNone) {

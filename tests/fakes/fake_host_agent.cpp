@@ -364,7 +364,8 @@ Result<CallReply> FakeHostAgent::stats(const Lab& lab, const std::string& attemp
 
 Result<CallReply> FakeHostAgent::call(const std::string& lab, const std::string& name, const std::string& op,
                                       const json& args, std::string, std::chrono::milliseconds) {
-  if (kernels && (op.starts_with("kernel.") || op.starts_with("dvm.") || op.starts_with("registry."))) return kernels(name, op, args);
+  if (kernels && (op.starts_with("kernel.") || op.starts_with("dvm.") || op.starts_with("registry.")))
+    return kernels(name, op, args);
   MVM_TRY(enter(op));
   auto* node = find(lab, name);
   if (node == nullptr) return missing("node " + lab + "/" + name);
