@@ -2,9 +2,7 @@
 
 #include <utility>
 // Boost 1.74's coroutines need it first.
-#include <fcntl.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -16,6 +14,7 @@
 #include <set>
 #include <thread>
 
+#include "caller.h"
 #include "console.h"
 #include "door.h"
 #include "follower.h"
@@ -25,11 +24,12 @@
 #include "mvm/base/json.h"
 #include "mvm/base/log.h"
 #include "mvm/base/secret_file.h"
-#include "mvm/base/unique_fd.h"
 #include "participant.h"
+#include "peers.h"
 #include "replica_log.h"
 #include "server.h"
 #include "tcp_connection.h"
+#include "work_queue.h"
 
 namespace mvm::dvm {
 namespace {
@@ -40,7 +40,6 @@ using boost::system::error_code;
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kDialTime = std::chrono::seconds(3);
 constexpr auto kSeekTick = std::chrono::milliseconds(50);
 constexpr auto kProbe = std::chrono::milliseconds(500);
 constexpr auto kRemember = std::chrono::seconds(1);
@@ -82,8 +81,6 @@ class Whole final : public Node {
   Status open_log(bool founds, const json& contacts);
   void reopen_log();
   void announce_copy();
-  void remember_peers();
-  void recall_peers();
   void drop_log();
   Log::Hooks log_hooks();
   void accept();
@@ -91,8 +88,6 @@ class Whole final : public Node {
                                std::function<void(Link)> ready);
   void take(const Link& link, const json& message);
   void redirect(const Link& link, const json& message);
-  void dial(const Endpoint& to, std::function<void(Link)> done);
-  void probe(const Endpoint& to, std::function<void()> refused);
   void suspect(const std::string& kernel, const std::string& address);
   void look_for_dead();
   std::vector<Endpoint> candidates() const;
@@ -104,8 +99,6 @@ class Whole final : public Node {
   void joined();
   void tick();
   void post(std::function<void()> job);
-  void work(std::function<void()> job);
-  void work_off();
   std::map<std::string, Service> services_now();
 
   Settings settings_;
@@ -128,19 +121,14 @@ class Whole final : public Node {
   std::unique_ptr<Participant> participant_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Door> door_;
-  std::vector<Endpoint> peers_;  // as a former process of this kernel knew them
-  std::string remembered_;
-  std::uint64_t remembered_at_ = 0;
+  Caller caller_;
+  Peers peers_;
   Clock::time_point next_remember_{};
   Clock::time_point next_probe_{};
   Clock::time_point reopen_at_{};  // none: not to be opened
   bool ending_ = false;
 
-  // Work for the kernel's pool, in order, one at a time.
-  std::mutex work_mutex_;
-  std::condition_variable work_ended_;
-  std::deque<std::function<void()>> work_;
-  bool working_ = false;
+  WorkQueue work_;
   std::thread thread_;  // last: it uses all of the above
 };
 
@@ -148,18 +136,22 @@ Whole::Whole(Settings settings, Host host, std::string secret, CrashPoint crash)
     : settings_(std::move(settings)),
       host_(std::move(host)),
       crash_(std::move(crash)),
-      identity_{settings_.vm, settings_.kernel, std::move(secret)} {}
+      identity_{settings_.vm, settings_.kernel, std::move(secret)},
+      caller_(loop_, identity_,
+              [this](const auto& link, auto ready) { return events_of(link, std::move(ready)); }),
+      peers_(settings_.state / "peers", settings_.kernel),
+      work_(host_.submit) {}
 
 Status Whole::open() {
   MVM_TRY(make_folders(settings_.state, 0700));
-  recall_peers();
+  peers_.recall();
   MVM_TRY(listen());
   make_follower(services_now());
   MVM_TRY(make_participant());
   console_ =
       std::make_unique<Console>(*follower_, Users(settings_.users),
                                 Console::Hooks{.aside = [this](std::function<std::function<void()>()> job) {
-                                  work([this, job = std::move(job)] { post(job()); });
+                                  work_.add([this, job = std::move(job)] { post(job()); });
                                 }});
   if (!settings_.socket.empty()) {
     MVM_ASSIGN(door_, Door::open(loop_, settings_.socket, *console_));
@@ -185,6 +177,7 @@ Whole::~Whole() {
   if (thread_.joinable()) {
     asio::post(loop_, [&] {
       ending_ = true;
+      caller_.end();
       timer_.cancel();
       multicast_.reset();
       server_.reset();
@@ -192,11 +185,7 @@ Whole::~Whole() {
     });
     ended.get_future().wait();
   }
-  {
-    std::unique_lock lock(work_mutex_);
-    work_.clear();
-    work_ended_.wait(lock, [&] { return !working_; });
-  }
+  work_.end();
   guard_.reset();
   loop_.stop();
   if (thread_.joinable()) thread_.join();
@@ -243,27 +232,28 @@ void Whole::make_follower(std::map<std::string, Service> services) {
   self.attributes.try_emplace("arch", architecture());
   follower_ = std::make_unique<Follower>(
       std::move(self),
-      Follower::Hooks{
-          .dial = [this](const Endpoint& to, std::function<void(Link)> done) { dial(to, std::move(done)); },
-          .call_out =
-              [this] {
-                if (multicast_) multicast_->call({settings_.vm, settings_.kernel, address_.text()});
-              },
-          .candidates = [this] { return candidates(); },
-          .restore = [this](const Member& old, std::uint64_t number,
-                            auto done) { restore(old, number, done); },
-          .enlist = [this](const json& contacts) { enlist(contacts); },
-          .joined = [this] { joined(); },
-          .out =
-              [this](const std::string& why) {
-                log::warning("dvm.out", {{"why", why}});
-                drop_log();
-              },
-          .halt =
-              [this] {
-                log::info("dvm.halted");
-                if (settings_.ends_with_vm) host_.end();
-              }});
+      Follower::Hooks{.dial = [this](const Endpoint& to,
+                                     std::function<void(Link)> done) { caller_.dial(to, std::move(done)); },
+                      .call_out =
+                          [this] {
+                            if (multicast_)
+                              multicast_->call({settings_.vm, settings_.kernel, address_.text()});
+                          },
+                      .candidates = [this] { return candidates(); },
+                      .restore = [this](const Member& old, std::uint64_t number,
+                                        auto done) { restore(old, number, done); },
+                      .enlist = [this](const json& contacts) { enlist(contacts); },
+                      .joined = [this] { joined(); },
+                      .out =
+                          [this](const std::string& why) {
+                            log::warning("dvm.out", {{"why", why}});
+                            drop_log();
+                          },
+                      .halt =
+                          [this] {
+                            log::info("dvm.halted");
+                            if (settings_.ends_with_vm) host_.end();
+                          }});
   if (!settings_.follow.empty()) follower_->choose(settings_.follow);
 }
 
@@ -273,7 +263,7 @@ Status Whole::make_participant() {
                                 .journal = settings_.state / "journal",
                                 .unwilling = settings_.unwilling},
                                {.call = host_.call,
-                                .work = [this](std::function<void()> job) { work(std::move(job)); },
+                                .work = [this](std::function<void()> job) { work_.add(std::move(job)); },
                                 .post = [this](std::function<void()> job) { post(std::move(job)); },
                                 .send = [this](const json& message) { follower_->send(message); },
                                 .find = [this](const std::string& id) -> const Command* {
@@ -301,35 +291,6 @@ void Whole::post(std::function<void()> job) {
 }
 
 /// On the kernel's pool; not on threads of ours, of which an idle kernel has one.
-void Whole::work(std::function<void()> job) {
-  {
-    const std::lock_guard lock(work_mutex_);
-    work_.push_back(std::move(job));
-    if (working_) return;
-    working_ = true;
-  }
-  if (Status submitted = host_.submit([this] { work_off(); }); !submitted) {
-    log::error("dvm.no-thread", {{"reason", submitted.error().message()}});
-    const std::lock_guard lock(work_mutex_);
-    working_ = false;
-    work_.clear();
-    work_ended_.notify_all();
-  }
-}
-
-void Whole::work_off() {
-  std::unique_lock lock(work_mutex_);
-  while (!work_.empty()) {
-    const std::function<void()> job = std::move(work_.front());
-    work_.pop_front();
-    lock.unlock();
-    job();
-    lock.lock();
-  }
-  working_ = false;
-  work_ended_.notify_all();
-}
-
 /// What this kernel has by itself.
 std::map<std::string, Service> Whole::services_now() {
   std::map<std::string, Service> services;
@@ -394,56 +355,13 @@ void Whole::redirect(const Link& link, const json& message) {
   link->close_when_sent();
 }
 
-void Whole::dial(const Endpoint& to, std::function<void(Link)> done) {
-  auto socket = std::make_shared<tcp::socket>(loop_);
-  auto timer = std::make_shared<asio::steady_timer>(loop_, kDialTime);
-  timer->async_wait([socket](const error_code& stopped) {
-    error_code ignored;
-    if (!stopped) socket->close(ignored);
-  });
-  // Called once: with a connection that is known, or with none.
-  auto once = std::make_shared<std::function<void(Link)>>(std::move(done));
-  const auto finish = [once](const Link& link) {
-    if (const auto call = std::exchange(*once, nullptr)) call(link);
-  };
-  socket->async_connect(tcp::endpoint(asio::ip::make_address_v4(to.host), to.port),
-                        [this, socket, timer, finish](const error_code& problem) {
-                          timer->cancel();
-                          if (ending_) return;
-                          if (problem || !socket->is_open()) return finish(nullptr);
-                          auto link = std::make_shared<std::weak_ptr<Connection>>();
-                          Connection::Events events = events_of(link, finish);
-                          events.closed = [inner = std::move(events.closed), finish](const Error& why) {
-                            finish(nullptr);
-                            inner(why);
-                          };
-                          *link =
-                              TcpConnection::start(std::move(*socket), true, identity_, std::move(events));
-                        });
-}
-
-/// Nobody listens where a kernel listened as long as it lived: it is dead. Silence proves nothing.
-void Whole::probe(const Endpoint& to, std::function<void()> refused) {
-  auto socket = std::make_shared<tcp::socket>(loop_);
-  auto timer = std::make_shared<asio::steady_timer>(loop_, kDialTime);
-  timer->async_wait([socket](const error_code& stopped) {
-    error_code ignored;
-    if (!stopped) socket->close(ignored);
-  });
-  socket->async_connect(tcp::endpoint(asio::ip::make_address_v4(to.host), to.port),
-                        [this, socket, timer, refused = std::move(refused)](const error_code& problem) {
-                          timer->cancel();
-                          if (problem == asio::error::connection_refused && !ending_) refused();
-                        });
-}
-
 /// As the status server.
 void Whole::suspect(const std::string& kernel, const std::string& address) {
   const auto member = server_->status().members.find(kernel);
   const auto endpoint = Endpoint::read(address);
   if (member == server_->status().members.end() || !endpoint || kernel == settings_.kernel) return;
-  probe(*endpoint, [this, kernel, incarnation = member->second.incarnation, copy = member->second.copy,
-                    life = member->second.life] {
+  caller_.probe(*endpoint, [this, kernel, incarnation = member->second.incarnation,
+                            copy = member->second.copy, life = member->second.life] {
     if (log_ && copy != 0) log_->confirm_death(copy, life);
     if (server_) server_->dead(kernel, incarnation);
   });
@@ -454,7 +372,7 @@ void Whole::look_for_dead() {
   for (const auto& [name, member] : follower_->view().members) {
     const auto endpoint = Endpoint::read(member.address);
     if (member.copy == 0 || name == settings_.kernel || !endpoint) continue;
-    probe(*endpoint, [this, copy = member.copy, life = member.life] {
+    caller_.probe(*endpoint, [this, copy = member.copy, life = member.life] {
       if (log_) log_->confirm_death(copy, life);
     });
   }
@@ -473,7 +391,7 @@ std::vector<Endpoint> Whole::candidates() const {
     add(server->second.address);
   for (const auto& [name, member] : view.members)
     if (member.copy != 0 && name != settings_.kernel) add(member.address);
-  found.insert(found.end(), peers_.begin(), peers_.end());
+  found.insert(found.end(), peers_.recalled().begin(), peers_.recalled().end());
   found.insert(found.end(), settings_.seeds.begin(), settings_.seeds.end());
   if (follower_->rounds() > 2) {
     std::size_t more = 8;
@@ -531,33 +449,6 @@ void Whole::reopen_log() {
   (void)remove_tree(settings_.state / "log");
 }
 
-/// Where a process that follows this one finds the machine: those that hold the log, and some others. Lost
-/// with the power, as it may be.
-void Whole::remember_peers() {
-  constexpr std::size_t kOthers = 8;
-  if (follower_->view().number == remembered_at_) return;
-  remembered_at_ = follower_->view().number;
-  std::string text;
-  std::size_t others = 0;
-  for (const auto& [name, member] : follower_->view().members)
-    if (name != settings_.kernel && !member.lost && (member.copy != 0 || others++ < kOthers))
-      text += member.address + "\n";
-  if (text == remembered_) return;
-  const UniqueFd file(::open((settings_.state / "peers").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-                             0600));  // NOLINT(cppcoreguidelines-pro-type-vararg)
-  if (file && write_all(file.get(), text)) remembered_ = text;
-}
-
-void Whole::recall_peers() {
-  const auto text = read_file(settings_.state / "peers", 64 << 10);
-  if (!text) return;
-  std::string_view rest = *text;
-  for (std::size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
-    if (auto endpoint = Endpoint::read(rest.substr(0, end))) peers_.push_back(*endpoint);
-    rest.remove_prefix(end + 1);
-  }
-}
-
 /// The server has to know that we hold the log.
 void Whole::announce_copy() {
   const std::uint64_t copy = log_->copy();
@@ -599,7 +490,7 @@ void Whole::lead(std::uint64_t term, Record record) {
 void Whole::hear(const JoinCall& call) {
   const auto endpoint = Endpoint::read(call.address);
   if (!endpoint || !server_ || answering_.size() > 64 || !answering_.insert(call.kernel).second) return;
-  dial(*endpoint, [this, kernel = call.kernel](const Link& link) {
+  caller_.dial(*endpoint, [this, kernel = call.kernel](const Link& link) {
     answering_.erase(kernel);
     if (!link) return;
     called_.insert(link);
@@ -612,7 +503,7 @@ void Whole::hear(const JoinCall& call) {
 
 void Whole::restore(const Member& old, std::uint64_t number,
                     const std::function<void(std::map<std::string, Service>)>& done) {
-  work([this, old, number, done] {
+  work_.add([this, old, number, done] {
     std::map<std::string, Service> services = services_now();
     std::set<std::string> restored;
     for (const auto& [plugin, service] : old.services) {
@@ -654,7 +545,7 @@ void Whole::joined() {
   if (self == follower_->view().members.end() || self->second.threads.empty()) return;
   std::set<std::string> known;
   for (const auto& [id, thread] : self->second.threads) known.insert(id);
-  work([this, known = std::move(known)]() mutable {
+  work_.add([this, known = std::move(known)]() mutable {
     const auto runs = host_.call("kernel.runs", json::object());
     if (!runs) return;
     for (const json& run : array_or_empty(*runs, "runs"))
@@ -674,9 +565,9 @@ void Whole::tick() {
   if (reopen_at_ != Clock::time_point() && now >= reopen_at_) reopen_log();
   if (log_ && follower_->live()) announce_copy();
   // The first others at once: a kernel that was alone would not find the machine again.
-  if (follower_->live() && (now >= next_remember_ || remembered_.empty())) {
+  if (follower_->live() && (now >= next_remember_ || peers_.none_remembered())) {
     next_remember_ = now + kRemember;
-    remember_peers();
+    peers_.remember(follower_->view());
   }
   if (log_ && !server_ && !follower_->live() && now >= next_probe_) {
     next_probe_ = now + kProbe;
