@@ -1,6 +1,7 @@
 // Queue::drain: messages that wait are taken away by the queue's manager. docs/formats/ring.md, "Draining".
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "impl.h"
 #include "ring/claims_quick.h"
@@ -146,7 +147,7 @@ class StreamDrain {
       if (const auto wanted = bounds.add(entry.message.size); wanted || end != kUndecided) {
         entry.message.number = entry.number;
         if (!wanted) entry.message.head.clear();
-        entries_.push_back(std::move(entry));
+        entries_.push_back(std::exchange(entry, {}));
         continue;
       }
       more_ = true;
