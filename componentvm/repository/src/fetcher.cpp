@@ -6,8 +6,6 @@
 namespace mvm::repository {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::string_view kDigestPart = "sha256=";
 
 /// A URL of a plug-in's file, in its parts.
