@@ -50,11 +50,11 @@ bool read_bool(std::string_view text, Value& into) {
 /// False where it is no base64.
 bool read_base64(std::string_view text, std::string& bytes) {
   static const auto kValues = [] {
-    std::array<signed char, 256> values{};
+    std::array<int, 256> values{};
     values.fill(-1);
     constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (std::size_t i = 0; i < kDigits.size(); ++i)
-      values[static_cast<unsigned char>(kDigits[i])] = static_cast<signed char>(i);
+      values[static_cast<unsigned char>(kDigits[i])] = static_cast<int>(i);
     return values;
   }();
   unsigned bits = 0;
@@ -289,9 +289,13 @@ Status EnvelopeReader::value(const Type& type, Value& into, std::size_t depth) {
       good = read_number<double>(read, into);
       break;
     case Kind::kString: {
+      if (!encoded) {
+        into = Value::of<std::string>(std::move(read));
+        return ok();
+      }
       std::string bytes;
-      good = !encoded || read_base64(read, bytes);
-      into = Value::of<std::string>(encoded ? std::move(bytes) : std::move(read));
+      good = read_base64(read, bytes);
+      into = Value::of<std::string>(std::move(bytes));
       break;
     }
     default:
