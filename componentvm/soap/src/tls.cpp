@@ -1,6 +1,7 @@
 #include "mvm/soap/tls.h"
 
 #include <openssl/pem.h>
+#include <sys/socket.h>
 
 #include "mvm/base/secret_file.h"
 #include "openssl_handles.h"
@@ -35,6 +36,40 @@ Result<UniqueSslContext> blank(TlsEnd end) {
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   return context;
+}
+
+/// OpenSSL's own way to a socket writes without MSG_NOSIGNAL: a peer that has gone would end the process.
+int put(BIO* bio, const char* bytes, int size) {
+  BIO_clear_retry_flags(bio);
+  const auto sent = static_cast<int>(::send(static_cast<int>(BIO_get_fd(bio, nullptr)), bytes,
+                                            static_cast<std::size_t>(size), MSG_NOSIGNAL));
+  if (sent <= 0 && BIO_sock_should_retry(sent) != 0) BIO_set_retry_write(bio);
+  return sent;
+}
+
+/// Any thread; made once, for the life of the process.
+const BIO_METHOD* quiet_socket() {
+  static const BIO_METHOD* const method = [] {
+    const BIO_METHOD* const plain = BIO_s_socket();
+    BIO_METHOD* const quiet = BIO_meth_new(BIO_TYPE_SOCKET, "socket, without signals");
+    if (quiet == nullptr) return quiet;
+    BIO_meth_set_write(quiet, put);
+    BIO_meth_set_read(quiet, BIO_meth_get_read(plain));
+    BIO_meth_set_ctrl(quiet, BIO_meth_get_ctrl(plain));
+    BIO_meth_set_create(quiet, BIO_meth_get_create(plain));
+    BIO_meth_set_destroy(quiet, BIO_meth_get_destroy(plain));
+    return quiet;
+  }();
+  return method;
+}
+
+/// The descriptor stays the caller's.
+bool speak_over(SSL* session, int fd) {
+  BIO* const bio = quiet_socket() == nullptr ? nullptr : BIO_new(quiet_socket());
+  if (bio == nullptr) return false;
+  BIO_set_fd(bio, fd, BIO_NOCLOSE);
+  SSL_set_bio(session, bio, bio);  // which owns it
+  return true;
 }
 
 }  // namespace
@@ -77,7 +112,7 @@ Result<UniqueSslContext> make_context(const std::string& authority, const Certif
 
 UniqueSsl make_session(const UniqueSslContext& context, int fd, TlsEnd end, const std::string& host) {
   UniqueSsl session(SSL_new(context.get()));
-  if (!session || SSL_set_fd(session.get(), fd) != 1) return nullptr;
+  if (!session || !speak_over(session.get(), fd)) return nullptr;
   if (end == TlsEnd::kServer) {
     SSL_set_accept_state(session.get());
   } else {

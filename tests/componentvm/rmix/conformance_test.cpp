@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <future>
 #include <limits>
@@ -98,6 +99,10 @@ class Conformance : public testing::TestWithParam<Way> {
     return eventually([&] { return *probe_->holding() == how_many; });
   }
 
+  /// Whoever uses RMIX need not ignore it; where a provider's ways need that, they see to it.
+  struct SignalsOfPipes {
+    SignalsOfPipes() { (void)std::signal(SIGPIPE, SIG_DFL); }
+  } signals_;
   World world_;
   std::shared_ptr<ProbeImpl> probe_ = std::make_shared<ProbeImpl>();
   std::unique_ptr<Server> server_;
