@@ -133,7 +133,7 @@ struct DvmService::Seat {
     return ok();
   }
 
-  Status configure(json args) {
+  Status configure(const json& args) {
     const auto done = target.ask("dvm.configure", args, kChange);
     // Another machine's is not touched; silence may mean that it was done.
     touched = done || done.error().code() != ErrorCode::kConflict;
@@ -321,7 +321,7 @@ Result<DvmOutcome> DvmService::create(const soap::Caller& caller, const soap::Dv
   step(1, seats.size(), [&](Seat& seat) {
     json joins = invitation;
     joins["settings"] = settings_for(seat.target, seat.address, target.name, seeds);
-    return seat.configure(std::move(joins));
+    return seat.configure(joins);
   });
   made.committed = all_well();
   for (DvmAnswer& answer : answers) answer.done = made.committed;
@@ -378,7 +378,7 @@ Status DvmService::join(Seat& seat, const Seat& speaker, const std::string& name
     if (!member.lost && seeds.size() < kMostSeeds) seeds.push_back(member.address);
   if (seeds.empty()) return Error(ErrorCode::kUnavailable, "no kernel of machine " + name + " is there");
   args["settings"] = settings_for(seat.target, seat.address, name, seeds);
-  Status joined = seat.configure(std::move(args));
+  Status joined = seat.configure(args);
   if (!joined) seat.undo();
   return joined;
 }

@@ -333,7 +333,7 @@ Status RegistryService::leave(const soap::Caller& caller, const std::string& lab
   Seat& seat = seats.front();
   if (!seat.loaded && seat.trouble.empty())
     return Error(ErrorCode::kNotFound, "the kernel of " + lab + "/" + node + " serves no registry");
-  const Status left = seat.forget(force);
+  Status left = seat.forget(force);
   note(caller, lab, "node " + node + (left ? " has left" : " has not left"));
   return left;
 }

@@ -38,8 +38,8 @@ std::string tag(std::string_view key, std::uint64_t count, std::string_view text
 /// HMAC with SHA-256: the library keeps what it made of the key, so that a message costs no new context.
 struct Tagger::Context {
   struct Free {
-    void operator()(EVP_MAC* mac) const { ::EVP_MAC_free(mac); }
-    void operator()(EVP_MAC_CTX* mac) const { ::EVP_MAC_CTX_free(mac); }
+    void operator()(EVP_MAC* used) const { ::EVP_MAC_free(used); }
+    void operator()(EVP_MAC_CTX* used) const { ::EVP_MAC_CTX_free(used); }
   };
   std::unique_ptr<EVP_MAC, Free> kind{::EVP_MAC_fetch(nullptr, "HMAC", nullptr)};
   std::unique_ptr<EVP_MAC_CTX, Free> mac{::EVP_MAC_CTX_new(kind.get())};
