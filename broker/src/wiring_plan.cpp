@@ -14,7 +14,6 @@
 namespace mvm::broker {
 namespace {
 
-using topologies::Deliver;
 using topologies::End;
 using topologies::Graph;
 using topologies::LinkId;

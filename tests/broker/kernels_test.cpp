@@ -169,7 +169,7 @@ TEST_F(KernelsTest, LostNodesAreUnableAtOnce) {
 }
 
 TEST_F(KernelsTest, CommandsThatMakeNoSenseAreRefused) {
-  const auto code = [&](KernelCommand command) {
+  const auto code = [&](const KernelCommand& command) {
     const auto outcome = api().command(world.user, command);
     return outcome ? ErrorCode::kFailed : outcome.error().code();
   };

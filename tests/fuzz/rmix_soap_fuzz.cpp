@@ -42,26 +42,26 @@ const Interface& interface() {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static soap::EnvelopeReader reader;
-  static soap::EnvelopeReader again;
+  static mvm::rmix::soap::EnvelopeReader reader;
+  static mvm::rmix::soap::EnvelopeReader again;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const auto element = reader.open(bytes);
   if (!element) return 0;
-  if (const auto number = soap::EnvelopeReader::method_of(interface(), *element)) {
+  if (const auto number = mvm::rmix::soap::EnvelopeReader::method_of(interface(), *element)) {
     const Method& method = interface().methods[*number];
     const auto arguments = reader.arguments(method);
     if (!arguments) return 0;
     // What was understood can be said again, and is understood the same; NaN is not equal to itself, so by
     // its text.
-    const std::string said = soap::call_envelope(interface(), method, *arguments);
+    const std::string said = mvm::rmix::soap::call_envelope(interface(), method, *arguments);
     const auto name = again.open(said);
     MVM_ASSERT(name && *name == method.name);
     const auto same = again.arguments(method);
-    MVM_ASSERT(same && soap::call_envelope(interface(), method, *same) == said);
+    MVM_ASSERT(same && mvm::rmix::soap::call_envelope(interface(), method, *same) == said);
     return 0;
   }
   const Method& method = interface().methods[1];
   const auto outcome = reader.outcome(method, *element);
-  if (outcome) (void)soap::outcome_envelope(interface(), method, *outcome);
+  if (outcome) (void)mvm::rmix::soap::outcome_envelope(interface(), method, *outcome);
   return 0;
 }

@@ -154,7 +154,7 @@ TEST_P(EveryFormDrained, RoomComesBack) {
 /// The soak kills for longer.
 long kill_for() {
   const char* wanted = std::getenv("MVM_KILL_MS");
-  return wanted != nullptr ? std::atol(wanted) : 1000;
+  return wanted != nullptr ? std::strtol(wanted, nullptr, 10) : 1000;
 }
 
 /// What became of each message, in memory that all processes share.

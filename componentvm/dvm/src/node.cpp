@@ -319,7 +319,7 @@ void Whole::accept() {
 Connection::Events Whole::events_of(const std::shared_ptr<std::weak_ptr<Connection>>& link,
                                     std::function<void(Link)> ready) {
   return {.ready =
-              [link, ready] {
+              [link, ready = std::move(ready)] {
                 if (ready) ready(link->lock());
               },
           .message = [this, link](const json& message) { take(link->lock(), message); },

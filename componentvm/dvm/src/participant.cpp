@@ -47,7 +47,7 @@ Result<json> commit_by(const Participant::Hooks& hooks, const std::string& id, c
   auto done = hooks.call("kernel.commit", {{"transaction", id}});
   if (done || done.error().code() != ErrorCode::kNotFound) return done;
   const std::string again = id + ".again";
-  const auto prepared = prepare_by(hooks, again, operation);
+  auto prepared = prepare_by(hooks, again, operation);
   if (!prepared) {
     // What went with the process that held it is gone, as it was to be.
     const bool ends = operation["op"] == "kernel.unload" || operation["op"] == "kernel.stop";

@@ -6,7 +6,6 @@ namespace mvm::catalog {
 namespace {
 
 using kernel::Node;
-using kernel::NodeOptions;
 using nlohmann::json;
 
 TEST(CatalogPlugin, KernelsSayAndAskOverOneServer) {

@@ -12,7 +12,6 @@ namespace {
 
 using rmix::Outcome;
 using rmix::Value;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;

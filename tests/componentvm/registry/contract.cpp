@@ -242,7 +242,7 @@ TEST_P(RegistryContract, EverybodySeesOneOrder) {
   constexpr int kThreads = 3;
   constexpr int kEach = 20;
   std::vector<Event> live;
-  std::thread watcher([&] { live = events_after(start, kThreads * kEach); });
+  std::thread watcher([&] { live = events_after(start, std::size_t{kThreads} * kEach); });
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {
@@ -253,7 +253,7 @@ TEST_P(RegistryContract, EverybodySeesOneOrder) {
     });
   for (auto& thread : threads) thread.join();
   watcher.join();
-  const auto later = events_after(start, kThreads * kEach);
+  const auto later = events_after(start, std::size_t{kThreads} * kEach);
   EXPECT_EQ(shown_all(live), shown_all(later));
   std::map<std::string, std::string> replayed;
   std::uint64_t last = start;

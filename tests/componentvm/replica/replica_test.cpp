@@ -93,7 +93,7 @@ class ReplicaTest : public testing::Test {
   /// Until it is surely done, however many leaders that takes. Each try is a command of its own.
   std::string must(std::uint64_t id, const std::string& command) {
     for (int i = 0; i < 100; ++i) {
-      const std::string tried = command + "#" + std::to_string(tries_++);
+      std::string tried = command + "#" + std::to_string(tries_++);
       if (propose(id, tried, seconds(20))) return tried;
       unsure_.insert(tried);
     }

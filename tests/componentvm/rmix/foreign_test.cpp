@@ -99,7 +99,7 @@ TEST_F(Foreign, ZeepCallsByTheWsdlAlone) {
 TEST_F(Foreign, WhatIsNoCallOfSoapIsAnsweredWithAFault) {
   const std::string address = serve("soap+http");
   const auto fault = [&](const std::string& body) {
-    const std::string said = talk(address, post(body));
+    std::string said = talk(address, post(body));
     EXPECT_THAT(said, HasSubstr("HTTP/1.1 500")) << body.substr(0, 200);
     EXPECT_THAT(said, HasSubstr("<fate>not-run</fate>")) << body.substr(0, 200);
     return said;

@@ -24,9 +24,10 @@ constexpr std::array kKnown{
 constexpr std::uint64_t kMaxLimit = 1000;
 constexpr std::size_t kMaxAnswer = 512U << 10U;
 
-std::string setting(const kernel::NodeConfig& node, const std::string& name, std::string otherwise = {}) {
+std::string setting(const kernel::NodeConfig& node, const std::string& name,
+                    const std::string& otherwise = {}) {
   const auto found = node.settings.find(name);
-  return found == node.settings.end() ? std::move(otherwise) : found->second;
+  return found == node.settings.end() ? otherwise : found->second;
 }
 
 std::vector<std::string> split(const std::string& text) {

@@ -49,9 +49,9 @@ class RmixPlugin final : public mvm::kernel::Plugin, public mvm::plugins::Rmix {
 
  private:
   static std::string setting(const mvm::kernel::NodeConfig& node, const std::string& name,
-                             std::string otherwise) {
+                             const std::string& otherwise) {
     const auto found = node.settings.find("rmix." + name);
-    return found == node.settings.end() ? std::move(otherwise) : found->second;
+    return found == node.settings.end() ? otherwise : found->second;
   }
 
   static Result<mvm::rmix::TlsIdentity> identity(const mvm::kernel::NodeConfig& node) {

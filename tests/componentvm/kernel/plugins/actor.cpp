@@ -85,7 +85,7 @@ class Actor final : public mvm::kernel::Plugin {
 
  private:
   mvm::kernel::Kernel* kernel_ = nullptr;
-  mvm::kernel::PluginHandle handle_ = 0;
+  [[maybe_unused]] mvm::kernel::PluginHandle handle_ = 0;
   nlohmann::json noted_ = nlohmann::json::object();
 };
 
