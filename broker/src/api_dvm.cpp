@@ -14,6 +14,8 @@
 namespace mvm::broker {
 namespace {
 
+using fields::heard;
+using fields::kLongestText;
 using nlohmann::json;
 using soap::DvmAnswer;
 using soap::DvmOutcome;
@@ -27,14 +29,8 @@ constexpr milliseconds kPause{100};
 constexpr std::size_t kMostMembers = 10'000;
 constexpr std::size_t kMostServices = 1000;
 constexpr std::size_t kMostSeeds = 16;
-constexpr std::size_t kLongestText = 4096;
 constexpr std::size_t kLongestVm = 32;
 constexpr std::size_t kLongestKernel = 24;
-
-// What a kernel says is not trusted.
-std::string text(const json& from, const char* name) {
-  return fields::text(from, name).substr(0, kLongestText);
-}
 
 bool is_name(const std::string& name, std::size_t limit) {
   return !name.empty() && name.size() <= limit && std::all_of(name.begin(), name.end(), [](char c) {
@@ -60,7 +56,7 @@ Result<json> command(const NodeTarget& target, const std::vector<std::string>& w
     return Error(code == 7   ? ErrorCode::kRefused
                  : code == 6 ? ErrorCode::kUnavailable
                              : ErrorCode::kFailed,
-                 words.front() + ": " + text(reply, "message"));
+                 words.front() + ": " + heard(reply, "message"));
   return reply.contains("answer") ? reply["answer"] : json();
 }
 
@@ -69,11 +65,10 @@ Status tell(const NodeTarget& target, const std::vector<std::string>& words) {
   return ok();
 }
 
-json settings_for(const NodeTarget& target, const std::string& address, const std::string& vm,
-                  const json& seeds) {
+json settings_for(const NodeTarget& target, const std::string& vm, const json& seeds) {
   return {{"vm", vm},
           {"kernel", target.node},
-          {"listen", (address.empty() ? "127.0.0.1" : address) + ":0"},
+          {"listen", target.any_port()},
           {"multicast", false},
           {"found", seeds.empty() ? "now" : "never"},
           {"seeds", seeds},
@@ -89,7 +84,6 @@ DvmOutcome outcome_of(bool committed, std::vector<DvmAnswer> answers) {
 /// A node, and the machine that its kernel belongs to.
 struct DvmService::Seat {
   NodeTarget target;
-  std::string address;   ///< in the lab's network; empty: that of its host
   bool loaded = false;   ///< its kernel has the plug-in
   bool ours = false;     ///< we have loaded it
   bool touched = false;  ///< we have told it to be of a machine
@@ -110,7 +104,7 @@ struct DvmService::Seat {
     }
     loaded = true;
     self = std::move(*told);
-    vm = text(self, "vm");
+    vm = heard(self, "vm");
   }
 
   /// Until the status server knows it.
@@ -121,13 +115,13 @@ struct DvmService::Seat {
       if (!vm.empty() && live()) return ok();
       if (Clock::now() >= until)
         return Error(ErrorCode::kTimeout,
-                     "it has not joined in time: " + (trouble.empty() ? text(self, "reason") : trouble));
+                     "it has not joined in time: " + (trouble.empty() ? heard(self, "reason") : trouble));
       std::this_thread::sleep_for(kPause);
     }
   }
 
   Status load() {
-    if (!loaded) MVM_TRY(target.ask("kernel.load", {{"plugins", {"dvm"}}, {"sharing", "everyone"}}, kChange));
+    if (!loaded) MVM_TRY(target.load("dvm", kChange));
     ours = ours || !loaded;
     loaded = true;
     return ok();
@@ -180,7 +174,6 @@ Result<std::vector<DvmService::Seat>> DvmService::look(const soap::Caller& calle
   std::vector<Seat> seats;
   for (NodeTarget& target : targets) {
     seats.push_back({});
-    seats.back().address = target.address;
     seats.back().target = std::move(target);
   }
   for_all(seats.size(), [&](std::size_t i) { seats[i].look(); });
@@ -231,14 +224,14 @@ soap::DvmView DvmService::view(const NodeTarget& speaker, const json& self, cons
                                const std::string& name) {
   soap::DvmView view{.lab = lab,
                      .name = name,
-                     .server = text(self, "server"),
+                     .server = heard(self, "server"),
                      .term = fields::number(self, "term"),
                      .number = fields::number(self, "number"),
                      .baseline = {},
                      .members = {},
                      .trouble = {}};
   const bool live = fields::flag(self, "live");
-  if (!live) view.trouble = "no status server: " + text(self, "reason");
+  if (!live) view.trouble = "no status server: " + heard(self, "reason");
   json answers[3];
   std::size_t next = 0;
   for (const char* key : {"members", "services", "baseline"}) {
@@ -258,10 +251,10 @@ soap::DvmView DvmService::view(const NodeTarget& speaker, const json& self, cons
   if (answers[0].is_array())
     for (const json& member : answers[0])
       if (member.is_object() && view.members.size() < kMostMembers)
-        view.members.push_back({.name = text(member, "kernel"),
-                                .address = text(member, "address"),
-                                .architecture = text(object_or_empty(member, "attributes"), "arch"),
-                                .lost = text(member, "state") == "lost",
+        view.members.push_back({.name = heard(member, "kernel"),
+                                .address = heard(member, "address"),
+                                .architecture = heard(object_or_empty(member, "attributes"), "arch"),
+                                .lost = heard(member, "state") == "lost",
                                 .server = live && fields::flag(member, "server"),
                                 .voter = fields::flag(member, "holds-log"),
                                 .services = services[fields::text(member, "kernel")]});
@@ -309,7 +302,7 @@ Result<DvmOutcome> DvmService::create(const soap::Caller& caller, const soap::Dv
   json args{{"secret", secret}, {"user", made.user}, {"password", made.password}};
   step(0, seats.size(), [](Seat& seat) { return seat.load(); });
   step(0, 1, [&](Seat& seat) {
-    args["settings"] = settings_for(seat.target, seat.address, target.name, json::array());
+    args["settings"] = settings_for(seat.target, target.name, json::array());
     return seat.configure(args);
   });
   json invitation;
@@ -317,10 +310,10 @@ Result<DvmOutcome> DvmService::create(const soap::Caller& caller, const soap::Dv
     MVM_ASSIGN(invitation, seat.target.ask("dvm.invite", json::object(), kLook));
     return ok();
   });
-  const json seeds = json::array({text(seats.front().self, "address")});
+  const json seeds = json::array({heard(seats.front().self, "address")});
   step(1, seats.size(), [&](Seat& seat) {
     json joins = invitation;
-    joins["settings"] = settings_for(seat.target, seat.address, target.name, seeds);
+    joins["settings"] = settings_for(seat.target, target.name, seeds);
     return seat.configure(joins);
   });
   made.committed = all_well();
@@ -344,7 +337,7 @@ Status DvmService::fits(const Seat& seat, const Seat& other) {
   if (!is_name(seat.target.node, kLongestKernel))
     return Error(ErrorCode::kUnsupported,
                  "its name cannot be a kernel's: expected at most 24 of the letters a-z, digits and dashes");
-  if (seat.target.host != other.target.host || seat.address.empty() != other.address.empty())
+  if (!seat.target.shares_network(other.target))
     return Error(ErrorCode::kUnsupported, "it is not in one network with node " + other.target.node);
   return ok();
 }
@@ -377,7 +370,7 @@ Status DvmService::join(Seat& seat, const Seat& speaker, const std::string& name
   for (const soap::DvmMember& member : view(speaker.target, speaker.self, seat.target.lab, name).members)
     if (!member.lost && seeds.size() < kMostSeeds) seeds.push_back(member.address);
   if (seeds.empty()) return Error(ErrorCode::kUnavailable, "no kernel of machine " + name + " is there");
-  args["settings"] = settings_for(seat.target, seat.address, name, seeds);
+  args["settings"] = settings_for(seat.target, name, seeds);
   Status joined = seat.configure(args);
   if (!joined) seat.undo();
   return joined;
@@ -433,17 +426,8 @@ Result<DvmOutcome> DvmService::halt(const soap::Caller& caller, const soap::DvmT
   return outcome_of(any, std::move(answers));
 }
 
-/// For the record: who had what done.
 void DvmService::note(const soap::Caller& caller, const soap::DvmTarget& target, const std::string& what) {
-  (void)core_.ask([&]() -> Status {
-    core_.journal.event({.event = "dvm.command",
-                         .lab = target.lab,
-                         .job = {},
-                         .node = {},
-                         .detail = target.name + ": " + what + ", by " + caller.user,
-                         .user = caller.user});
-    return ok();
-  });
+  note_command(core_, caller, "dvm.command", target.lab, target.name + ": " + what);
 }
 
 }  // namespace mvm::broker

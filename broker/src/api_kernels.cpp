@@ -11,6 +11,8 @@
 namespace mvm::broker {
 namespace {
 
+using fields::heard;
+using fields::kLongestText;
 using nlohmann::json;
 using soap::KernelAnswer;
 using soap::KernelCommand;
@@ -22,14 +24,9 @@ constexpr milliseconds kLongest{300'000};
 constexpr milliseconds kHold{60'000};  // a kernel that hears no decision takes back what it prepared
 constexpr std::size_t kMostPlugins = 256;
 constexpr std::size_t kMostListed = 10'000;  // of what one kernel says
-constexpr std::size_t kLongestText = 4096;
 constexpr std::uint64_t kMostTime = (1ULL << 53U) - 1;
 
 // ---- what a kernel says, which is not trusted -------------------------------------------------------------
-
-std::string text(const json& from, const char* name) {
-  return fields::text(from, name).substr(0, kLongestText);
-}
 
 std::vector<std::string> texts(const json& from, const char* name) {
   std::vector<std::string> all;
@@ -52,26 +49,26 @@ std::vector<View> list(const json& from, const char* name, Read read) {
 }
 
 soap::PluginView plugin_from(const json& from) {
-  return {.name = text(from, "name"),
-          .version = text(from, "version"),
-          .file = text(from, "file"),
+  return {.name = heard(from, "name"),
+          .version = heard(from, "version"),
+          .file = heard(from, "file"),
           .owners = texts(from, "owners"),
           .offers = texts(from, "offers"),
           .needs = texts(from, "needs"),
           .operations = texts(from, "operations"),
           .functions = texts(from, "functions"),
-          .sharing = text(from, "sharing"),
-          .state = text(from, "state"),
+          .sharing = heard(from, "sharing"),
+          .state = heard(from, "state"),
           .core = fields::flag(from, "core")};
 }
 
 soap::RunView run_from(const json& from) {
-  return {.run = text(from, "run"),
-          .plugin = text(from, "plugin"),
-          .function = text(from, "function"),
+  return {.run = heard(from, "run"),
+          .plugin = heard(from, "plugin"),
+          .function = heard(from, "function"),
           .arguments = texts(from, "arguments"),
-          .state = text(from, "state"),
-          .reason = text(from, "reason"),
+          .state = heard(from, "state"),
+          .reason = heard(from, "reason"),
           .began_ms = static_cast<std::int64_t>(fields::number(from, "began_ms") & kMostTime),
           .ended_ms = static_cast<std::int64_t>(fields::number(from, "ended_ms") & kMostTime)};
 }
@@ -156,7 +153,7 @@ void best_effort(const std::vector<NodeTarget>& targets, const Order& order, mil
     const auto reply = targets[i].ask(order.op, order.args, timeout);
     answer.able = answer.done = reply.has_value();
     if (reply)
-      answer.run = text(*reply, "run");
+      answer.run = heard(*reply, "run");
     else
       answer.reason = reply.error().describe();
   });
@@ -170,7 +167,7 @@ void commit(const NodeTarget& target, const json& transaction, Clock::time_point
     const auto left = std::chrono::duration_cast<milliseconds>(until - Clock::now());
     const auto reply = target.ask("kernel.commit", transaction, std::max(left, milliseconds(1)));
     answer.done = reply.has_value();
-    if (reply && answer.run.empty()) answer.run = text(*reply, "run");
+    if (reply && answer.run.empty()) answer.run = heard(*reply, "run");
     if (reply) return;
     // Its kernel may be on its way back: what it says is final, what is between it and us is not.
     const bool between =
@@ -194,7 +191,7 @@ void all_or_none(const std::vector<NodeTarget>& targets, const Order& order, mil
     const auto reply = targets[i].ask("kernel.prepare", prepare, timeout);
     outcome.answers[i].able = reply.has_value();
     if (reply)
-      outcome.answers[i].run = text(*reply, "run");
+      outcome.answers[i].run = heard(*reply, "run");
     else
       outcome.answers[i].reason = reply.error().describe();
   });
@@ -251,17 +248,9 @@ void KernelService::note(const soap::Caller& caller, const KernelCommand& comman
   if (!command.run.empty()) detail += " " + command.run;
   const auto done = std::count_if(outcome.answers.begin(), outcome.answers.end(),
                                   [](const KernelAnswer& answer) { return answer.done; });
-  detail += ": on " + std::to_string(done) + " of " + std::to_string(outcome.answers.size()) +
-            " kernels, by " + caller.user;
-  (void)core_.ask([&]() -> Status {
-    core_.journal.event({.event = outcome.committed ? "kernel.command" : "kernel.refused",
-                         .lab = command.targets.lab,
-                         .job = {},
-                         .node = {},
-                         .detail = detail.substr(0, kLongestText),
-                         .user = caller.user});
-    return ok();
-  });
+  detail += ": on " + std::to_string(done) + " of " + std::to_string(outcome.answers.size()) + " kernels";
+  note_command(core_, caller, outcome.committed ? "kernel.command" : "kernel.refused", command.targets.lab,
+               detail);
 }
 
 Result<std::vector<soap::KernelView>> KernelService::adjust_pools(const soap::Caller& caller,

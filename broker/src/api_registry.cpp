@@ -11,6 +11,7 @@
 namespace mvm::broker {
 namespace {
 
+using fields::heard;
 using nlohmann::json;
 using std::chrono::milliseconds;
 
@@ -18,17 +19,11 @@ constexpr milliseconds kTime{15'000};     // for what does not wait
 constexpr milliseconds kLongest{20'000};  // for what does
 constexpr int kMaxWaiting = 8;            // each holds a thread of the service
 constexpr std::size_t kMaxList = 10'000;
-constexpr std::size_t kLongestText = 4096;
-
-// What a kernel says is not trusted.
-std::string text(const json& from, const char* name) {
-  return fields::text(from, name).substr(0, kLongestText);
-}
 
 soap::RegistryInfo info_from(const json& from) {
-  soap::RegistryInfo info{.name = text(from, "name"),
+  soap::RegistryInfo info{.name = heard(from, "name"),
                           .index = fields::number(from, "index"),
-                          .owner = text(from, "owner"),
+                          .owner = heard(from, "owner"),
                           .flags = {},
                           .lease = fields::number(from, "lease"),
                           .revision = fields::number(from, "revision"),
@@ -104,7 +99,7 @@ Result<soap::RegistryItem> RegistryService::get(const soap::Caller& caller,
   args["plain"] = true;
   MVM_ASSIGN(auto reply, ask(caller, target, "registry.recv", std::move(args), {}, wait));
   return soap::RegistryItem{.info = info_from(object_or_empty(reply.result, "info")),
-                            .encoding = text(reply.result, "encoding"),
+                            .encoding = heard(reply.result, "encoding"),
                             .value = std::move(reply.blob)};
 }
 

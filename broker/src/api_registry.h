@@ -36,7 +36,6 @@ class RegistryService final : public soap::RegistryApi {
   class Change;
   Result<std::vector<Seat>> look(const soap::Caller& caller, const std::string& lab,
                                  const std::vector<std::string>& nodes);
-  void note(const soap::Caller& caller, const std::string& lab, const std::string& what);
   Result<host::CallReply> ask(const soap::Caller& caller, const soap::RegistryTarget& target, const char* op,
                               nlohmann::json args, std::string blob = {},
                               std::chrono::milliseconds wait = {});

@@ -15,6 +15,7 @@
 namespace mvm::broker {
 namespace {
 
+using fields::heard;
 using nlohmann::json;
 using soap::RegistryAnswer;
 using soap::RegistryMember;
@@ -26,14 +27,8 @@ constexpr milliseconds kLook{10'000};
 constexpr milliseconds kChange{45'000};
 constexpr milliseconds kJoin{30'000};
 constexpr milliseconds kPause{50};
-constexpr std::size_t kLongestText = 4096;
 constexpr std::size_t kMostMembers = 1024;
 constexpr std::size_t kMostEndpoints = 16;
-
-// What a kernel says is not trusted.
-std::string text(const json& from, const char* name) {
-  return fields::text(from, name).substr(0, kLongestText);
-}
 
 /// Of six digits, as nobody of the group ever had one; a kernel that went silent may still come in with its.
 std::uint64_t new_number(std::set<std::uint64_t>& taken) {
@@ -71,7 +66,7 @@ struct RegistryService::Seat {
   json told;             ///< registry.members
   std::string trouble;   ///< why nothing is known
 
-  [[nodiscard]] std::string provider() const { return text(told, "provider"); }
+  [[nodiscard]] std::string provider() const { return heard(told, "provider"); }
   [[nodiscard]] bool configured() const { return fields::flag(told, "configured"); }
   [[nodiscard]] bool replicates() const { return configured() && provider() == "raft"; }
   [[nodiscard]] bool active() const { return replicates() && fields::flag(told, "active"); }
@@ -84,7 +79,7 @@ struct RegistryService::Seat {
     loaded = answer.has_value();
     if (answer) {
       told = std::move(*answer);
-      trouble = text(told, "trouble");
+      trouble = heard(told, "trouble");
     } else if (answer.error().code() != ErrorCode::kUnsupported) {
       trouble = answer.error().message();
     }
@@ -92,7 +87,7 @@ struct RegistryService::Seat {
 
   Status load() {
     if (loaded) return ok();
-    MVM_TRY(target.ask("kernel.load", {{"plugins", {"registry"}}, {"sharing", "everyone"}}, kChange));
+    MVM_TRY(target.load("registry", kChange));
     ours = loaded = true;
     return ok();
   }
@@ -115,7 +110,7 @@ struct RegistryService::Seat {
   /// As member `id` of the group; `others`: whom it asks, empty: it makes the group.
   Status replicate(std::uint64_t id, const std::string& others, const std::string& secret) {
     const std::string number = std::to_string(id);
-    const std::string listen = (target.address.empty() ? "127.0.0.1" : target.address) + ":0";
+    const std::string listen = target.any_port();
     json settings{
         {"registry.provider", "raft"}, {"registry.raft.id", number}, {"registry.raft.address", listen}};
     if (others.empty())
@@ -153,8 +148,8 @@ struct RegistryService::Seat {
                        .trouble = trouble};
     for (const json& entry : array_or_empty(told, "members"))
       if (entry.is_object() && fields::number(entry, "id") == one.id && one.id != 0) {
-        one.role = text(entry, "role");
-        one.address = text(entry, "address");
+        one.role = heard(entry, "role");
+        one.address = heard(entry, "address");
       }
     return one;
   }
@@ -190,8 +185,8 @@ Result<std::vector<RegistryMember>> RegistryService::members(const soap::Caller&
                          .provider = "raft",
                          .state = fields::flag(entry, "connected") ? "serves" : "silent",
                          .id = id,
-                         .role = text(entry, "role"),
-                         .address = text(entry, "address"),
+                         .role = heard(entry, "role"),
+                         .address = heard(entry, "address"),
                          .leader = id == fields::number(seat.told, "leader"),
                          .trouble = {}});
     }
@@ -250,9 +245,8 @@ class RegistryService::Change {
              "members " +
              lab_;
     const NodeTarget& other = inside_ != nullptr ? *inside_ : named_.front().target;
-    const bool one_network =
-        seat.target.host == other.host && seat.target.address.empty() == other.address.empty();
-    if (choice_.provider == "raft" && !one_network) return "it is not in one network with node " + other.node;
+    if (choice_.provider == "raft" && !seat.target.shares_network(other))
+      return "it is not in one network with node " + other.node;
     return {};
   }
 
@@ -320,9 +314,9 @@ Result<RegistryOutcome> RegistryService::serve(const soap::Caller& caller, const
   if (!nodes.empty()) MVM_TRY(node_targets(core_, caller, lab, nodes));
   MVM_ASSIGN(std::vector<Seat> all, look(caller, lab, {}));
   RegistryOutcome outcome = Change(lab, choice, std::move(all), nodes).run();
-  note(caller, lab,
-       (outcome.committed ? "served with " : "not served with ") + choice.provider + " by " +
-           std::to_string(outcome.answers.size()) + " nodes");
+  note_command(core_, caller, "registry.command", lab,
+               (outcome.committed ? "served with " : "not served with ") + choice.provider + " by " +
+                   std::to_string(outcome.answers.size()) + " nodes");
   return outcome;
 }
 
@@ -334,7 +328,8 @@ Status RegistryService::leave(const soap::Caller& caller, const std::string& lab
   if (!seat.loaded && seat.trouble.empty())
     return Error(ErrorCode::kNotFound, "the kernel of " + lab + "/" + node + " serves no registry");
   Status left = seat.forget(force);
-  note(caller, lab, "node " + node + (left ? " has left" : " has not left"));
+  note_command(core_, caller, "registry.command", lab,
+               "node " + node + (left ? " has left" : " has not left"));
   return left;
 }
 
@@ -351,21 +346,8 @@ Status RegistryService::confirm_lost(const soap::Caller& caller, const std::stri
   if (speaker == seats.end())
     return Error(ErrorCode::kNotFound, "no node of lab " + lab + " keeps a replicated registry");
   MVM_TRY(speaker->target.ask("registry.confirm-lost", {{"id", id}}, kChange));
-  note(caller, lab, "member " + std::to_string(id) + " is lost");
+  note_command(core_, caller, "registry.command", lab, "member " + std::to_string(id) + " is lost");
   return ok();
-}
-
-/// For the record: who had what done.
-void RegistryService::note(const soap::Caller& caller, const std::string& lab, const std::string& what) {
-  (void)core_.ask([&]() -> Status {
-    core_.journal.event({.event = "registry.command",
-                         .lab = lab,
-                         .job = {},
-                         .node = {},
-                         .detail = what + ", by " + caller.user,
-                         .user = caller.user});
-    return ok();
-  });
 }
 
 }  // namespace mvm::broker

@@ -1,6 +1,7 @@
 #pragma once
 // Fields of JSON from outside: what is missing or of another type is its default, and nothing throws.
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,6 +11,12 @@ namespace mvm::broker::fields {
 inline std::string text(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// What a kernel or another host's daemon says is not trusted: of a text so much at most, in bytes.
+inline constexpr std::size_t kLongestText = 4096;
+inline std::string heard(const nlohmann::json& object, const char* name) {
+  return text(object, name).substr(0, kLongestText);
 }
 
 /// Never negative.

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "hosts.h"
+#include "json_fields.h"
 #include "labs.h"
 
 namespace mvm::broker {
@@ -34,6 +35,24 @@ Result<nlohmann::json> NodeTarget::ask(const std::string& op, const nlohmann::js
   if (!trouble.empty()) return Error(ErrorCode::kUnavailable, trouble);
   MVM_ASSIGN(auto reply, agent->call(lab, node, op, args, {}, timeout));
   return std::move(reply.result);
+}
+
+Status NodeTarget::load(const std::string& plugin, std::chrono::milliseconds timeout) const {
+  MVM_TRY(ask("kernel.load", {{"plugins", {plugin}}, {"sharing", "everyone"}}, timeout));
+  return ok();
+}
+
+void note_command(Core& core, const soap::Caller& caller, const char* event, const std::string& lab,
+                  const std::string& what) {
+  (void)core.ask([&]() -> Status {
+    core.journal.event({.event = event,
+                        .lab = lab,
+                        .job = {},
+                        .node = {},
+                        .detail = (what + ", by " + caller.user).substr(0, fields::kLongestText),
+                        .user = caller.user});
+    return ok();
+  });
 }
 
 Result<std::vector<NodeTarget>> node_targets(Core& core, const soap::Caller& caller, const std::string& lab,

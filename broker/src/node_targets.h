@@ -19,7 +19,19 @@ struct NodeTarget {
   /// kUnavailable where it cannot be asked.
   [[nodiscard]] Result<nlohmann::json> ask(const std::string& op, const nlohmann::json& args,
                                            std::chrono::milliseconds timeout) const;
+  /// Has its kernel load a plug-in whose operations everyone may call.
+  [[nodiscard]] Status load(const std::string& plugin, std::chrono::milliseconds timeout) const;
+  /// Both are reached in one network: the lab's own, or their host's.
+  [[nodiscard]] bool shares_network(const NodeTarget& other) const {
+    return host == other.host && address.empty() == other.address.empty();
+  }
+  /// Where its plug-ins listen for other nodes, at a port that they choose.
+  [[nodiscard]] std::string any_port() const { return (address.empty() ? "127.0.0.1" : address) + ":0"; }
 };
+
+/// For the record: who had what done with a lab's kernels.
+void note_command(Core& core, const soap::Caller& caller, const char* event, const std::string& lab,
+                  const std::string& what);
 
 /// The nodes named, or all of the lab; an empty lab: of all labs that the caller may see. kNotFound,
 /// kRefused. Any thread but the loop's.

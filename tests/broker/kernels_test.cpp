@@ -66,17 +66,8 @@ class KernelsTest : public testing::Test {
   void SetUp() override {
     world.start();
     world.pump();
-    const auto made = world.labs().create_lab(
-        world.user,
-        {.profile = "<lab xmlns=\"urn:mvm:lab:1\" name=\"k\"><machines name=\"node\" driver=\"lxc\" "
-                    "image=\"host\" count=\"3\"/></lab>",
-         .settings = {},
-         .lab = {},
-         .request = {},
-         .file = "lab.xml"});
-    ASSERT_TRUE(made) << made.error().describe();
-    lab = *made;
-    world.pump();
+    lab = world.lab_of_three();
+    ASSERT_FALSE(lab.empty());
   }
   soap::KernelApi& api() { return world.broker->api().kernels; }
   soap::KernelOutcome must(const KernelCommand& command) {

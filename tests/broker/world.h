@@ -109,6 +109,19 @@ class World {
   soap::StoreApi& blobs_api() { return broker->api().store; }
   soap::SystemApi& system() { return broker->api().system; }
 
+  /// A lab of the three nodes node-0 to node-2, which are up.
+  std::string lab_of_three() {
+    const auto made = labs().create_lab(
+        user, {.profile = "<lab xmlns=\"urn:mvm:lab:1\" name=\"k\"><machines name=\"node\" driver=\"lxc\" "
+                          "image=\"host\" count=\"3\"/></lab>",
+               .settings = {},
+               .lab = {},
+               .request = {},
+               .file = "lab.xml"});
+    EXPECT_TRUE(made) << made.error().describe();
+    pump();
+    return made ? *made : std::string();
+  }
   std::string submit(const std::string& profile, const std::string& request = {},
                      const std::string& lab = {}) {
     auto id = jobs().submit(
