@@ -55,6 +55,16 @@ Result<std::string> resolve_lab_or_job(Session& session, const std::string& text
   return job->job.lab;
 }
 
+Result<std::string> node_of_lab(const std::string& text, const std::string& lab, const std::string& called,
+                                const char* what) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) return text;
+  if (const std::string named = text.substr(0, slash); named != lab && named != called)
+    return Error(ErrorCode::kInvalid,
+                 "found node " + text + ", expected one of lab " + lab + ": " + what + " is one lab's");
+  return text.substr(slash + 1);
+}
+
 Result<soap::KernelTargets> resolve_targets(Session& session, const std::string& text) {
   soap::KernelTargets targets;
   bool all = false;

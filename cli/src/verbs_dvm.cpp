@@ -25,17 +25,6 @@ Result<soap::DvmTarget> target_of(Session& session, const Options& options) {
   return soap::DvmTarget{.lab = std::move(lab), .name = options.name};
 }
 
-/// NODE, or LAB/NODE as other verbs have it.
-Result<std::string> node_of(const soap::DvmTarget& target, const Options& options, const std::string& text) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string::npos) return text;
-  const std::string lab = text.substr(0, slash);
-  if (lab != target.lab && lab != options.lab)
-    return Error(ErrorCode::kInvalid,
-                 "found node " + text + ", expected one of lab " + target.lab + ": a machine is one lab's");
-  return text.substr(slash + 1);
-}
-
 // ---- looking ----------------------------------------------------------------------------------------------
 
 Json member_json(const soap::DvmMember& member) {
@@ -135,7 +124,7 @@ Result<int> create(Session& session, const Options& options) {
   MVM_ASSIGN(const auto target, target_of(session, options));
   std::vector<std::string> nodes;
   for (const std::string& text : options.nodes) {
-    MVM_ASSIGN(std::string node, node_of(target, options, text));
+    MVM_ASSIGN(std::string node, node_of_lab(text, target.lab, options.lab, "a machine"));
     nodes.push_back(std::move(node));
   }
   MVM_ASSIGN(auto api, session.api());
@@ -153,7 +142,7 @@ Result<int> create(Session& session, const Options& options) {
 
 Result<int> one_node(Session& session, const Options& options, bool joins) {
   MVM_ASSIGN(const auto target, target_of(session, options));
-  MVM_ASSIGN(const std::string node, node_of(target, options, options.node));
+  MVM_ASSIGN(const std::string node, node_of_lab(options.node, target.lab, options.lab, "a machine"));
   MVM_ASSIGN(auto api, session.api());
   MVM_ASSIGN(const auto outcome, joins ? api.dvm.add(session.caller(), target, node)
                                        : api.dvm.remove(session.caller(), target, node));

@@ -225,16 +225,6 @@ struct NodesOptions {
 };
 using NodesPtr = std::shared_ptr<NodesOptions>;
 
-/// NODE, or LAB/NODE as other verbs have it.
-Result<std::string> node_of(const NodesOptions& options, const std::string& lab, const std::string& text) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string::npos) return text;
-  if (const std::string named = text.substr(0, slash); named != lab && named != options.lab)
-    return Error(ErrorCode::kInvalid,
-                 "found node " + text + ", expected one of lab " + lab + ": a registry is one lab's");
-  return text.substr(slash + 1);
-}
-
 Result<int> members(Session& session, const NodesOptions& options) {
   MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
   MVM_ASSIGN(auto api, session.api());
@@ -276,7 +266,7 @@ Result<int> serve(Session& session, const NodesOptions& options) {
   MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
   std::vector<std::string> nodes;
   for (const std::string& text : options.nodes) {
-    MVM_ASSIGN(std::string node, node_of(options, lab, text));
+    MVM_ASSIGN(std::string node, node_of_lab(text, lab, options.lab, "a registry"));
     nodes.push_back(std::move(node));
   }
   MVM_ASSIGN(auto api, session.api());
@@ -294,7 +284,7 @@ Result<int> serve(Session& session, const NodesOptions& options) {
 
 Result<int> leave(Session& session, const NodesOptions& options) {
   MVM_ASSIGN(const std::string lab, resolve_lab_or_job(session, options.lab));
-  MVM_ASSIGN(const std::string node, node_of(options, lab, options.node));
+  MVM_ASSIGN(const std::string node, node_of_lab(options.node, lab, options.lab, "a registry"));
   MVM_ASSIGN(auto api, session.api());
   MVM_TRY(api.registry.leave(session.caller(), lab, node, options.force));
   return kDone;
