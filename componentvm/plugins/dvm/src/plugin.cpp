@@ -7,13 +7,13 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <future>
 #include <memory>
 #include <mutex>
 #include <thread>
 
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
+#include "mvm/base/lent.h"
 #include "mvm/base/log.h"
 #include "mvm/base/secret_file.h"
 #include "mvm/dvm/node.h"
@@ -42,7 +42,11 @@ class DvmPlugin final : public Plugin {
   void stop() override { (void)end(); }
 
  private:
-  using NodePtr = std::shared_ptr<dvm::Node>;
+  /// What it was told, and its part of the machine.
+  struct Joined {
+    dvm::Settings settings;
+    std::unique_ptr<dvm::Node> node;
+  };
 
   Status offer() {
     MVM_TRY(on("dvm.command", [this](Call& call) -> Result<Answer> {
@@ -64,7 +68,7 @@ class DvmPlugin final : public Plugin {
       return command({"getvminfo", "states/" + plugin});
     }));
     MVM_TRY(on("dvm.run-ended", [this](Call& call) -> Result<Answer> {
-      if (const NodePtr node = this->node()) node->thread_ended(text_or(call.args, "run"));
+      if (const auto joined = joined_.borrow()) joined->node->thread_ended(text_or(call.args, "run"));
       return Answer{};
     }));
     MVM_TRY(on("dvm.configure", [this](Call& call) { return configure(call); }));
@@ -78,11 +82,6 @@ class DvmPlugin final : public Plugin {
   // ---- the machine that this kernel belongs to ----------------------------------------------------------
 
   [[nodiscard]] std::filesystem::path file(const char* name) const { return kernel_->config().run / name; }
-
-  [[nodiscard]] NodePtr node() const {
-    const std::lock_guard lock(mutex_);
-    return node_;
-  }
 
   Status begin() {
     const NodeConfig& config = kernel_->config();
@@ -102,38 +101,21 @@ class DvmPlugin final : public Plugin {
                    .submit = [this](std::function<void()> job) { return kernel_->submit(std::move(job)); },
                    // The launcher, which ends the kernel in good order.
                    .end = [] { ::kill(::getppid(), SIGTERM); }};
-    dvm::Settings kept = settings;
-    MVM_ASSIGN(auto started, dvm::Node::start(std::move(settings), std::move(host)));
-    auto gone = std::make_shared<std::promise<void>>();
-    const std::lock_guard lock(mutex_);
-    settings_ = std::move(kept);
-    gone_ = gone->get_future();
-    node_ = NodePtr(started.release(), [gone](dvm::Node* node) {
-      delete node;
-      gone->set_value();
-    });
+    auto joined = std::make_unique<Joined>();
+    joined->settings = settings;
+    MVM_ASSIGN(joined->node, dvm::Node::start(std::move(settings), std::move(host)));
+    joined_.lend(std::move(joined));
     return ok();
   }
 
   /// False where there was none. Returns when also those who use it at the moment have let it go.
   bool end() {
-    std::future<void> gone;
-    NodePtr ours;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!node_) return false;
-      gone = std::move(gone_);
-      ours = std::exchange(node_, nullptr);
-    }
-    ours.reset();
-    gone.wait();
-    return true;
+    return joined_.take_back([](Joined&) {});
   }
 
   Result<Answer> command(const std::vector<std::string>& words) {
-    const NodePtr node = this->node();
-    if (!node) return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
-    MVM_ASSIGN(json reply, node->command(words, kPatience));
+    MVM_ASSIGN(const auto joined, this->joined());
+    MVM_ASSIGN(json reply, joined->node->command(words, kPatience));
     return Answer{std::move(reply), {}, {}};
   }
 
@@ -148,7 +130,9 @@ class DvmPlugin final : public Plugin {
     const std::string users = text_or(call.args, "users");
     if (users.size() > kLargestUsers) return Error(ErrorCode::kInvalid, "users: at most 1 MiB");
     const std::lock_guard one(changing_);
-    if (node()) return Error(ErrorCode::kConflict, "this kernel belongs to machine " + vm() + " already");
+    if (const auto joined = joined_.borrow())
+      return Error(ErrorCode::kConflict,
+                   "this kernel belongs to machine " + joined->settings.vm + " already");
     MVM_TRY(clear());
     Status begun = write(object_or_empty(call.args, "settings"), secret, users);
     if (begun && call.args.contains("user"))
@@ -160,7 +144,8 @@ class DvmPlugin final : public Plugin {
       (void)clear();
       return begun.error();
     }
-    return Answer{{{"vm", vm()}, {"address", node()->address().text()}}, {}, {}};
+    MVM_ASSIGN(const auto joined, this->joined());
+    return Answer{{{"vm", joined->settings.vm}, {"address", joined->node->address().text()}}, {}, {}};
   }
 
   Status write(const json& settings, const std::string& secret, const std::string& users) const {
@@ -175,30 +160,26 @@ class DvmPlugin final : public Plugin {
     return ok();
   }
 
-  [[nodiscard]] std::string vm() const {
-    const std::lock_guard lock(mutex_);
-    return node_ ? settings_.vm : "";
+  [[nodiscard]] Result<std::shared_ptr<Joined>> joined() const {
+    if (auto joined = joined_.borrow()) return joined;
+    return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
   }
 
   /// {vm, ...getvminfo self}; vm is empty where the kernel belongs to none.
   Result<Answer> self() {
-    const std::string vm = this->vm();
-    if (vm.empty()) return Answer{{{"vm", ""}}, {}, {}};
-    MVM_ASSIGN(Answer answer, command({"getvminfo", "self"}));
-    json told = object_or_empty(answer.result, "answer");
-    told["vm"] = vm;
+    const auto joined = joined_.borrow();
+    if (!joined) return Answer{{{"vm", ""}}, {}, {}};
+    MVM_ASSIGN(const json reply, joined->node->command({"getvminfo", "self"}, kPatience));
+    json told = object_or_empty(reply, "answer");
+    told["vm"] = joined->settings.vm;
     return Answer{std::move(told), {}, {}};
   }
 
   /// What another kernel needs to be told to join: {vm, secret, users}.
   Result<Answer> invite(const Call& call) {
     MVM_TRY(only_host(call));
-    dvm::Settings settings;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!node_) return Error(ErrorCode::kConflict, "this kernel belongs to no distributed virtual machine");
-      settings = settings_;
-    }
+    MVM_ASSIGN(const auto joined, this->joined());
+    const dvm::Settings& settings = joined->settings;
     MVM_ASSIGN(const std::string secret, read_secret_file(settings.secret, kShortestSecret));
     json answer{{"vm", settings.vm}, {"secret", secret}};
     if (dvm::Users(settings.users).exist()) {
@@ -227,11 +208,8 @@ class DvmPlugin final : public Plugin {
   }
 
   Kernel* kernel_ = nullptr;
-  std::mutex changing_;       // one configure or forget at a time
-  mutable std::mutex mutex_;  // for what follows
-  dvm::Settings settings_;
-  std::future<void> gone_;  // when node_ is destroyed, by whoever used it last
-  NodePtr node_;
+  std::mutex changing_;  // one configure or forget at a time
+  Lent<Joined> joined_;
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "current.h"
 
 #include <algorithm>
-#include <array>
 
 #include "mvm/base/file.h"
 #include "mvm/base/json.h"
@@ -17,26 +16,11 @@ constexpr const char* kChosen = "registry.json";
 constexpr const char* kSecret = "registry.secret";
 constexpr const char* kReplica = "registry.raft";
 constexpr std::size_t kLargestChosen = 1 << 16;
-constexpr std::size_t kLongestSecret = 4096;
 constexpr std::chrono::seconds kLeaving{10};
-// No file of the node: who chooses is a user of the lab.
-constexpr std::array kMayChoose{
-    "registry.provider",   "registry.etcd.endpoints", "registry.etcd.prefix", "registry.etcd.timeout-ms",
-    "registry.raft.id",    "registry.raft.members",   "registry.raft.join",   "registry.raft.address",
-    "registry.raft.group", "registry.raft.beat-ms"};
-
-Status may_choose(const Current::Settings& settings) {
-  for (const auto& [name, value] : settings)
-    if (std::find(kMayChoose.begin(), kMayChoose.end(), name) == kMayChoose.end())
-      return Error(ErrorCode::kInvalid, "setting " + name.substr(0, 80) + " is not the host's to choose");
-  return ok();
-}
 
 }  // namespace
 
-Status Current::open() { return begin(); }
-
-Status Current::begin() {
+Status Current::open() {
   std::error_code ignored;
   if (!std::filesystem::exists(file(kChosen), ignored)) {
     MVM_ASSIGN(Provider provider, open_provider(node_, clock_));
@@ -44,8 +28,7 @@ Status Current::begin() {
   }
   if (Status begun = begin_chosen(); !begun) {
     log::error("registry.failed", {{"reason", begun.error().describe()}});
-    const std::lock_guard lock(mutex_);
-    trouble_ = begun.error().describe();
+    set_trouble(begun.error().describe());
   }
   return ok();
 }
@@ -70,39 +53,28 @@ Status Current::begin_chosen() {
 
 Status Current::serve(Provider provider) {
   MVM_TRY(join_group(provider));
-  auto gone = std::make_shared<std::promise<void>>();
-  auto opened = std::make_unique<Serving>(std::move(provider));
-  const std::lock_guard lock(mutex_);
-  gone_ = gone->get_future();
-  serving_ = std::shared_ptr<Serving>(opened.release(), [gone](Serving* serving) {
-    delete serving;
-    gone->set_value();
-  });
-  trouble_.clear();
+  serving_.lend(std::make_unique<Serving>(std::move(provider)));
+  set_trouble({});
   return ok();
 }
 
-/// Returns when those who use it at the moment have let it go, too.
 void Current::end() {
-  std::shared_ptr<Serving> ours;
-  std::future<void> gone;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!serving_) return;
-    ours = std::exchange(serving_, nullptr);
-    gone = std::move(gone_);
-    trouble_ = "its provider is being exchanged; try again";
-  }
-  ours->sessions.end();
-  ours->provider.registry->stop();
-  ours.reset();
-  gone.wait();
+  if (!serving_.borrow()) return;
+  set_trouble("its provider is being exchanged; try again");
+  (void)serving_.take_back([](Serving& serving) {
+    serving.sessions.end();
+    serving.provider.registry->stop();
+  });
 }
 
 Result<std::shared_ptr<Current::Serving>> Current::serving() const {
+  if (auto now = serving_.borrow()) return now;
+  return Error(ErrorCode::kUnavailable, "the registry of this node serves nothing: " + trouble());
+}
+
+void Current::set_trouble(std::string why) {
   const std::lock_guard lock(mutex_);
-  if (serving_) return serving_;
-  return Error(ErrorCode::kUnavailable, "the registry of this node serves nothing: " + trouble_);
+  trouble_ = std::move(why);
 }
 
 std::string Current::trouble() const {
@@ -121,9 +93,9 @@ bool Current::configured() const {
 Result<Current::Settings> Current::chosen() const {
   MVM_ASSIGN(const std::string text, read_private_file(file(kChosen), kLargestChosen));
   const json read = json::parse(text, nullptr, false);
-  MVM_ASSIGN(const auto pairs, text_map_of({{"settings", read}}, "settings", kMayChoose.size()));
+  MVM_ASSIGN(const auto pairs, text_map_of({{"settings", read}}, "settings", kMostChosen));
   Settings settings(pairs.begin(), pairs.end());
-  MVM_TRY(may_choose(settings));
+  MVM_TRY(hosts_to_choose(settings));
   return settings;
 }
 
@@ -148,7 +120,7 @@ Status Current::empty() const {
 }
 
 Status Current::configure(const Settings& settings, const std::string& secret) {
-  MVM_TRY(may_choose(settings));
+  MVM_TRY(hosts_to_choose(settings));
   const std::lock_guard one(changing_);
   if (configured() || node_.settings.contains("registry.provider"))
     return Error(ErrorCode::kConflict, "the provider of this node's registry was chosen already");
@@ -160,7 +132,7 @@ Status Current::configure(const Settings& settings, const std::string& secret) {
   if (begun) begun = note(settings);
   if (begun) begun = begin_chosen();
   if (begun) return ok();
-  if (Status back = clear(); back) back = begin();
+  if (Status back = clear(); back) back = open();
   return begun;
 }
 
@@ -174,7 +146,7 @@ Result<bool> Current::forget(bool force) {
   const std::unique_lock still(updating_);
   end();
   MVM_TRY(clear());
-  MVM_TRY(begin());
+  MVM_TRY(open());
   return true;
 }
 
@@ -183,8 +155,7 @@ Result<std::string> Current::group_secret() const {
   if (now->provider.raft == nullptr || !configured())
     return Error(ErrorCode::kConflict,
                  "the registry of this node is of no replicated group that a host made");
-  MVM_ASSIGN(std::string secret, read_private_file(file(kSecret), kLongestSecret));
-  return secret;
+  return read_secret_file(file(kSecret), kShortestSecret);
 }
 
 Status take_leave(replica::Replica& replica) {

@@ -2,8 +2,6 @@
 // The registry that this node's kernel serves: the provider that its settings say, or that the node's host
 // chose while the registry was empty. docs/formats/registry.md, "Of a lab's nodes".
 
-#include <atomic>
-#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -11,6 +9,7 @@
 #include <string>
 
 #include "mvm/base/clock.h"
+#include "mvm/base/lent.h"
 #include "mvm/kernel/plugin.h"
 #include "provider.h"
 #include "sessions.h"
@@ -69,23 +68,22 @@ class Current final : public mvm::registry::Registry {
 
  private:
   [[nodiscard]] std::filesystem::path file(const char* name) const { return node_.run / name; }
-  [[nodiscard]] Status begin();
   [[nodiscard]] Status begin_chosen();
   [[nodiscard]] Status serve(Provider provider);
   [[nodiscard]] Status note(const Settings& settings) const;
   [[nodiscard]] Result<Settings> chosen() const;
   [[nodiscard]] Status empty() const;
   [[nodiscard]] Status clear() const;
+  void set_trouble(std::string why);
   void end();
 
   const kernel::NodeConfig& node_;
   Clock& clock_;
   std::mutex changing_;         // one configure or forget at a time
   std::shared_mutex updating_;  // updates share it: the registry does not change while it is exchanged
-  mutable std::mutex mutex_;    // for what follows
-  std::string trouble_ = "it has not begun";
-  std::future<void> gone_;  // when serving_ is destroyed, by whoever used it last
-  std::shared_ptr<Serving> serving_;
+  Lent<Serving> serving_;
+  mutable std::mutex mutex_;                  // of trouble_
+  std::string trouble_ = "it has not begun";  // why nothing is served
 };
 
 /// Gives up a replica's part in its group, of which others live; waits until they know, at most 10 s.

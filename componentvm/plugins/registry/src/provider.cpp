@@ -16,29 +16,40 @@ namespace {
 using mvm::registry::EtcdOptions;
 
 constexpr std::string_view kOurs = "registry.";
-constexpr std::array kKnown{"registry.provider",
-                            "registry.file",
-                            "registry.etcd.endpoints",
-                            "registry.etcd.prefix",
-                            "registry.etcd.timeout-ms",
-                            "registry.etcd.authority",
-                            "registry.etcd.certificate",
-                            "registry.etcd.key",
-                            "registry.raft.id",
-                            "registry.raft.members",
-                            "registry.raft.join",
-                            "registry.raft.address",
-                            "registry.raft.secret",
-                            "registry.raft.folder",
-                            "registry.raft.group",
-                            "registry.raft.beat-ms",
-                            "registry.listen"};
-constexpr std::size_t kShortestSecret = 16;
+struct KnownSetting {
+  std::string_view name;
+  bool hosts = false;  ///< the node's host may choose it, for a user of the lab: it names no file of the node
+};
+constexpr std::array kKnown{KnownSetting{"registry.provider", true},
+                            KnownSetting{"registry.file", false},
+                            KnownSetting{"registry.etcd.endpoints", true},
+                            KnownSetting{"registry.etcd.prefix", true},
+                            KnownSetting{"registry.etcd.timeout-ms", true},
+                            KnownSetting{"registry.etcd.authority", false},
+                            KnownSetting{"registry.etcd.certificate", false},
+                            KnownSetting{"registry.etcd.key", false},
+                            KnownSetting{"registry.raft.id", true},
+                            KnownSetting{"registry.raft.members", true},
+                            KnownSetting{"registry.raft.join", true},
+                            KnownSetting{"registry.raft.address", true},
+                            KnownSetting{"registry.raft.secret", false},
+                            KnownSetting{"registry.raft.folder", false},
+                            KnownSetting{"registry.raft.group", true},
+                            KnownSetting{"registry.raft.beat-ms", true},
+                            KnownSetting{"registry.listen", false}};
+static_assert(std::count_if(kKnown.begin(), kKnown.end(),
+                            [](const KnownSetting& one) { return one.hosts; }) == kMostChosen);
+
+const KnownSetting* known(std::string_view name) {
+  const auto found =
+      std::find_if(kKnown.begin(), kKnown.end(), [&](const KnownSetting& one) { return one.name == name; });
+  return found == kKnown.end() ? nullptr : &*found;
+}
 
 Status check_settings(const kernel::NodeConfig& node) {
   for (const auto& [name, value] : node.settings) {
     if (!name.starts_with(kOurs)) continue;
-    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end())
+    if (known(name) == nullptr)
       return Error(ErrorCode::kInvalid, "setting " + name + ": the registry knows no such setting");
   }
   return ok();
@@ -128,6 +139,13 @@ Result<Provider> open_raft(const kernel::NodeConfig& node, Clock& clock) {
 }
 
 }  // namespace
+
+Status hosts_to_choose(const std::map<std::string, std::string>& settings) {
+  for (const auto& [name, value] : settings)
+    if (const KnownSetting* const setting = known(name); setting == nullptr || !setting->hosts)
+      return Error(ErrorCode::kInvalid, "setting " + name.substr(0, 80) + " is not the host's to choose");
+  return ok();
+}
 
 std::vector<std::string> list_setting(const kernel::NodeConfig& node, const std::string& name,
                                       const std::string& otherwise) {

@@ -13,6 +13,9 @@
 
 namespace mvm::plugins::registry {
 
+inline constexpr std::size_t kShortestSecret = 16;  ///< of a replicated group, in bytes
+inline constexpr std::size_t kMostChosen = 10;      ///< settings that the node's host may choose
+
 /// A provider that is open. A member of a replicated group is in none before join_group().
 struct Provider {
   std::string name;  ///< sqlite, raft or etcd
@@ -28,6 +31,9 @@ struct Provider {
 [[nodiscard]] Result<Provider> open_provider(const kernel::NodeConfig& node, Clock& clock);
 /// Makes the group, or asks to be taken in; does nothing where the provider has none, or is in it already.
 [[nodiscard]] Status join_group(Provider& provider);
+
+/// kInvalid where one of them is not the node's host's to choose.
+[[nodiscard]] Status hosts_to_choose(const std::map<std::string, std::string>& settings);
 
 /// The parts of a setting that are separated by commas.
 [[nodiscard]] std::vector<std::string> list_setting(const kernel::NodeConfig& node, const std::string& name,
