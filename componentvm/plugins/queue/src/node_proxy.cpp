@@ -6,7 +6,7 @@
 namespace mvm::plugins::queue {
 
 Status NodeProxy::carry(const std::string& attempt, const Steps& steps, const Descriptors& descriptors,
-                        Failed failed) {
+                        const Failed& failed) {
   const std::lock_guard lock(mutex_);
   std::set<Key> wanted;
   if (!steps.carried.empty()) MVM_TRY(start(steps));

@@ -27,7 +27,7 @@ class NodeProxy {
   /// Carries what an attempt's steps say, and of its links no others. `failed` hears of those that a codec
   /// ended, on any thread; it must not wait. kConflict where the node was told another name or secret.
   [[nodiscard]] Status carry(const std::string& attempt, const Steps& steps, const Descriptors& descriptors,
-                             Failed failed);
+                             const Failed& failed);
   /// Carries nothing for that attempt any more; with the last one the proxy goes.
   void leave(const std::string& attempt);
 
