@@ -109,6 +109,7 @@ void describe(CLI::App& app, Said& said) {
   app.set_version_flag("--version", "mvm-kernel 0.1.0");
   // From the launcher to the kernel that it starts.
   app.add_option("--control", said.link.control)->group("");
+  app.add_option("--lock", said.link.lock)->group("");
   app.add_option("--boot", said.link.boot)->group("");
   app.add_option("--restarts", said.link.restarts)->group("");
 }

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "mvm/base/digest.h"
@@ -167,6 +169,20 @@ Result<std::filesystem::path> make_temporary_folder(const std::filesystem::path&
   std::string pattern = (parent / (std::string(prefix) + "XXXXXX")).string();
   if (::mkdtemp(pattern.data()) == nullptr) return failed("make a temporary folder in", parent);
   return std::filesystem::path(pattern);
+}
+
+Result<UniqueFd> lock_file(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+  constexpr std::chrono::milliseconds kPause{10};
+  UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) return failed("open", path);
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return failed("lock", path);
+    if (std::chrono::steady_clock::now() >= end)
+      return Error(ErrorCode::kExists, path.string() + " is held by another process");
+    std::this_thread::sleep_for(kPause);
+  }
+  return lock;
 }
 
 }  // namespace mvm

@@ -39,14 +39,14 @@ constexpr int kStopMs = 30'000;
 Result<UniqueFd> lock_state(const DaemonConfig& config) {
   MVM_TRY(make_folders(config.state, 0711));
   const std::filesystem::path path = config.state / "lock";
-  UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) return Error::from_errno(errno, "open " + path.string());
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+  auto lock = lock_file(path);
+  if (!lock && lock.error().code() == ErrorCode::kExists)
     return Error(ErrorCode::kExists, "another mvmd uses the state folder " + config.state.string() +
                                          "; stop it with: mvmd --stop --state " + config.state.string());
+  if (!lock) return lock;
   const std::string number = std::to_string(::getpid()) + "\n";
-  if (::ftruncate(lock.get(), 0) != 0) return Error::from_errno(errno, "write " + path.string());
-  MVM_TRY(write_all(lock.get(), number));
+  if (::ftruncate(lock->get(), 0) != 0) return Error::from_errno(errno, "write " + path.string());
+  MVM_TRY(write_all(lock->get(), number));
   return lock;
 }
 

@@ -5,6 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <thread>
+
 #include "mvm/base/digest.h"
 #include "mvm/base/secret_file.h"
 
@@ -104,6 +107,22 @@ TEST_F(FileTest, RemovesATreeDeeperThanAnyPath) {
   const Status removed = remove_tree(folder_ / "tree");
   ASSERT_TRUE(removed) << removed.error().describe();
   EXPECT_FALSE(std::filesystem::exists(folder_ / "tree"));
+}
+
+TEST_F(FileTest, ALockIsHeldUntilTheLastCopyOfItIsClosed) {
+  auto lock = lock_file(folder_ / "lock");
+  ASSERT_TRUE(lock) << lock.error().describe();
+  EXPECT_EQ(lock_file(folder_ / "lock").error().code(), ErrorCode::kExists);
+  UniqueFd copy(::fcntl(lock->get(), F_DUPFD_CLOEXEC, 3));
+  lock->reset();
+  EXPECT_EQ(lock_file(folder_ / "lock", std::chrono::milliseconds(20)).error().code(), ErrorCode::kExists);
+  std::thread closes([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    copy.reset();
+  });
+  EXPECT_TRUE(lock_file(folder_ / "lock", std::chrono::seconds(60)));
+  closes.join();
+  EXPECT_EQ(lock_file(folder_ / "none" / "lock").error().code(), ErrorCode::kNotFound);
 }
 
 TEST_F(FileTest, DigestOfAFileIsTheDigestOfItsBytes) {

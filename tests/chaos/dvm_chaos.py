@@ -4,7 +4,7 @@ hosts are cut off, under commands and updates. At the end: every acknowledged up
 happened at all its kernels or at none, and all kernels have the same status, made of the same events. A good share of the
 commands has to have been committed: where all abort, nothing is proved.
 
-dvm_chaos.py [--seconds N] [--seed N]"""
+dvm_chaos.py [--seconds N] [--seed N] [--pace SECONDS]"""
 
 import argparse
 import os
@@ -164,7 +164,7 @@ def quiet(kernels):
         raise
 
 
-def check(status, kernels, clients):
+def check(status, kernels, clients, share):
     faults = []
     states = status["states"].get("chaos", {})
     for client in clients:
@@ -194,7 +194,7 @@ def check(status, kernels, clients):
     outcomes = list(clients[0].commands.values())
     committed = outcomes.count("committed")
     print(f"{committed} of {len(outcomes)} answered commands were committed")
-    if committed < max(1, COMMITTED * len(outcomes)):
+    if committed < max(1, share * len(outcomes)):
         faults.append(f"only {committed} of {len(outcomes)} commands were committed: that proves little")
     # Events of one number are one event, whoever tells of it.
     events = {}
@@ -209,6 +209,7 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=8)
     options.add_argument("--seed", type=int, default=int(time.time()))
+    options.add_argument("--pace", type=float, default=1.0, help="between two troubles, at most (default: 1)")
     options = options.parse_args()
     print(f"seed {options.seed}", flush=True)
     with World(HOSTS) as world, Machine(vm="chaos", voters=VOTERS) as machine:
@@ -225,7 +226,7 @@ def main():
         try:
             end = time.monotonic() + options.seconds
             while time.monotonic() < end:
-                time.sleep(nemesis.rng.uniform(0.1, 1.0))
+                time.sleep(nemesis.rng.uniform(0.1, 1.0) * options.pace)
                 nemesis.step()
         finally:
             stop.set()
@@ -234,10 +235,14 @@ def main():
                 one.join()
         for kernel in kernels:
             kernel.client = None
-        faults = check(quiet(kernels), kernels, clients)
+        faults = check(quiet(kernels), kernels, clients, COMMITTED * min(1, options.pace))
         print("troubles:", nemesis.done)
         for client in clients:
             print(f"client {client.number}: {client.acknowledged} of {client.count} acknowledged last,", client.outcomes)
+        for kernel in kernels:
+            for line in kernel.log().splitlines():
+                if " error " in line:
+                    print(f"{kernel.name}: {line}")
         for fault in faults:
             print("FAULT:", fault)
         return 1 if faults else 0

@@ -126,6 +126,7 @@ class Whole final : public Node {
   Clock::time_point next_remember_{};
   Clock::time_point next_probe_{};
   Clock::time_point reopen_at_{};  // none: not to be opened
+  std::string no_log_;             // why it could not be opened last
   bool ending_ = false;
 
   WorkQueue work_;
@@ -159,9 +160,15 @@ Status Whole::open() {
   if (settings_.multicast)
     multicast_ = std::make_unique<Multicast>(loop_, settings_.vm, address_.host, identity_.secret);
   std::error_code ignored;
-  if (const bool past = std::filesystem::exists(settings_.state / "log", ignored);
-      past || settings_.founding == Founding::kAtOnce)
-    MVM_TRY(open_log(!past, json::array()));
+  const auto founded = settings_.state / "founded";
+  if (settings_.founding == Founding::kAtOnce && !std::filesystem::exists(founded, ignored)) {
+    // Until it is done, and once only: who lost his log does not found the machine again beside those who
+    // have it.
+    MVM_TRY(open_log(true, json::array()));
+    MVM_TRY(write_file_durably(founded, {}, 0600));
+  } else if (std::filesystem::exists(settings_.state / "log", ignored)) {
+    reopen_log();
+  }
   follower_->start();
   accept();
   tick();
@@ -367,12 +374,12 @@ void Whole::suspect(const std::string& kernel, const std::string& address) {
   });
 }
 
-/// While there is no status server, each that holds the log finds out which others are dead.
+/// The status server, and while there is none each that holds the log, finds out which other copies are dead.
 void Whole::look_for_dead() {
-  for (const auto& [name, member] : follower_->view().members) {
-    const auto endpoint = Endpoint::read(member.address);
-    if (member.copy == 0 || name == settings_.kernel || !endpoint) continue;
-    caller_.probe(*endpoint, [this, copy = member.copy, life = member.life] {
+  for (const Log::Life& silent : log_->silent()) {
+    const auto endpoint = Endpoint::read(silent.address);
+    if (!endpoint) continue;
+    caller_.probe(*endpoint, [this, copy = silent.copy, life = silent.life] {
       if (log_) log_->confirm_death(copy, life);
     });
   }
@@ -439,14 +446,26 @@ Status Whole::open_log(bool founds, const json& contacts) {
   return ok();
 }
 
-/// A copy's life is over; the next one begins in the same folder. Without a folder that is of use, the server
-/// enlists us again.
+/// A copy's life is over; the next one begins in the same folder. What ails the host may pass, and all
+/// kernels may have it at once: then nobody throws his copy away. A folder that is of no use is set aside,
+/// and the server enlists us again.
 void Whole::reopen_log() {
   reopen_at_ = {};
-  Status opened = open_log(false, json::array());
+  const Status opened = open_log(false, json::array());
+  const std::string reason = opened ? "" : opened.error().describe();
+  if (reason != std::exchange(no_log_, reason) && !opened) log::error("dvm.no-log", {{"reason", reason}});
   if (opened) return;
-  log::error("dvm.no-log", {{"reason", opened.error().describe()}});
-  (void)remove_tree(settings_.state / "log");
+  const ErrorCode code = opened.error().code();
+  if (code != ErrorCode::kCorrupt && code != ErrorCode::kConflict && code != ErrorCode::kRefused) {
+    reopen_at_ = Clock::now() + kProbe;
+    return;
+  }
+  const auto folder = settings_.state / "log";
+  const auto aside = settings_.state / "log.unusable";
+  (void)remove_tree(aside);
+  std::error_code problem;
+  std::filesystem::rename(folder, aside, problem);
+  if (problem) (void)remove_tree(folder);
 }
 
 /// The server has to know that we hold the log.
@@ -569,7 +588,7 @@ void Whole::tick() {
     next_remember_ = now + kRemember;
     peers_.remember(follower_->view());
   }
-  if (log_ && !server_ && !follower_->live() && now >= next_probe_) {
+  if (log_ && (server_ || !follower_->live()) && now >= next_probe_) {
     next_probe_ = now + kProbe;
     look_for_dead();
   }

@@ -23,25 +23,32 @@ std::string key_of(const std::string& secret, const std::string& vm) {
   return authenticate(secret, "mvm-dvm/1 log\n" + vm);
 }
 
-/// A copy's number and port are drawn once and kept in its folder.
-Result<replica::Member> self_of(const ReplicaLog::Options& options) {
+/// A copy's number and port are drawn once and kept in its folder, and that it founds the group until it has.
+struct Self {
+  replica::Member member;
+  bool founds = false;
+};
+
+Result<Self> self_of(const ReplicaLog::Options& options) {
   const auto file = options.folder / "self";
-  replica::Member self;
+  Self self{.member = {}, .founds = options.founds};
   if (auto text = read_file(file, 256)) {
     MVM_ASSIGN(const json known, parse_json(*text));
-    self = {number_or(known, "id"), options.host + ":" + std::to_string(number_or(known, "port"))};
+    self.member = {number_or(known, "id"), options.host + ":" + std::to_string(number_or(known, "port"))};
+    self.founds = self.founds || flag_or(known, "founds");
   }
-  if (self.id != 0) return self;
+  if (self.member.id != 0) return self;
   const std::uint64_t drawn = whole_number<std::uint64_t>(random_hex(8), 16).value_or(0);
-  self.id = (drawn >> 1U) | 1U;  // never 0, and a number of JSON everywhere
-  self.address = options.host + ":0";
+  self.member.id = (drawn >> 1U) | 1U;  // never 0, and a number of JSON everywhere
+  self.member.address = options.host + ":0";
   return self;
 }
 
-Status keep(const ReplicaLog::Options& options, const replica::Member& self) {
-  const auto place = read_host_port(self.address);
-  const std::uint64_t port = place ? place->port : 0;
-  return write_file_durably(options.folder / "self", text_of({{"id", self.id}, {"port", port}}), 0600);
+Status keep(const ReplicaLog::Options& options, const Self& self) {
+  const auto place = read_host_port(self.member.address);
+  json known{{"id", self.member.id}, {"port", place ? place->port : 0}};
+  if (self.founds) known["founds"] = true;
+  return write_file_durably(options.folder / "self", text_of(known), 0600);
 }
 
 std::vector<replica::Member> members_from(const json& contacts) {
@@ -66,27 +73,17 @@ class Copy final : public Log, private replica::StateMachine {
 
   Status open() {
     MVM_TRY(make_folders(options_.folder, 0700));
-    MVM_ASSIGN(const replica::Member self, self_of(options_));
-    id_ = self.id;
-    replica::Options options{
-        .group = "dvm." + options_.vm,
-        .self = self,
-        .folder = options_.folder / "copy",
-        .secret = key_of(options_.secret, options_.vm),
-        .beat = options_.beat,
-        // Less than two: a copy that is cut off must not keep the others from hearing so.
-        .patience = options_.beat * 3 / 2};
-    options.limits.voters = options_.voters;
-    MVM_ASSIGN(replica_,
-               replica::Replica::open(
-                   std::move(options), *this,
-                   {.leader_changed = [this](const replica::Member& leader,
-                                             std::uint64_t term) { on_leader(leader, term); },
-                    .members_changed = [](const std::vector<replica::MemberState>&) {},
-                    .ended = [this](const Error& why) { post([this, why] { hooks_.ended(why); }); }}));
+    MVM_ASSIGN(const Self self, self_of(options_));
+    MVM_TRY(keep(options_, self));  // before there is a copy of that number
+    id_ = self.member.id;
+    Status opened = open_replica(self.member);
+    // The others hear of another port, as of another life.
+    if (!opened && opened.error().code() == ErrorCode::kUnavailable)
+      opened = open_replica({id_, options_.host + ":0"});
+    MVM_TRY(opened);
     self_ = replica_->self();
-    MVM_TRY(keep(options_, self_));
-    if (options_.founds) MVM_TRY(replica_->bootstrap({self_}));
+    if (self.founds) MVM_TRY(replica_->bootstrap({self_}));
+    MVM_TRY(keep(options_, {.member = self_, .founds = false}));
     if (auto others = members_from(options_.contacts); !others.empty()) MVM_TRY(replica_->join(others));
     return ok();
   }
@@ -98,6 +95,12 @@ class Copy final : public Log, private replica::StateMachine {
       if (done) return release(done->index);
       log::info("dvm.not-added", {{"reason", done.error().describe()}});
     });
+  }
+  std::vector<Life> silent() const override {
+    std::vector<Life> found;
+    for (const replica::MemberState& one : replica_->members())
+      if (!one.dead && !one.connected) found.push_back({one.member.id, one.life, one.member.address});
+    return found;
   }
   void confirm_death(std::uint64_t copy, std::uint64_t life) override {
     if (dead_.insert({copy, life}).second) log::info("dvm.dead", {{"copy", copy}, {"life", life}});
@@ -118,6 +121,26 @@ class Copy final : public Log, private replica::StateMachine {
   }
 
  private:
+  Status open_replica(const replica::Member& self) {
+    replica::Options options{
+        .group = "dvm." + options_.vm,
+        .self = self,
+        .folder = options_.folder / "copy",
+        .secret = key_of(options_.secret, options_.vm),
+        .beat = options_.beat,
+        // Less than two: a copy that is cut off must not keep the others from hearing so.
+        .patience = options_.beat * 3 / 2};
+    options.limits.voters = options_.voters;
+    MVM_ASSIGN(replica_,
+               replica::Replica::open(
+                   std::move(options), *this,
+                   {.leader_changed = [this](const replica::Member& leader,
+                                             std::uint64_t term) { on_leader(leader, term); },
+                    .members_changed = [](const std::vector<replica::MemberState>&) {},
+                    .ended = [this](const Error& why) { post([this, why] { hooks_.ended(why); }); }}));
+    return ok();
+  }
+
   void post(std::function<void()> job) {
     options_.post([gone = gone_, job = std::move(job)] {
       if (!gone->load()) job();

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ int run_kernel(const Config& config, const LauncherLink& link) {
   // Before the first thread, so that all have it.
   if (::pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) return 1;
   ::signal(SIGPIPE, SIG_IGN);
+  if (link.lock >= 0) (void)::fcntl(link.lock, F_SETFD, FD_CLOEXEC);
   ::prctl(PR_SET_NAME, "mvm-kernel");
   auto core = Core::open(config, link, [] { ::kill(::getpid(), SIGTERM); });
   if (!core) {

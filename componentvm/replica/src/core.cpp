@@ -1,8 +1,5 @@
 #include "core.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <csignal>
@@ -111,12 +108,12 @@ void Core::run(const std::function<void(Status)>& ready) {
 Status Core::open_folder() {
   MVM_TRY(make_folders(options_.folder, 0700));
   MVM_TRY(make_folders(log_folder(), 0700));
-  lock_.reset(::open((options_.folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock_) return Error::from_errno(errno, "open " + (options_.folder / "lock").string());
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+  auto lock = lock_file(options_.folder / "lock");
+  if (!lock && lock.error().code() == ErrorCode::kExists)
     return Error(ErrorCode::kExists,
                  options_.folder.string() + " is in use by another process: a copy has one owner at a time");
-  }
+  if (!lock) return lock.error();
+  lock_ = std::move(*lock);
   const std::filesystem::path file = options_.folder / "group";
   if (std::filesystem::exists(file)) {
     MVM_ASSIGN(const std::string bytes, read_file(file, kLedgerBytes));

@@ -30,7 +30,7 @@ using SslContext = std::unique_ptr<SSL_CTX, SslFree>;
 using SslSession = std::unique_ptr<SSL_SESSION, SslFree>;
 
 inline Error uv_error(int code, const std::string& what) {
-  return {ErrorCode::kIo, what + ": " + uv_strerror(code)};
+  return {code == UV_EADDRINUSE ? ErrorCode::kUnavailable : ErrorCode::kIo, what + ": " + uv_strerror(code)};
 }
 
 }  // namespace mvm::replica

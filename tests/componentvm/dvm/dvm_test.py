@@ -2,8 +2,11 @@
 """Distributed machines of real kernels: joining, commands, users, and what happens when kernels die."""
 
 import ctypes
+import fcntl
+import glob
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -296,6 +299,82 @@ class Deaths(unittest.TestCase):
             last = left[0]
             self.assertEqual(last("getvminfo", "states/farm").answer, {f"key{i}": str(i) for i in range(1, 5)})
             self.assertEqual(last("load", "visitor", last.name).code, 0)
+
+
+class Copies(unittest.TestCase):
+    """A kernel that is started again begins, whatever became of its copy of the log, and holds one again."""
+
+    def again(self, machine, kernel, spoil):
+        folder = os.path.join(kernel.run, "dvm/log")
+        kernel.kill()
+        held = spoil(folder)
+        kernel.start()
+        others = [one for one in machine.kernels.values() if one is not kernel]
+        wait_for(lambda: present(others[0]) == names(3), "it is there again", 30)
+        return held
+
+    def test_a_copy_of_no_use_is_set_aside(self):
+        def no_name(folder):
+            os.remove(os.path.join(folder, "self"))
+
+        def cut(folder):
+            os.truncate(os.path.join(folder, "copy/group"), 40)
+
+        def scribbled(folder):
+            for path in glob.glob(os.path.join(folder, "copy/log/metadata*")):
+                with open(path, "r+b") as out:
+                    out.write(b"\x07" * 16)
+
+        for spoil in (no_name, cut, scribbled):
+            with self.subTest(spoil.__name__), Machine() as machine:
+                k1, k2, k3 = grow(machine, 3)
+                voters(k1, 3)
+                k1("state", "put", "farm", "key", "value")
+                self.again(machine, k1, spoil)  # the founder: it must not found another machine
+                voters(k3, 3)
+                self.assertTrue(os.path.isdir(os.path.join(k1.run, "dvm/log.unusable")))
+                self.assertIn("dvm.no-log", k1.log())
+                self.assertEqual(k1("getvminfo", "states/farm").answer, {"key": "value"})
+
+    def test_a_former_owner_of_the_copy_is_waited_for(self):
+        def owned(folder):
+            lock = open(os.path.join(folder, "copy/lock"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return lock
+
+        with Machine() as machine:
+            k1, k2, k3 = grow(machine, 3)
+            voters(k1, 3)
+            lock = self.again(machine, k3, owned)
+            wait_for(lambda: "is in use by another process" in k3.log(), "the reason is told")
+            self.assertEqual([one["kernel"] for one in k1("getvminfo", "members").answer if one["holds-log"]], ["k1", "k2"])
+            lock.close()
+            voters(k1, 3)
+            self.assertFalse(os.path.exists(os.path.join(k3.run, "dvm/log.unusable")))
+
+    def test_a_port_that_others_have_taken_is_given_up(self):
+        def taken(folder):
+            with open(os.path.join(folder, "self")) as text:
+                port = json.load(text)["port"]
+            return wait_for(lambda: socket.create_server(("127.0.0.1", port)), "the port is free")
+
+        with Machine() as machine:
+            k1, k2, k3 = grow(machine, 3)
+            voters(k1, 3)
+            with self.again(machine, k3, taken):
+                voters(k1, 3)
+            self.assertEqual(k3("load", "guest", "all", "all-or-none").code, 0)
+
+    def test_a_founding_that_was_cut_short_is_done(self):
+        for left in ((), ("self",)):
+            with self.subTest(left=left), Machine() as machine:
+                k1 = machine.add("k1", start=False)
+                os.makedirs(os.path.join(k1.run, "dvm/log"))
+                if left:
+                    with open(os.path.join(k1.run, "dvm/log/self"), "w") as out:
+                        json.dump({"id": 4711, "port": 0, "founds": True}, out)
+                k1.start()
+                wait_for(lambda: k1("getvminfo", "self").answer["live"], "k1 is the status server")
 
 
 if __name__ == "__main__":

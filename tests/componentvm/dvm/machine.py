@@ -172,6 +172,10 @@ class Kernel:
         self.process = None
         self.client = None
 
+    def ended(self):
+        """What a launcher that nobody ended has ended with; None for one that runs."""
+        return self.process.poll() if self.process else None
+
     def log(self):
         with open(os.path.join(self.folder, "log"), errors="replace") as text:
             return text.read()
@@ -218,8 +222,10 @@ class Machine:
 
     def __exit__(self, kind, *_):
         if kind is not None:
-            for kernel in self.kernels.values():
-                print(f"--- {kernel.name}\n{kernel.log()[-3000:]}")
+            # Those that have ended by themselves come last: where a report is cut, its end is kept.
+            for kernel in sorted(self.kernels.values(), key=lambda one: one.ended() is not None):
+                ended = kernel.ended()
+                print(f"--- {kernel.name}{'' if ended is None else f' has ended with {ended}'}\n{kernel.log()[-3000:]}")
         self.close()
 
 

@@ -147,6 +147,11 @@ TEST(ProgramTest, ADaemonGoesOnByItself) {
   ASSERT_TRUE(log) << log.error().describe();
   EXPECT_THAT(*log, testing::HasSubstr("program.spawned"));
   EXPECT_EQ(::getsid(pid), pid) << "nobody's terminal ends it";
+  // A second one in the same folder touches nothing of the first one's.
+  const Captured second = daemon({"--log-file", folder / "second.log"});
+  EXPECT_EQ(second.status.code, 1);
+  EXPECT_THAT(second.errors, testing::HasSubstr("another kernel runs in " + (folder / "run").string()));
+  EXPECT_EQ(::kill(pid, 0), 0);
   EXPECT_EQ(::kill(pid, SIGTERM), 0);
   for (int i = 0; i < 2000 && ::kill(pid, 0) == 0; ++i) std::this_thread::sleep_for(10ms);
   EXPECT_NE(::kill(pid, 0), 0);

@@ -1,6 +1,7 @@
 #pragma once
 // Files, whole: bounded reads, durable writes, trees removed without following links.
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -35,5 +36,11 @@ namespace mvm {
 /// A fresh folder under `parent`, named `prefix` plus random letters, mode 0700.
 [[nodiscard]] Result<std::filesystem::path> make_temporary_folder(const std::filesystem::path& parent,
                                                                   std::string_view prefix);
+
+/// The file, made where it is not there (0600), locked for this process alone: until the descriptor, and each
+/// copy that another process was given, is closed. Waits up to `patience` for a holder that is on its way
+/// out; kExists where it stays.
+[[nodiscard]] Result<UniqueFd> lock_file(const std::filesystem::path& path,
+                                         std::chrono::milliseconds patience = {});
 
 }  // namespace mvm

@@ -31,6 +31,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kKernelShortLife{2000};
 constexpr milliseconds kKernelWaitMost{5000};
+constexpr milliseconds kFormerKernel{5000};       // to be gone, where its launcher was killed
 constexpr std::size_t kNoticeWindow = 256 << 10;  // notices that wait for the kernel, bytes
 constexpr milliseconds kDiskFullPause{500};
 
@@ -66,6 +67,12 @@ Status Launcher::prepare() {
   (void)::prctl(PR_SET_CHILD_SUBREAPER, 1);
   raise_limits();
   MVM_TRY(make_folders(config_.run));
+  auto lock = lock_file(config_.run / "lock", kFormerKernel);
+  if (!lock && lock.error().code() == ErrorCode::kExists)
+    return Error(ErrorCode::kExists, "another kernel runs in " + config_.run.string() +
+                                         ": end it, or give this one a folder of its own with --run");
+  if (!lock) return lock.error();
+  lock_ = std::move(*lock);
   MVM_TRY(make_folders(config_.work));
   // The job's user must be able to pass through, whoever made the folder; what it may read is decided below.
   struct stat work {};
@@ -107,7 +114,8 @@ void Launcher::start_kernel() {
   UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
   std::vector<std::string> argv = kernel_argv_;
-  argv.insert(argv.end(), {"--control", "3", "--boot", boot_, "--restarts", std::to_string(kernel_starts_)});
+  argv.insert(argv.end(), {"--control", "3", "--lock", "4", "--boot", boot_, "--restarts",
+                           std::to_string(kernel_starts_)});
   std::vector<char*> pointers;
   for (std::string& text : argv) pointers.push_back(text.data());
   pointers.push_back(nullptr);
@@ -120,11 +128,11 @@ void Launcher::start_kernel() {
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != launcher) ::_exit(1);
-    if (theirs.get() == 3)
-      (void)::fcntl(3, F_SETFD, 0);
-    else if (::dup2(theirs.get(), 3) < 0)
-      ::_exit(126);
-    (void)::close_range(4, ~0U, 0);
+    // Copies above both first: either may be at the other's place.
+    const int control = ::fcntl(theirs.get(), F_DUPFD, 5);
+    const int lock = ::fcntl(lock_.get(), F_DUPFD, 5);
+    if (control < 0 || lock < 0 || ::dup2(control, 3) < 0 || ::dup2(lock, 4) < 0) ::_exit(126);
+    (void)::close_range(5, ~0U, 0);
     ::execv("/proc/self/exe", pointers.data());
     ::_exit(127);
   }

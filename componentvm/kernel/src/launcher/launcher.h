@@ -73,6 +73,7 @@ class Launcher {
   std::string boot_;
   bool drop_ = false;
   std::optional<SyscallFilter> job_filter_, build_filter_;
+  UniqueFd lock_;  // of the run folder; the kernel holds it too
   UniqueFd signals_;
   std::unique_ptr<FrameStream> kernel_;
   pid_t kernel_pid_ = -1;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "mvm/base/result.h"
 #include "mvm/dvm/status.h"
@@ -48,6 +49,15 @@ class Log {
   /// Asks for an event to be added. A failure is told in the log of the process only: who asks looks at what
   /// was added, and asks again.
   virtual void propose(std::string text) = 0;
+  /// A life of another's copy.
+  struct Life {
+    std::uint64_t copy = 0;
+    std::uint64_t life = 0;
+    std::string address;  ///< where it takes calls, as long as it lasts
+  };
+  /// Those nobody knows to be over that are not heard of at present. Also one that its kernel has set aside
+  /// is among them: the others wait for it until its death is confirmed.
+  [[nodiscard]] virtual std::vector<Life> silent() const = 0;
   /// A fact: this life of a copy is over.
   virtual void confirm_death(std::uint64_t copy, std::uint64_t life) = 0;
   /// Where others join: an array that Log knows to read.

@@ -13,6 +13,7 @@ namespace mvm::kernel {
 /// Where the kernel finds its launcher.
 struct LauncherLink {
   int control = -1;       ///< our end of the socket to the launcher
+  int lock = -1;          ///< the run folder's, held as long as the kernel lives
   std::string boot;       ///< drawn by the launcher
   unsigned restarts = 0;  ///< how often the kernel was started in this boot before
 };
