@@ -205,6 +205,15 @@ def check(status, kernels, clients, share):
     return faults
 
 
+def show(kernels):
+    """What the kernels did at last, and the last events that each of them still tells of."""
+    for kernel in kernels:
+        print(f"--- {kernel.name}")
+        print("\n".join(kernel.log().splitlines()[-80:]))
+        for one in kernel("getvminfo", "events").answer[-60:]:
+            print(one["number"], one["event"])
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=8)
@@ -243,6 +252,8 @@ def main():
             for line in kernel.log().splitlines():
                 if " error " in line:
                     print(f"{kernel.name}: {line}")
+        if faults:
+            show(kernels)
         for fault in faults:
             print("FAULT:", fault)
         return 1 if faults else 0

@@ -65,12 +65,16 @@ void Follower::use(const Link& link) {
   state_ = State::kJoining;
   met_ = true;
   last_heard_ = Clock::now();
-  join(false);
+  join(0);
 }
 
-void Follower::join(bool restored) {
-  json message = {
-      {"t", "join"}, {"member", to_json(self_)}, {"number", complete_ ? last_ : 0}, {"restored", restored}};
+/// 0: nothing was restored.
+void Follower::join(std::uint64_t restored_at) {
+  json message = {{"t", "join"},
+                  {"member", to_json(self_)},
+                  {"number", complete_ ? last_ : 0},
+                  {"restored", restored_at != 0},
+                  {"as-of", restored_at}};
   if (!everything_) message["follow"] = services_;
   link_->send(message);
 }
@@ -147,14 +151,16 @@ void Follower::take(const json& message) {
   if (kind == "current") return became_live();
   if (kind == "restore") {
     auto old = member_from(object_or_empty(message, "member"));
-    if (!old) return lost("the status server offers a broken status");
-    hooks_.restore(
-        *old, number_or(message, "number"),
-        [this, watch = std::weak_ptr<int>(alive_), link = link_](std::map<std::string, Service> services) {
-          if (watch.expired() || link != link_ || state_ != State::kJoining) return;
-          self_.services = std::move(services);
-          join(true);
-        });
+    const auto unload = texts_of(message, "unload", kMostMembers, 300);
+    const std::uint64_t number = number_or(message, "number");
+    if (!old || !unload || number == 0) return lost("the status server offers a broken status");
+    hooks_.restore(*old, {unload->begin(), unload->end()}, number,
+                   [this, watch = std::weak_ptr<int>(alive_), link = link_,
+                    number](std::map<std::string, Service> services) {
+                     if (watch.expired() || link != link_ || state_ != State::kJoining) return;
+                     self_.services = std::move(services);
+                     join(number);
+                   });
     return;
   }
   if (kind == "answer") return answer(text_or(message, "id"), object_or_empty(message, "answer"));

@@ -30,8 +30,9 @@ class Follower {
     std::function<void()> call_out;
     /// Where the status server may be, best first.
     std::function<std::vector<Endpoint>()> candidates;
-    /// Loads what the status kept for this kernel had; `done` gets the services that are there now.
-    std::function<void(const Member& old, std::uint64_t number,
+    /// Loads what the status kept for this kernel had as of event `number`, and unloads what it was to be
+    /// without; `done` gets the services that are there now.
+    std::function<void(const Member& old, const std::set<std::string>& unload, std::uint64_t number,
                        std::function<void(std::map<std::string, Service>)> done)>
         restore;
     /// This kernel is to hold the log: where it can be joined.
@@ -96,7 +97,7 @@ class Follower {
   };
   void seek();
   void use(const Link& link);
-  void join(bool restored);
+  void join(std::uint64_t restored_at);
   void take(const nlohmann::json& message);
   void lost(const std::string& why);
   void on_events(const nlohmann::json& message);

@@ -91,7 +91,7 @@ class Whole final : public Node {
   void suspect(const std::string& kernel, const std::string& address);
   void look_for_dead();
   std::vector<Endpoint> candidates() const;
-  void restore(const Member& old, std::uint64_t number,
+  void restore(const Member& old, const std::set<std::string>& unload, std::uint64_t number,
                const std::function<void(std::map<std::string, Service>)>& done);
   void enlist(const json& contacts);
   void lead(std::uint64_t term, Record record);
@@ -116,7 +116,8 @@ class Whole final : public Node {
   std::set<std::string> answering_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<Server> server_;
-  std::string known_address_;  // of the status server, by the log
+  std::string known_address_;              // of the status server, by the log
+  std::vector<std::string> known_others_;  // of kernels, by the log
   std::unique_ptr<Follower> follower_;
   std::unique_ptr<Participant> participant_;
   std::unique_ptr<Console> console_;
@@ -239,28 +240,28 @@ void Whole::make_follower(std::map<std::string, Service> services) {
   self.attributes.try_emplace("arch", architecture());
   follower_ = std::make_unique<Follower>(
       std::move(self),
-      Follower::Hooks{.dial = [this](const Endpoint& to,
-                                     std::function<void(Link)> done) { caller_.dial(to, std::move(done)); },
-                      .call_out =
-                          [this] {
-                            if (multicast_)
-                              multicast_->call({settings_.vm, settings_.kernel, address_.text()});
-                          },
-                      .candidates = [this] { return candidates(); },
-                      .restore = [this](const Member& old, std::uint64_t number,
-                                        auto done) { restore(old, number, done); },
-                      .enlist = [this](const json& contacts) { enlist(contacts); },
-                      .joined = [this] { joined(); },
-                      .out =
-                          [this](const std::string& why) {
-                            log::warning("dvm.out", {{"why", why}});
-                            drop_log();
-                          },
-                      .halt =
-                          [this] {
-                            log::info("dvm.halted");
-                            if (settings_.ends_with_vm) host_.end();
-                          }});
+      Follower::Hooks{
+          .dial = [this](const Endpoint& to,
+                         std::function<void(Link)> done) { caller_.dial(to, std::move(done)); },
+          .call_out =
+              [this] {
+                if (multicast_) multicast_->call({settings_.vm, settings_.kernel, address_.text()});
+              },
+          .candidates = [this] { return candidates(); },
+          .restore = [this](const Member& old, const std::set<std::string>& unload, std::uint64_t number,
+                            auto done) { restore(old, unload, number, done); },
+          .enlist = [this](const json& contacts) { enlist(contacts); },
+          .joined = [this] { joined(); },
+          .out =
+              [this](const std::string& why) {
+                log::warning("dvm.out", {{"why", why}});
+                drop_log();
+              },
+          .halt =
+              [this] {
+                log::info("dvm.halted");
+                if (settings_.ends_with_vm) host_.end();
+              }});
   if (!settings_.follow.empty()) follower_->choose(settings_.follow);
 }
 
@@ -398,6 +399,7 @@ std::vector<Endpoint> Whole::candidates() const {
     add(server->second.address);
   for (const auto& [name, member] : view.members)
     if (member.copy != 0 && name != settings_.kernel) add(member.address);
+  for (const std::string& address : known_others_) add(address);
   found.insert(found.end(), peers_.recalled().begin(), peers_.recalled().end());
   found.insert(found.end(), settings_.seeds.begin(), settings_.seeds.end());
   if (follower_->rounds() > 2) {
@@ -418,10 +420,11 @@ Log::Hooks Whole::log_hooks() {
                 if (server_) server_->added(text);
               },
           .following =
-              [this](const std::string&, const std::string& address) {
+              [this](const std::string& address, const std::vector<std::string>& others) {
                 server_.reset();
                 if (multicast_) multicast_->deafen();
                 known_address_ = address;
+                known_others_ = others;
               },
           .ended =
               [this](const Error& why) {
@@ -434,6 +437,7 @@ Log::Hooks Whole::log_hooks() {
 
 Status Whole::open_log(bool founds, const json& contacts) {
   MVM_ASSIGN(log_, ReplicaLog::open({.vm = settings_.vm,
+                                     .kernel = settings_.kernel,
                                      .folder = settings_.state / "log",
                                      .secret = identity_.secret,
                                      .host = address_.host,
@@ -520,32 +524,39 @@ void Whole::hear(const JoinCall& call) {
 // ---- being a kernel
 // ----------------------------------------------------------------------------------------
 
-void Whole::restore(const Member& old, std::uint64_t number,
+/// What the status has, and nothing that it decided against; what the kernel has by itself stays.
+void Whole::restore(const Member& old, const std::set<std::string>& unload, std::uint64_t number,
                     const std::function<void(std::map<std::string, Service>)>& done) {
-  work_.add([this, old, number, done] {
+  work_.add([this, old, unload, number, done] {
     std::map<std::string, Service> services = services_now();
-    std::set<std::string> restored;
+    std::map<std::string, std::string> failed;
+    for (const std::string& plugin : unload) {
+      if (!services.contains(plugin)) continue;
+      const auto unloaded = host_.call("kernel.unload", {{"plugin", plugin}});
+      if (!unloaded) failed["unload " + plugin] = unloaded.error().describe();
+    }
     for (const auto& [plugin, service] : old.services) {
-      if (service.locator.empty()) continue;
-      const auto loaded = services.contains(plugin)
-                              ? Result<json>(json())
-                              : host_.call("kernel.load", {{"plugins", {service.locator}}});
-      if (!loaded) {
-        log::warning("dvm.not-restored", {{"plugin", plugin}, {"reason", loaded.error().describe()}});
-        continue;
-      }
-      restored.insert(plugin);
+      if (service.locator.empty() || services.contains(plugin)) continue;
+      const auto loaded = host_.call("kernel.load", {{"plugins", {service.locator}}});
+      if (!loaded) failed["load " + plugin] = loaded.error().describe();
     }
     services = services_now();
-    for (const std::string& plugin : restored) {
-      Service& service = services[plugin];
-      const Service& before = old.services.at(plugin);
-      service.locator = before.locator;
-      service.owner = before.owner;
-      service.sharing = before.sharing;
+    // The kernel's own record may have been at it meanwhile.
+    std::erase_if(failed, [&](const auto& one) {
+      const auto space = one.first.find(' ');
+      return services.contains(one.first.substr(space + 1)) == one.first.starts_with("load");
+    });
+    for (const auto& [what, reason] : failed)
+      log::warning("dvm.not-restored", {{"what", what}, {"reason", reason}});
+    for (const auto& [plugin, before] : old.services) {
+      const auto service = services.find(plugin);
+      if (before.locator.empty() || service == services.end()) continue;
+      service->second.locator = before.locator;
+      service->second.owner = before.owner;
+      service->second.sharing = before.sharing;
     }
-    post([this, services = std::move(services), restored, number, done] {
-      participant_->restored(restored, number);
+    post([this, services = std::move(services), failed = std::move(failed), number, done] {
+      participant_->restored(failed, number);
       done(services);
     });
   });

@@ -103,8 +103,14 @@ void Participant::note(const std::string& id, const char* step) {
 }
 
 void Participant::look_at_all(const VmStatus& status) {
+  // Decisions in their order: of two about one plug-in the last one counts.
+  std::vector<const Command*> ours;
   for (const auto& [id, command] : status.commands)
-    if (command.concerns(options_.kernel)) look_at(command);
+    if (command.concerns(options_.kernel)) ours.push_back(&command);
+  std::sort(ours.begin(), ours.end(), [](const Command* a, const Command* b) {
+    return std::pair(a->decided == 0, a->decided) < std::pair(b->decided == 0, b->decided);
+  });
+  for (const Command* command : ours) look_at(*command);
   // What the status does not remember was not decided with us.
   std::vector<std::string> unknown;
   for (const auto& [id, work] : works_)
@@ -238,8 +244,11 @@ void Participant::carry_out(const Command& command) {
   work.state = State::kCarrying;
   if (command.verb == "load" || command.verb == "unload") work.changing = command.plugin();
   if (work.nothing) return done(id, {});
-  if (command.verb == "load" && command.number <= restored_at_ && restored_.contains(command.plugin()))
-    return done(id, {});
+  // The status that was restored is what all decisions before it come to: one alone may be outdated.
+  if (!work.changing.empty() && command.decided <= restored_at_) {
+    const auto failed = not_restored_.find(command.verb + " " + work.changing);
+    return done(id, failed == not_restored_.end() ? "" : failed->second);
+  }
   if (command.verb == "run") note(id, "begun");
   if (command.verb == "load") {  // it is there already: nothing of this takes time
     crash_.pass("carry-out", "before");
@@ -291,8 +300,8 @@ void Participant::acknowledge(const std::string& id) {
   crash_.pass("acknowledge", "after");
 }
 
-void Participant::restored(std::set<std::string> plugins, std::uint64_t number) {
-  restored_ = std::move(plugins);
+void Participant::restored(std::map<std::string, std::string> failed, std::uint64_t number) {
+  not_restored_ = std::move(failed);
   restored_at_ = number;
 }
 

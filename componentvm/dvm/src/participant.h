@@ -48,8 +48,9 @@ class Participant {
   void look_at(const Command& command);
   /// Everything is looked at again.
   void look_at_all(const VmStatus& status);
-  /// These plug-ins were loaded from the status kept for this kernel, as of that event.
-  void restored(std::set<std::string> plugins, std::uint64_t number);
+  /// The kernel has what the status had for it as of that event. What failed of it: "load NAME" or
+  /// "unload NAME", and why.
+  void restored(std::map<std::string, std::string> failed, std::uint64_t number);
 
  private:
   enum class State { kPreparing, kAble, kUnable, kCarrying, kUndoing, kDone };
@@ -77,7 +78,7 @@ class Participant {
   UniqueFd journal_;
   std::map<std::string, std::string> former_;  // last step noted by former processes of this kernel: of runs
   std::map<std::string, Work> works_;
-  std::set<std::string> restored_;
+  std::map<std::string, std::string> not_restored_;
   std::uint64_t restored_at_ = 0;
 };
 

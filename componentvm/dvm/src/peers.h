@@ -12,6 +12,10 @@
 
 namespace mvm::dvm {
 
+/// Kernels that may know where the machine is, best first: those that hold the log, those that are there, and
+/// a few of the others: when a machine ends, each of its kernels is the only one that is there for some time.
+[[nodiscard]] std::vector<std::string> addresses_of(const VmStatus& status, const std::string& self);
+
 class Peers {
  public:
   Peers(std::filesystem::path file, std::string self) : file_(std::move(file)), self_(std::move(self)) {}

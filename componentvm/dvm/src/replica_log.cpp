@@ -12,6 +12,7 @@
 #include "mvm/base/number.h"
 #include "mvm/dvm/wire.h"
 #include "mvm/replica/replica.h"
+#include "peers.h"
 
 namespace mvm::dvm {
 namespace {
@@ -192,13 +193,12 @@ class Copy final : public Log, private replica::StateMachine {
           if (leads_ && !serving_) propose_nothing();
         });
       });
-    std::string server, address;
+    std::string address;
     for (const auto& [name, member] : record_.status.members)
-      if (leader.id != 0 && member.copy == leader.id) {
-        server = name;
-        address = member.address;
-      }
-    post([this, server, address] { hooks_.following(server, address); });
+      if (leader.id != 0 && member.copy == leader.id) address = member.address;
+    post([this, address, others = addresses_of(record_.status, options_.kernel)] {
+      hooks_.following(address, others);
+    });
   }
 
   const ReplicaLog::Options options_;

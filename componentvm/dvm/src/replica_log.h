@@ -15,6 +15,7 @@ class ReplicaLog {
  public:
   struct Options {
     std::string vm;
+    std::string kernel;
     std::filesystem::path folder;
     std::string secret;
     std::string host;  ///< address of ours at which the copies reach each other

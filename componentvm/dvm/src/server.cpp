@@ -93,6 +93,22 @@ json info_of(const VmStatus& status, const std::string& key) {
   return {};
 }
 
+namespace {
+
+/// Plug-ins that a kernel is without by decisions that its former process may not have carried out: its
+/// record of what it had may have brought them back.
+std::set<std::string> unloads_owed(const VmStatus& status, const Member& member) {
+  std::set<std::string> plugins;
+  for (const auto& [id, command] : status.commands)
+    if (command.committed && command.verb == "unload" && command.carried_out_by(member.name) &&
+        (command.phase != Phase::kFinished || command.owing.contains(member.name)) &&
+        !member.services.contains(command.plugin()))
+      plugins.insert(command.plugin());
+  return plugins;
+}
+
+}  // namespace
+
 Server::Server(Options options, Hooks hooks, const CrashPoint& crash, std::uint64_t term, Record record)
     : options_(std::move(options)),
       hooks_(std::move(hooks)),
@@ -195,14 +211,18 @@ void Server::on_join(const Link& link, const json& message) {
   if (known != record_.status.members.end() && !same && !flag_or(message, "restored")) {
     sessions_.erase(member->name);
     sessions_.emplace(member->name, session);
-    link->send({{"t", "restore"}, {"member", to_json(known->second)}, {"number", record_.status.number}});
+    link->send({{"t", "restore"},
+                {"member", to_json(known->second)},
+                {"unload", unloads_owed(record_.status, known->second)},
+                {"number", record_.status.number}});
     return;
   }
   const std::string name = member->name;
   sessions_.erase(name);
   Session& there = sessions_.emplace(name, std::move(session)).first->second;
   if (same && !known->second.lost) return begin_session(name, there);
-  propose(same ? event::back(name, member->incarnation) : event::joined(*member));
+  propose(same ? event::back(name, member->incarnation)
+               : event::joined(*member, flag_or(message, "restored") ? number_or(message, "as-of") : 0));
 }
 
 void Server::on_vote(const std::string& kernel, const json& message) {

@@ -126,22 +126,38 @@ bool put_off(VmStatus& status, const Command& command) {
   return true;
 }
 
+/// A decision changes the services of one of those who carry it out.
+void change_services(Member& member, const Command& command) {
+  const std::string plugin = command.plugin();
+  if (command.verb == "load")
+    member.services.try_emplace(plugin, Service{{}, command.locator, command.user, command.sharing});
+  else if (command.verb == "unload")
+    member.services.erase(plugin);
+}
+
 /// Those whose services a decision changes get them.
 void take_effect(VmStatus& status, const Command& command) {
   if (put_off(status, command)) return;
   catch_up(status);
-  const std::string plugin = command.plugin();
   for (const std::string& name : command.participants) {
     const auto member = status.members.find(name);
     if (member == status.members.end() || command.unable.contains(name)) continue;
-    if (command.verb == "load")
-      member->second.services.try_emplace(plugin,
-                                          Service{{}, command.locator, command.user, command.sharing});
-    else if (command.verb == "unload")
-      member->second.services.erase(plugin);
-    else if (command.verb == "run" && !member->second.lost)
-      member->second.threads[command.id] = {plugin, command.user};
+    change_services(member->second, command);
+    if (command.verb == "run" && !member->second.lost)
+      member->second.threads[command.id] = {command.plugin(), command.user};
   }
+}
+
+/// Those that a kernel is to carry out and that were decided after an event, in the order of their decisions.
+std::vector<const Command*> decided_after(const VmStatus& status, std::uint64_t number,
+                                          const std::string& kernel) {
+  std::vector<const Command*> found;
+  for (const auto& [id, command] : status.commands)
+    if (command.committed && command.decided > number && command.carried_out_by(kernel))
+      found.push_back(&command);
+  std::sort(found.begin(), found.end(),
+            [](const Command* a, const Command* b) { return a->decided < b->decided; });
+  return found;
 }
 
 /// What turned out to be wrong after the decision is no service.
@@ -178,6 +194,12 @@ Effects on_joined(VmStatus& status, const json& event) {
   member->copy = there.incarnation == member->incarnation ? there.copy : 0;
   member->life = there.incarnation == member->incarnation ? there.life : 0;
   there = *std::move(member);
+  // What was decided while the kernel had the status restored is not in what it says it has.
+  if (const std::uint64_t as_of = number_or(event, "as-of"); as_of != 0)
+    for (const Command* command : decided_after(status, as_of, there.name)) {
+      change_services(there, *command);
+      effects.services.insert(command->plugin());
+    }
   return effects;
 }
 
@@ -222,6 +244,7 @@ Effects on_decided(VmStatus& status, const json& event) {
   if (step == nullptr) return {};
   command.phase = step->to;
   command.committed = commit;
+  command.decided = status.number;
   if (auto unable = map_from(event, "unable", kMostMembers)) command.unable = *std::move(unable);
   if (commit) take_effect(status, command);
   return {
@@ -506,6 +529,7 @@ json to_json(const Command& command) {
   object["phase"] = to_string(command.phase);
   object["committed"] = command.committed;
   object["number"] = command.number;
+  object["decided"] = command.decided;
   object["participants"] = command.participants.set();
   object["unable"] = map_json(command.unable);
   object["failed"] = map_json(command.failed);
@@ -537,6 +561,7 @@ Result<Command> command_from(const json& from) {
   MVM_ASSIGN(command.phase, phase_from(text_or(from, "phase")));
   command.committed = flag_or(from, "committed");
   command.number = number_or(from, "number");
+  command.decided = number_or(from, "decided");
   MVM_ASSIGN(auto participants, set_from(from, "participants", kMostMembers));
   command.participants = std::move(participants);
   MVM_ASSIGN(command.unable, map_from(from, "unable", kMostMembers));
@@ -598,7 +623,11 @@ Result<VmStatus> status_from(const json& from) {
 
 namespace event {
 
-json joined(const Member& member) { return {{"event", "joined"}, {"member", to_json(member)}}; }
+json joined(const Member& member, std::uint64_t as_of) {
+  json event{{"event", "joined"}, {"member", to_json(member)}};
+  if (as_of != 0) event["as-of"] = as_of;
+  return event;
+}
 json left(const std::string& kernel) { return {{"event", "left"}, {"kernel", kernel}}; }
 json lost(const std::string& kernel, const std::string& incarnation, const std::string& why) {
   return {{"event", "lost"}, {"kernel", kernel}, {"incarnation", incarnation}, {"why", why}};

@@ -274,6 +274,23 @@ class Deaths(unittest.TestCase):
             self.assertEqual(k1("remove", "k3").code, 0)
             self.assertEqual(k1("load", "visitor", "all", "all-or-none").code, 0)
 
+    def test_the_last_one_there_remembers_where_the_others_were(self):
+        with Machine(voters=3) as machine:
+            k1, k2, k3 = grow(machine, 3)
+            voters(k1, 3)
+            for kernel in (k2, k3):
+                kernel.kill()
+            wait_for(lambda: present(k1) == ["k1"], "k1 is alone", 40)
+            k1("state", "put", "farm", "key", "value")
+            time.sleep(1.5)  # it writes them down once a second
+            k1.kill()
+            with open(os.path.join(k1.run, "dvm/peers")) as text:
+                self.assertEqual(len(text.read().split()), 2)
+            k2.start()
+            k1.start()
+            wait_for(lambda: present(k2) == ["k1", "k2"], "both are there", 40)
+            self.assertEqual(k2("getvminfo", "states/farm").answer, {"key": "value"})
+
     def test_down_to_the_last_kernel(self):
         """The status server dies again and again; what was acknowledged is there to the end. [L8]"""
         with Machine(voters=3, **{"beat-ms": 100}) as machine:
@@ -304,13 +321,12 @@ class Deaths(unittest.TestCase):
 class Copies(unittest.TestCase):
     """A kernel that is started again begins, whatever became of its copy of the log, and holds one again."""
 
-    def again(self, machine, kernel, spoil):
+    def again(self, kernel, spoil):
         folder = os.path.join(kernel.run, "dvm/log")
         kernel.kill()
         held = spoil(folder)
         kernel.start()
-        others = [one for one in machine.kernels.values() if one is not kernel]
-        wait_for(lambda: present(others[0]) == names(3), "it is there again", 30)
+        wait_for(lambda: kernel("getvminfo", "self").answer["live"], "it is there again", 30)
         return held
 
     def test_a_copy_of_no_use_is_set_aside(self):
@@ -330,8 +346,8 @@ class Copies(unittest.TestCase):
                 k1, k2, k3 = grow(machine, 3)
                 voters(k1, 3)
                 k1("state", "put", "farm", "key", "value")
-                self.again(machine, k1, spoil)  # the founder: it must not found another machine
-                voters(k3, 3)
+                self.again(k1, spoil)  # the founder: it must not found another machine
+                voters(k1, 3)
                 self.assertTrue(os.path.isdir(os.path.join(k1.run, "dvm/log.unusable")))
                 self.assertIn("dvm.no-log", k1.log())
                 self.assertEqual(k1("getvminfo", "states/farm").answer, {"key": "value"})
@@ -345,7 +361,7 @@ class Copies(unittest.TestCase):
         with Machine() as machine:
             k1, k2, k3 = grow(machine, 3)
             voters(k1, 3)
-            lock = self.again(machine, k3, owned)
+            lock = self.again(k3, owned)
             wait_for(lambda: "is in use by another process" in k3.log(), "the reason is told")
             self.assertEqual([one["kernel"] for one in k1("getvminfo", "members").answer if one["holds-log"]], ["k1", "k2"])
             lock.close()
@@ -361,7 +377,7 @@ class Copies(unittest.TestCase):
         with Machine() as machine:
             k1, k2, k3 = grow(machine, 3)
             voters(k1, 3)
-            with self.again(machine, k3, taken):
+            with self.again(k3, taken):
                 voters(k1, 3)
             self.assertEqual(k3("load", "guest", "all", "all-or-none").code, 0)
 

@@ -207,6 +207,32 @@ TEST(Status, LateChangesAmountToWhatWasDecided) {
   EXPECT_EQ(at("k4") + at("k6"), "one=one@2 ");
 }
 
+TEST(Status, WhatWasDecidedWhileAKernelRestoredItsStatusIsNotForgotten) {
+  VmStatus status = of_kernels(2);
+  const auto decide = [&](const std::string& id, const std::string& verb) {
+    Command one = command(id);
+    one.verb = verb;
+    dvm::apply(status, event::begun(one));
+    dvm::apply(status, event::decided(id, true, {}));
+  };
+  decide("k1.x.1", "load");
+  const std::uint64_t restored_at = status.number;
+  EXPECT_EQ(status.commands.at("k1.x.1").decided, restored_at);
+  const Member old = status.members.at("k2");
+  ASSERT_TRUE(old.services.contains("solver"));
+  // Ids say nothing of the order.
+  decide("k1.x.9", "unload");
+  decide("k1.x.2", "load");
+  decide("k1.x.3", "unload");
+  Member again = old;
+  again.incarnation = "i2";
+  EXPECT_TRUE(dvm::apply(status, event::joined(again, restored_at)).services.contains("solver"));
+  EXPECT_FALSE(status.members.at("k2").services.contains("solver"));
+  again.incarnation = "i3";
+  dvm::apply(status, event::joined(again, status.number));
+  EXPECT_TRUE(status.members.at("k2").services.contains("solver")) << "there is nothing after it";
+}
+
 TEST(Status, OwingKernelsKeepACommandUntilTheyAreBack) {
   VmStatus status = of_kernels(2);
   dvm::apply(status, event::begun(command("k1.x.1")));

@@ -40,8 +40,9 @@ class Log {
     std::function<void(std::uint64_t term, Record record)> leading;
     /// An event was added; only between leading() and following().
     std::function<void(const std::string& text)> added;
-    /// This kernel is not, or no longer, the status server; who is, and where, as far as it knows.
-    std::function<void(const std::string& server, const std::string& address)> following;
+    /// This kernel is not, or no longer, the status server; where that one is, if the log says so, and where
+    /// others are who may know.
+    std::function<void(const std::string& address, const std::vector<std::string>& others)> following;
     /// This copy is of no use any more.
     std::function<void(const Error& why)> ended;
   };

@@ -106,6 +106,7 @@ struct Command {
   Phase phase = Phase::kNew;
   bool committed = false;                     ///< once decided: which way
   std::uint64_t number = 0;                   ///< of its beginning
+  std::uint64_t decided = 0;                  ///< number of its decision; 0 before
   Names participants;                         ///< drawn when it began
   std::map<std::string, std::string> unable;  ///< and why; after the decision
   std::map<std::string, std::string> failed;  ///< able and decided, and yet it went wrong there
@@ -178,7 +179,8 @@ Effects apply(VmStatus& status, const nlohmann::json& event);
 
 /// The events.
 namespace event {
-[[nodiscard]] nlohmann::json joined(const Member& member);
+/// `as_of`: the event up to which the member's services are what the status had; 0: they are what is.
+[[nodiscard]] nlohmann::json joined(const Member& member, std::uint64_t as_of = 0);
 [[nodiscard]] nlohmann::json left(const std::string& kernel);
 [[nodiscard]] nlohmann::json lost(const std::string& kernel, const std::string& incarnation,
                                   const std::string& why);
