@@ -9,8 +9,9 @@ namespace mvm::queuevm::link {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x314b'4e49'4c4d'564dULL;  // "MVMLINK1"
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kVersion = 2;
 constexpr std::size_t kHelloHead = 8 + 2 + 2 + kNonceSize;
+constexpr std::size_t kShortHead = 2;  // of a message among several: its size
 constexpr std::size_t kReadAtOnce = 64 << 10;
 
 const unsigned char* raw(std::span<const std::byte> bytes) {
@@ -64,7 +65,7 @@ Result<std::optional<Frame>> FrameReader::next() {
   const std::uint32_t size = wire::load32(head);
   const std::uint32_t type = wire::load32(head + 4);
   if (size > limit_) return bad("frame: too long");
-  if (type < 1 || type > static_cast<std::uint32_t>(Type::kPong)) return bad("frame: unknown type");
+  if (type < 1 || type > static_cast<std::uint32_t>(Type::kMessages)) return bad("frame: unknown type");
   if (end_ - begin_ - kHeaderSize < size) return std::optional<Frame>();
   Frame frame;
   frame.type = static_cast<Type>(type);
@@ -169,6 +170,38 @@ Result<Data> decode_begun_data(std::span<const std::byte> body, std::size_t whol
 }
 
 Result<Data> decode_data(std::span<const std::byte> body) { return decode_begun_data(body, body.size()); }
+
+void append_messages(std::string& out, std::uint64_t link, std::uint64_t first,
+                     std::span<const std::span<const std::byte>> messages) {
+  std::size_t size = 8;
+  for (const auto& message : messages) size += kShortHead + message.size();
+  unsigned char* at = append(out, Type::kMessages, link, size);
+  wire::store64(at, first);
+  at += 8;
+  for (const auto& message : messages) {
+    wire::store16(at, static_cast<std::uint16_t>(message.size()));
+    at += kShortHead;
+    if (!message.empty()) std::memcpy(at, message.data(), message.size());
+    at += message.size();
+  }
+}
+
+Result<Messages> Messages::read(std::span<const std::byte> body) {
+  if (body.size() < 8 + kShortHead) return bad("frame of messages");
+  Messages messages;
+  messages.first_ = wire::load64(raw(body));
+  messages.rest_ = body.subspan(8);
+  return messages;
+}
+
+bool Messages::next(std::span<const std::byte>& message) {
+  if (rest_.size() < kShortHead) return false;
+  const std::size_t size = wire::load16(raw(rest_));
+  if (size > kMaxShort || size > rest_.size() - kShortHead) return false;
+  message = rest_.subspan(kShortHead, size);
+  rest_ = rest_.subspan(kShortHead + size);
+  return true;
+}
 
 void append_ack(std::string& out, std::uint64_t link, const Place& next) {
   store_place(append(out, Type::kAck, link, 12), next);

@@ -26,12 +26,16 @@ enum class Type : std::uint8_t {
   kStop = 8,   ///< receiver: nobody reads any more, or the end has arrived
   kPing = 9,
   kPong = 10,
+  kMessages = 11,  ///< sender: short messages that follow each other, each of them whole
 };
 
 inline constexpr std::size_t kHeaderSize = 16;
 inline constexpr std::size_t kMaxPiece = 128 << 10;  ///< payload bytes of one data frame
 inline constexpr std::size_t kDataHead = 40;
 inline constexpr std::size_t kMaxBody = kMaxPiece + kDataHead;
+inline constexpr std::size_t kMaxShort = 1024;  ///< the longest message of a frame of several
+inline constexpr std::size_t kMostOfSeveral =
+    8 << 10;  ///< bytes of messages in such a frame, not counting its last
 inline constexpr std::size_t kMaxGreeting = 512;  ///< of a frame before the peer has proved itself
 inline constexpr std::size_t kNonceSize = 32;
 inline constexpr std::size_t kProofSize = 32;
@@ -109,6 +113,23 @@ struct Data {
   std::span<const std::byte> piece;
 };
 
+/// Whole messages, one behind the other, without priority, key or codec.
+class Messages {
+ public:
+  /// kCorrupt where there is not one.
+  [[nodiscard]] static Result<Messages> read(std::span<const std::byte> body);
+  /// The number of the first.
+  [[nodiscard]] std::uint64_t first() const { return first_; }
+  /// The next one. False where there is no further, or what follows is none: see complete().
+  bool next(std::span<const std::byte>& message);
+  /// The last one ended where the body does.
+  [[nodiscard]] bool complete() const { return rest_.empty(); }
+
+ private:
+  std::uint64_t first_ = 0;
+  std::span<const std::byte> rest_;
+};
+
 /// Each appends one frame.
 void append_hello(std::string& out, const Hello& hello);
 void append_proof(std::string& out, std::span<const std::byte> proof);
@@ -117,6 +138,9 @@ void append_open(std::string& out, std::uint64_t link, const Open& open);
 void append_data(std::string& out, std::uint64_t link, const Data& data);
 /// Of a data frame all but the piece, which is to follow.
 void append_data_head(std::string& out, std::uint64_t link, const Data& data);
+/// At least one, each of at most kMaxShort bytes.
+void append_messages(std::string& out, std::uint64_t link, std::uint64_t first,
+                     std::span<const std::span<const std::byte>> messages);
 void append_ack(std::string& out, std::uint64_t link, const Place& next);
 void append_end(std::string& out, Type end_or_stop, std::uint64_t link, bool dead);
 

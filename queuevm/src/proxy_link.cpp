@@ -189,6 +189,25 @@ bool OutHalf::encode(const Item& item) {
   return true;
 }
 
+/// The next message and those that follow it, if they are whole, short and plain. False where there is none.
+bool OutHalf::emit_short(std::string& out) {
+  if (!codecs_.empty() || offset_ != 0) return false;
+  short_.clear();
+  std::size_t bytes = 0;
+  const std::uint64_t first = flight_[unsent_].place.number;
+  for (; unsent_ < flight_.size() && bytes < kMostOfSeveral; ++unsent_) {
+    Item& item = flight_[unsent_];
+    const ring::View& view = item.view;
+    if (view.size > kMaxShort || flags_of(view) != 0 || view.priority != 0 || view.key != 0) break;
+    short_.emplace_back(view.data, view.size);
+    bytes += view.size + 1;
+    item.sent = true;
+  }
+  if (short_.empty()) return false;
+  append_messages(out, link_, first, short_);
+  return true;
+}
+
 bool OutHalf::emit(OutBytes& out, std::size_t limit) {
   const std::size_t before = out.size();
   if (ask_due_ && out.size() < limit) {
@@ -197,6 +216,7 @@ bool OutHalf::emit(OutBytes& out, std::size_t limit) {
   }
   if (!opened_ || finished_) return out.size() != before;
   while (unsent_ < flight_.size() && out.size() < limit) {
+    if (emit_short(out.tail())) continue;
     Item& item = flight_[unsent_];
     if (offset_ == 0 && !encode(item)) break;
     Data data = head_of(item.view, item.place, codecs_);
@@ -288,9 +308,7 @@ Status InHalf::on_data(const Data& data) {
     finish(true, true);
     return ok();
   }
-  if (backlog_bytes_ > window_ + end_.largest()) {
-    return Error(ErrorCode::kCorrupt, "a peer sends more than its window");
-  }
+  MVM_TRY(check_window());
   MVM_ASSIGN(const bool landed, land(data));
   if (landed) {
     std::copy(data.piece.begin(), data.piece.end(), sink(data.piece.size()).begin());
@@ -313,6 +331,34 @@ Status InHalf::on_data(const Data& data) {
   }
   arriving_.bytes.insert(arriving_.bytes.end(), data.piece.begin(), data.piece.end());
   return arriving_.bytes.size() < data.size ? ok() : accept();
+}
+
+Status InHalf::on_messages(Messages messages) {
+  if (finished_) return ok();
+  if (end_seen_) return Error(ErrorCode::kCorrupt, "a peer skipped a message");
+  if (arriving_open_ || !landing_.room.empty())
+    return Error(ErrorCode::kCorrupt, "a peer sent the pieces of a message out of order");
+  if (!codecs_.empty()) {
+    fail({ErrorCode::kCorrupt, "the other end encodes by another chain"});
+    return ok();
+  }
+  Data head;
+  head.place.number = messages.first();
+  for (std::span<const std::byte> message; !finished_ && messages.next(message); ++head.place.number) {
+    if (head.place < next_) {
+      ++stats_.duplicates;
+      continue;
+    }
+    if (head.place > next_) return Error(ErrorCode::kCorrupt, "a peer skipped a message");
+    if (backlog_.empty() && deliver(head, message)) {
+      next_ = acked_;
+      continue;
+    }
+    MVM_TRY(check_window());
+    wait_for_room(head, {message.begin(), message.end()});
+  }
+  return finished_ || messages.complete() ? ok()
+                                          : Error(ErrorCode::kCorrupt, "a peer sent a bad frame of messages");
 }
 
 // Only where nothing else is in the way: one producer, no codec, nothing that waits, the queue's rule to
@@ -371,13 +417,24 @@ Status InHalf::accept() {
     }
     arriving_.bytes.assign(decoded->begin(), decoded->end());
   }
-  backlog_bytes_ += arriving_.bytes.size();
-  next_ = after(arriving_.head.place, completes(arriving_.head.flags));
-  arriving_.head.piece = {};
-  backlog_.push_back(std::move(arriving_));
+  wait_for_room(arriving_.head, std::move(arriving_.bytes));
   arriving_ = {};
   arriving_open_ = false;
   return ok();
+}
+
+/// A peer holds no more of our memory than its window, in bytes or in messages that have none.
+Status InHalf::check_window() const {
+  if (backlog_bytes_ <= window_ + end_.largest() && backlog_.size() <= kMostInFlight) return ok();
+  return Error(ErrorCode::kCorrupt, "a peer sends more than its window");
+}
+
+/// Behind what waits already.
+void InHalf::wait_for_room(const Data& head, std::vector<std::byte> bytes) {
+  backlog_bytes_ += bytes.size();
+  next_ = after(head.place, completes(head.flags));
+  backlog_.push_back({head, std::move(bytes)});
+  backlog_.back().head.piece = {};
 }
 
 /// What arrived is no message: the link ends on both sides, other links go on.

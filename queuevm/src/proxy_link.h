@@ -58,6 +58,7 @@ class OutHalf {
     bool sent = false;  // at least once
   };
   Status release_before(const Place& next);
+  bool emit_short(std::string& out);
   bool encode(const Item& item);
   void fail(const Error& why);
   [[nodiscard]] bool window_open() const;
@@ -65,10 +66,11 @@ class OutHalf {
   std::uint64_t link_;
   ring::End end_;
   CodecChain codecs_;
-  std::span<const std::byte> encoded_;  // of the item that is being sent, once a piece of it was
-  std::deque<Item> flight_;             // taken and not acknowledged
-  std::size_t unsent_ = 0;              // the first of them that is not fully sent on this connection
-  std::uint32_t offset_ = 0;            // what of that one is sent
+  std::span<const std::byte> encoded_;             // of the item that is being sent, once a piece of it was
+  std::vector<std::span<const std::byte>> short_;  // of the frame that is being made
+  std::deque<Item> flight_;                        // taken and not acknowledged
+  std::size_t unsent_ = 0;    // the first of them that is not fully sent on this connection
+  std::uint32_t offset_ = 0;  // what of that one is sent
   std::uint64_t flight_bytes_ = 0;
   std::uint64_t window_ = 0;
   Place next_;        // of the next to be taken
@@ -98,6 +100,7 @@ class InHalf {
   void disconnected();
   /// kCorrupt where the peer breaks the protocol: its connection is to be closed.
   Status on_data(const Data& data);
+  Status on_messages(Messages messages);
   /// Of a data frame the first part is here. True where it was taken, and the rest goes into sink(); false:
   /// nothing happened, the frame is for on_data() when all of it is here.
   Result<bool> on_begun_data(const Data& data);
@@ -131,6 +134,8 @@ class InHalf {
   int put_item(const Data& head, std::span<const std::byte> bytes);
   [[nodiscard]] bool may_land(const Data& data) const;
   Result<bool> land(const Data& data);
+  [[nodiscard]] Status check_window() const;
+  void wait_for_room(const Data& head, std::vector<std::byte> bytes);
   void delivered(const Data& head, std::size_t size);
   void told();
   [[nodiscard]] bool presses() const;

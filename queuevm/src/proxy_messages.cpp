@@ -63,6 +63,10 @@ Status Proxy::State::handle(Peer& peer, const link::Frame& frame) {
       MVM_ASSIGN(const link::Data data, link::decode_data(frame.body));
       return has_in ? in->second->on_data(data) : ok();
     }
+    case link::Type::kMessages: {
+      MVM_ASSIGN(const link::Messages messages, link::Messages::read(frame.body));
+      return has_in ? in->second->on_messages(messages) : ok();
+    }
     case link::Type::kAck: {
       MVM_ASSIGN(const link::Place next, link::decode_ack(frame.body));
       return has_out ? out->second->on_ack(next) : ok();

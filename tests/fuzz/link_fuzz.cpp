@@ -43,6 +43,10 @@ mvm::Status handle(const link::Frame& frame, link::OutHalf& out, link::InHalf& i
       MVM_ASSIGN(const auto data, link::decode_data(frame.body));
       return in.on_data(data);
     }
+    case link::Type::kMessages: {
+      MVM_ASSIGN(const auto messages, link::Messages::read(frame.body));
+      return in.on_messages(messages);
+    }
     case link::Type::kEnd: {
       MVM_ASSIGN(const bool dead, link::decode_end(frame.body));
       return in.on_end(dead);

@@ -358,6 +358,31 @@ TEST_P(ProxyTest, PrioritiesArriveAndKeysToo) {
   }
 }
 
+TEST_P(ProxyTest, ShortMessagesKeepTheirPlaceAmongOthers) {
+  Queue from = make({.bytes = 262144});
+  Queue to = make({.capacity = 64, .bytes = 8192});  // the short ones wait for room, too
+  join(from, to);
+  Producer producer = from.producer(0).value();
+  Consumer consumer = to.consumer(0).value();
+  // What a frame of several takes and what it does not, side by side.
+  const std::array<std::size_t, 9> sizes = {0, 1, 8, 8, 1024, 1025, 0, 4000, 7};
+  const auto text = [&](std::size_t i) {
+    return std::string(sizes.at(i % sizes.size()), static_cast<char>('a' + i % 26));
+  };
+  constexpr std::size_t kCount = 20000;
+  std::thread writer([&] {
+    for (std::size_t i = 0; i < kCount; ++i)
+      ASSERT_EQ(producer.put(bytes_of(text(i)), 30s).value(), Outcome::kDone);
+    ASSERT_TRUE(producer.close(EndState::kDone));
+  });
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < kCount; ++i) wrong += get(consumer) == text(i) ? 0U : 1U;
+  EXPECT_EQ(wrong, 0U);
+  EXPECT_EQ(get(consumer), "<end>");
+  writer.join();
+  EXPECT_EQ(b_->links()[0].messages, kCount);
+}
+
 TEST_P(ProxyTest, ConsumersCompeteAcrossDomains) {
   // One consumer here, two there; the proxy takes the second slot and may hold little.
   Queue from = make({.capacity = 16, .consumers = 2});
