@@ -421,7 +421,13 @@ TEST_F(Files, OfOthersAreNotTrusted) {
 }
 
 TEST_F(Files, SettingsAreCheckedFieldByField) {
-  const Settings defaults{.vm = "lab", .kernel = "k1", .secret = "/s", .users = "/u", .state = "/t"};
+  // One by one: GCC 12 takes a temporary of an aggregate's defaults for uninitialised.
+  Settings defaults;
+  defaults.vm = "lab";
+  defaults.kernel = "k1";
+  defaults.secret = "/s";
+  defaults.users = "/u";
+  defaults.state = "/t";
   const auto read = [&](const std::string& text) {
     EXPECT_TRUE(write_file_durably(folder_ / "dvm.json", text));
     return read_settings(folder_ / "dvm.json", defaults);
