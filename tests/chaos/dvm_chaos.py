@@ -4,7 +4,7 @@ hosts are cut off, under commands and updates. At the end: every acknowledged up
 happened at all its kernels or at none, and all kernels have the same status, made of the same events. A good share of the
 commands has to have been committed: where all abort, nothing is proved.
 
-dvm_chaos.py [--seconds N] [--seed N] [--pace SECONDS]"""
+dvm_chaos.py [--seconds N] [--seed N] [--pace SECONDS] [--runs N]"""
 
 import argparse
 import os
@@ -214,13 +214,8 @@ def show(kernels):
             print(one["number"], one["event"])
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--seconds", type=float, default=8)
-    options.add_argument("--seed", type=int, default=int(time.time()))
-    options.add_argument("--pace", type=float, default=1.0, help="between two troubles, at most (default: 1)")
-    options = options.parse_args()
-    print(f"seed {options.seed}", flush=True)
+def run(options, seed):
+    print(f"seed {seed}", flush=True)
     with World(HOSTS) as world, Machine(vm="chaos", voters=VOTERS) as machine:
         host = {f"k{i}": 1 + i % HOSTS for i in range(1, KERNELS + 1)}
         machine.netns = lambda name: ["ip", "netns", "exec", world.name(host[name])]
@@ -228,8 +223,8 @@ def main():
         wait_for(lambda: all(len(present(kernel)) == KERNELS for kernel in kernels), "all are there", 60)
         wait_for(lambda: sum(one["holds-log"] for one in kernels[0]("getvminfo", "members").answer) >= VOTERS, "the log is held", 60)
         stop = threading.Event()
-        clients = [Client(number, kernels, stop, options.seed + number) for number in range(4)]
-        nemesis = Nemesis(world, kernels, options.seed)
+        clients = [Client(number, kernels, stop, seed + number) for number in range(4)]
+        nemesis = Nemesis(world, kernels, seed)
         for one in clients:
             one.start()
         try:
@@ -257,6 +252,17 @@ def main():
         for fault in faults:
             print("FAULT:", fault)
         return 1 if faults else 0
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--seconds", type=float, default=8)
+    options.add_argument("--seed", type=int, default=int(time.time()))
+    options.add_argument("--pace", type=float, default=1.0, help="between two troubles, at most (default: 1)")
+    options.add_argument("--runs", type=int, default=1, help="one after the other, each with a seed of its own")
+    options = options.parse_args()
+    # Many short lives of machines find more than a long one: each begins, and each comes to rest.
+    return 1 if any(run(options, options.seed + i) for i in range(options.runs)) else 0
 
 
 if __name__ == "__main__":
