@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
-#include <fstream>
 #include <future>
 #include <thread>
 
@@ -86,8 +85,7 @@ class LocalHostAgentTest : public ::testing::Test {
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
       const std::string name = entry.path().filename();
       if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-      std::ifstream file(entry.path() / "cmdline");
-      const std::string line((std::istreambuf_iterator<char>(file)), {});
+      const std::string line = read_file(entry.path() / "cmdline", 1 << 20).value_or("");  // it may be gone
       if (line.substr(0, line.find('\0')).ends_with("/" + program) &&
           line.find((folder_ / "labs").string()) != std::string::npos)
         count += ::kill(std::stoi(name), number) == 0 ? 1U : 0U;

@@ -133,7 +133,8 @@ TEST_F(Foreign, WhatIsNoCallOfSoapIsAnsweredWithAFault) {
                    "POST /desk HTTP/1.1\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n"
                    "zz\r\n"),
               HasSubstr("400"));
-  EXPECT_THAT(talk(address, std::string("GET /") + std::string(40'000, 'x')), HasSubstr("431"));
+  // One byte too many: what is sent beyond it may reset the connection before the answer is read.
+  EXPECT_THAT(talk(address, std::string("GET /") + std::string((16 << 10) - 4, 'x')), HasSubstr("431"));
   // And it still serves.
   EXPECT_THAT(talk(address, post(envelope("<add><a> 1 </a><b>+2</b></add>"))),
               HasSubstr("<result>3</result>"));
