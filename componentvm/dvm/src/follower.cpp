@@ -70,11 +70,8 @@ void Follower::use(const Link& link) {
 
 /// 0: nothing was restored.
 void Follower::join(std::uint64_t restored_at) {
-  json message = {{"t", "join"},
-                  {"member", to_json(self_)},
-                  {"number", complete_ ? last_ : 0},
-                  {"restored", restored_at != 0},
-                  {"as-of", restored_at}};
+  json message = {
+      {"t", "join"}, {"member", to_json(self_)}, {"number", complete_ ? last_ : 0}, {"as-of", restored_at}};
   if (!everything_) message["follow"] = services_;
   link_->send(message);
 }

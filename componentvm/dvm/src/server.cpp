@@ -29,6 +29,18 @@ json list_of(const std::map<std::string, std::string>& reasons) {
   return list;
 }
 
+/// Plug-ins that a kernel is without by decisions that its former process may not have carried out: its
+/// record of what it had may have brought them back.
+std::set<std::string> unloads_owed(const VmStatus& status, const Member& member) {
+  std::set<std::string> plugins;
+  for (const auto& [id, command] : status.commands)
+    if (command.committed && command.verb == "unload" && command.carried_out_by(member.name) &&
+        (command.phase != Phase::kFinished || command.owing.contains(member.name)) &&
+        !member.services.contains(command.plugin()))
+      plugins.insert(command.plugin());
+  return plugins;
+}
+
 }  // namespace
 
 json answer_of(const Command& command) {
@@ -92,22 +104,6 @@ json info_of(const VmStatus& status, const std::string& key) {
   }
   return {};
 }
-
-namespace {
-
-/// Plug-ins that a kernel is without by decisions that its former process may not have carried out: its
-/// record of what it had may have brought them back.
-std::set<std::string> unloads_owed(const VmStatus& status, const Member& member) {
-  std::set<std::string> plugins;
-  for (const auto& [id, command] : status.commands)
-    if (command.committed && command.verb == "unload" && command.carried_out_by(member.name) &&
-        (command.phase != Phase::kFinished || command.owing.contains(member.name)) &&
-        !member.services.contains(command.plugin()))
-      plugins.insert(command.plugin());
-  return plugins;
-}
-
-}  // namespace
 
 Server::Server(Options options, Hooks hooks, const CrashPoint& crash, std::uint64_t term, Record record)
     : options_(std::move(options)),
@@ -207,8 +203,9 @@ void Server::on_join(const Link& link, const json& message) {
   session.asked_from = number_or(message, "number");
   session.whole = session.asked_from == 0 || !same;
   if (other != sessions_.end() && other->second.link != link) other->second.link->close();
+  const std::uint64_t restored_at = number_or(message, "as-of");  // 0: not yet
   // The status kept for a kernel that crashed is offered, and the new one is what counts. [000 §2.2]
-  if (known != record_.status.members.end() && !same && !flag_or(message, "restored")) {
+  if (known != record_.status.members.end() && !same && restored_at == 0) {
     sessions_.erase(member->name);
     sessions_.emplace(member->name, session);
     link->send({{"t", "restore"},
@@ -221,8 +218,7 @@ void Server::on_join(const Link& link, const json& message) {
   sessions_.erase(name);
   Session& there = sessions_.emplace(name, std::move(session)).first->second;
   if (same && !known->second.lost) return begin_session(name, there);
-  propose(same ? event::back(name, member->incarnation)
-               : event::joined(*member, flag_or(message, "restored") ? number_or(message, "as-of") : 0));
+  propose(same ? event::back(name, member->incarnation) : event::joined(*member, restored_at));
 }
 
 void Server::on_vote(const std::string& kernel, const json& message) {
