@@ -71,6 +71,24 @@ def entries(directory):
         return []
 
 
+def rules():
+    """The firewall's rules for interfaces that are not there: program, table, chain and the rule."""
+    there = links()
+    found = []
+    for program in ("iptables", "ip6tables"):
+        if not shutil.which(program):
+            continue
+        for table in ("filter", "nat", "mangle"):
+            said = subprocess.run([program, "-w", "-t", table, "-S"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                  check=False).stdout
+            for line in said.splitlines():
+                words = line.split()
+                names = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("-i", "-o")]
+                if words[0] == "-A" and any(name not in there and not name.endswith("+") for name in names):
+                    found.append(f"{program} {table} {line[3:]}")
+    return found
+
+
 def look():
     return {
         "processes": {str(pid): value[0] for pid, value in processes().items()},
@@ -79,6 +97,7 @@ def look():
         "netns": entries("/run/netns"),
         "shared memory": entries("/dev/shm/mvm") + [p for p in entries("/dev/shm") if "mvm" in p],
         "runtime": entries("/run/mvm"),
+        "rules": rules(),
     }
 
 
@@ -102,7 +121,7 @@ def new_things(before, mark):
     if shared:
         return found
     now = look()
-    for kind in ("links", "mounts", "netns", "shared memory", "runtime"):
+    for kind in ("links", "mounts", "netns", "shared memory", "runtime", "rules"):
         for name in now[kind]:
             if name not in before[kind] and name != "/dev/shm/mvm":
                 found.append((kind, name, ""))
@@ -127,6 +146,9 @@ def clean(found):
             subprocess.run(["ip", "link", "delete", name], check=False, stderr=subprocess.DEVNULL)
         elif kind == "netns":
             subprocess.run(["ip", "netns", "delete", os.path.basename(name)], check=False, stderr=subprocess.DEVNULL)
+        elif kind == "rules":
+            program, table, *rule = name.split()
+            subprocess.run([program, "-w", "-t", table, "-D", *rule], check=False, stderr=subprocess.DEVNULL)
         elif kind in ("shared memory", "runtime"):
             if os.path.isdir(name):
                 shutil.rmtree(name, ignore_errors=True)

@@ -29,6 +29,14 @@ def build_directory(program="mvmd"):
     sys.exit(f"bench: there is no {program}; build it first: cmake --preset release && ninja -C build/release")
 
 
+def built(name):
+    """A program of bench/peers that the release build makes."""
+    program = os.path.join(ROOT, "build", "release", "bench", "peers", name)
+    if not os.access(program, os.X_OK):
+        sys.exit(f"bench: there is no {name}; build it first: cmake --preset release && ninja -C build/release benches")
+    return program
+
+
 def row(name, ours, peer, unit, bar):
     """Prints one figure. `peer` and `bar` may be None."""
     ratio = "-" if peer is None or peer == 0 else f"{ours / peer:.3f}"

@@ -474,19 +474,28 @@ TEST_P(HypervisorContract, MakesAndRemovesNetworks) {
 
   if (world_->runs_programs()) {
     // A libvirtd that dies while it makes a network leaves a bridge that it knows nothing of.
-    const auto leave_bridge = [&] {
-      SpawnOptions ip;
-      ip.argv = {"/usr/sbin/ip",      "link", "add",   network.name, "address",
-                 "52:54:00:01:02:03", "type", "bridge"};
-      const auto said = run_captured(std::move(ip), std::chrono::seconds(10));
-      ASSERT_TRUE(said && said->status.success()) << "ip link add";
+    const auto run = [](std::vector<std::string> words) {
+      SpawnOptions options;
+      options.argv = std::move(words);
+      const auto said = run_captured(std::move(options), std::chrono::seconds(30));
+      EXPECT_TRUE(said && said->status.success());
+      return said ? said->output : std::string();
     };
+    const auto leave_bridge = [&] {
+      run({"/usr/sbin/ip", "link", "add", network.name, "address", "52:54:00:01:02:03", "type", "bridge"});
+      run({"/usr/sbin/iptables", "-w", "-A", "LIBVIRT_INP", "-i", network.name, "-p", "udp", "-m", "udp",
+           "--dport", "53", "-j", "ACCEPT"});
+    };
+    const auto rules = [&] { return run({"/usr/sbin/iptables", "-w", "-S"}); };
     leave_bridge();
+    EXPECT_NE(rules().find(network.name), std::string::npos);
     EXPECT_TRUE(networks->remove_network(network.name));
+    EXPECT_EQ(rules().find(network.name), std::string::npos) << "the firewall's rules go with it";
     EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + network.name));
     leave_bridge();
     EXPECT_TRUE(networks->ensure_network(network));
     ASSERT_TRUE(networks->remove_network(network.name));
+    EXPECT_EQ(rules().find(network.name), std::string::npos);
   }
   EXPECT_FALSE(is_listed());
   EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + network.name));

@@ -97,6 +97,11 @@ TEST_F(LibvirtdPrivate, StopCleansUpAfterADeadDaemon) {
   ASSERT_TRUE(run("stop", "a").success());
   EXPECT_TRUE(processes_with(name).empty());
   EXPECT_FALSE(std::filesystem::exists("/sys/class/net/" + bridge));
+  SpawnOptions rules;
+  rules.argv = {"/usr/sbin/iptables", "-w", "-S"};
+  const auto listed = run_captured(std::move(rules), 10s);
+  ASSERT_TRUE(listed && listed->status.success());
+  EXPECT_EQ(listed->output.find(bridge), std::string::npos) << "the firewall's rules go with the bridge";
   ASSERT_TRUE(run("start", "a").success());
   EXPECT_TRUE(start_guest("a", name, bridge)) << "nothing of the dead is in the way";
 }

@@ -12,10 +12,12 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
+#include <sstream>
 #include <thread>
 #include <vector>
 
 #include "mvm/base/file.h"
+#include "mvm/base/subprocess.h"
 
 namespace mvm::osvm::libvirt {
 namespace {
@@ -87,6 +89,32 @@ void remove_group(const fs::path& group) {
   ::rmdir(group.c_str());
 }
 
+/// Takes back what libvirt's firewall says of a bridge: iptables is how libvirt said it.
+void remove_rules_of(const std::string& bridge) {
+  const auto run = [](std::vector<std::string> arguments) {
+    SpawnOptions options;
+    options.argv = std::move(arguments);
+    return run_captured(std::move(options), std::chrono::seconds(30));
+  };
+  for (const char* program : {"/usr/sbin/iptables", "/usr/sbin/ip6tables"}) {
+    if (::access(program, X_OK) != 0) continue;
+    for (const char* table : {"filter", "mangle"}) {
+      const auto listed = run({program, "-w", "-t", table, "-S"});
+      if (!listed || !listed->status.success()) continue;
+      std::istringstream lines(listed->output);
+      for (std::string line; std::getline(lines, line);) {
+        if (!line.starts_with("-A LIBVIRT_")) continue;
+        std::istringstream text(line.substr(3));
+        std::vector<std::string> rule{program, "-w", "-t", table, "-D"};
+        bool its_own = false;
+        for (std::string word; text >> word; rule.push_back(word))
+          its_own = its_own || (word == bridge && (rule.back() == "-i" || rule.back() == "-o"));
+        if (its_own) static_cast<void>(run(std::move(rule)));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 Status kill_container_leftovers(const std::string& id) {
@@ -111,6 +139,7 @@ Status remove_bridge_leftover(const std::string& name) {
     return ok();
   const auto address = read_file(device / "address", 64);
   if (!address || !address->starts_with("52:54:00:")) return ok();
+  remove_rules_of(name);  // before what tells of them is gone
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return Error::from_errno(errno, "remove bridge " + name);
   ifreq request{};

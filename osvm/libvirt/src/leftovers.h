@@ -12,7 +12,7 @@ namespace mvm::osvm::libvirt {
 [[nodiscard]] Status kill_container_leftovers(const std::string& id);
 
 /// Removes the bridge `name` of a network that libvirt does not know (it died while it made or removed it):
-/// one of libvirt's making, by its hardware address, without ports. No error where there is none such.
+/// one of libvirt's making, by its hardware address, without ports; and the firewall's rules for it. No error where there is none such.
 [[nodiscard]] Status remove_bridge_leftover(const std::string& name);
 
 }  // namespace mvm::osvm::libvirt

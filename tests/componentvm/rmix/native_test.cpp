@@ -121,6 +121,51 @@ TEST_F(Native, WhoBreaksTheProtocolIsCutOffAndOthersAreNot) {
   EXPECT_EQ(*honest.double_(3), 6);
 }
 
+TEST_F(Native, WhoReadsLateGetsAWholeAnswer) {
+  const UniqueFd socket = stranger();
+  ASSERT_TRUE(write_all(socket.get(), hello()));
+  std::string got;
+  const auto read_until = [&](std::size_t size) {
+    std::array<char, 65536> bytes{};
+    while (got.size() < size) {
+      pollfd one{socket.get(), POLLIN, 0};
+      if (::poll(&one, 1, 20'000) != 1) return false;
+      const ssize_t more = ::recv(socket.get(), bytes.data(), bytes.size(), 0);
+      if (more <= 0) return false;
+      got.append(bytes.data(), static_cast<std::size_t>(more));
+    }
+    return true;
+  };
+  ASSERT_TRUE(read_until(native::kHeader)) << "welcome";
+  // One at a time: the server stays awake for the next.
+  const std::uint32_t count = *Probe::description()->find("count");
+  std::uint64_t number = 0;
+  std::size_t expected = got.size();
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(write_all(socket.get(), *native::write_call(++number, count, 0, {})));
+    ASSERT_TRUE(read_until(expected + native::kHeader + 8)) << i;
+    expected = got.size();
+  }
+  // The server's own threads are busy: another one runs the call, and nobody reads for the answer's sake.
+  ProbeClient first = bind(tcp_);
+  ProbeClient second = bind(tcp_);
+  std::thread one([&] { EXPECT_TRUE(*first.hold()); });
+  std::thread other([&] { EXPECT_TRUE(*second.hold()); });
+  for (const auto deadline = in(20s); *probe_->holding() != 2;) ASSERT_LT(steady_clock::now(), deadline);
+  // More than sockets hold.
+  const int room = 64 << 10;
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
+  constexpr std::size_t kBig = 9U << 20U;
+  const std::uint32_t echo = *Probe::description()->find("echo_bytes");
+  ASSERT_TRUE(
+      write_all(socket.get(), *native::write_call(++number, echo, 0, {Value::of<Bytes>(Bytes(kBig))})));
+  std::this_thread::sleep_for(100ms);
+  EXPECT_TRUE(read_until(expected + native::kHeader + kBig)) << got.size() - expected;
+  (void)probe_->release();
+  one.join();
+  other.join();
+}
+
 TEST_F(Native, AServerIsNotTakenForAnotherAtTheSamePath) {
   const std::string other = shm_.substr(0, shm_.find('?')) + "?server=" + std::string(32, '0');
   const auto bound = ProbeClient::bind(*client_, {.service = "probe", .endpoints = {other}});

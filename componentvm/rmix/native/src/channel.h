@@ -52,10 +52,12 @@ class Channel {
   using Take = std::function<Status(const Header&, std::span<const std::byte>)>;
   [[nodiscard]] Result<bool> receive(std::size_t most, Look look, const Take& take);
 
-  /// Staying awake for a while is worth it.
-  [[nodiscard]] bool spins() const { return memory_ != nullptr; }
-  /// Without a system call: receive() would find something.
-  [[nodiscard]] bool maybe() const { return memory_ != nullptr && memory_->readable(); }
+  /// Staying awake for a while is worth it: for bytes that come as they are.
+  [[nodiscard]] bool spins() const { return !exclusive_; }
+  /// Bytes of a socket as they are.
+  [[nodiscard]] bool plain() const { return memory_ == nullptr && !exclusive_; }
+  /// receive() may find something. Without a system call, so of a socket it is not known.
+  [[nodiscard]] bool maybe() const { return memory_ == nullptr || memory_->readable(); }
   /// The reader sleeps on fd() next. False: there is something already.
   [[nodiscard]] bool arm() { return memory_ == nullptr || memory_->arm(); }
   void disarm() {

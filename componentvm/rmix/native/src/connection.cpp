@@ -102,10 +102,13 @@ class Link final : public Polled, public std::enable_shared_from_this<Link> {
   void help(const std::atomic<bool>& over, Clock::Instant deadline) {
     if (!take_lead()) return;
     const auto done = [&] { return over.load(std::memory_order_acquire); };
-    const auto ready = [&] { return channel_->maybe() || done(); };
+    const auto ready = [&] {
+      if (channel_->plain()) return !read(Look::kQuick) || done();
+      return channel_->maybe() || done();
+    };
     Look look = Look::kQuick;
     // Of a stream nothing can be there yet that is worth a system call.
-    for (bool first = !channel_->spins(); !done(); first = false) {
+    for (bool first = !channel_->spins() || channel_->plain(); !done(); first = false) {
       if (!first && !read(look)) break;
       look = Look::kQuick;
       if (done()) break;

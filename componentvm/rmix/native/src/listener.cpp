@@ -45,8 +45,8 @@ struct Arrived {
 /// A caller's connection. One thread at a time reads it.
 class Peer : public std::enable_shared_from_this<Peer> {
  public:
-  Peer(std::unique_ptr<Channel> channel, Caller caller, std::shared_ptr<Open> open)
-      : channel_(std::move(channel)), caller_(std::move(caller)), open_(std::move(open)) {}
+  Peer(std::unique_ptr<Channel> channel, Caller caller, std::shared_ptr<Open> open, int epoll)
+      : channel_(std::move(channel)), caller_(std::move(caller)), open_(std::move(open)), epoll_(epoll) {}
 
   [[nodiscard]] Channel& channel() { return *channel_; }
   [[nodiscard]] Awake& awake() { return awake_; }
@@ -71,6 +71,24 @@ class Peer : public std::enable_shared_from_this<Peer> {
     return true;
   }
 
+  /// From now on the connection rings, as `name`.
+  void watch(std::uint64_t name) {
+    name_ = name;
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.u64 = name}};
+    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, channel_->fd(), &event);
+  }
+  /// The reader's: he is awake, and what comes need not ring.
+  void hush() {
+    hushed_ = true;
+    channel_->disarm();
+    if (channel_->plain()) ring(false);
+  }
+  /// The reader's: he goes, and what comes from now on rings. False: there is something already.
+  bool arm() {
+    if (std::exchange(hushed_, false) && channel_->plain()) ring(true);
+    return channel_->arm();
+  }
+
   /// The reader's: what has arrived. Calls come behind `calls`, all else is done at once.
   Status read(Dispatcher& dispatcher, const std::string& server, bool woken, std::vector<Arrived>& calls) {
     const Look look = ended_.load() ? Look::kToEnd : woken ? Look::kWoken : Look::kQuick;
@@ -89,6 +107,7 @@ class Peer : public std::enable_shared_from_this<Peer> {
       tickets_.erase(number);
     }
     if (!channel_->send(frame)) hang_up();
+    if (channel_->plain() && channel_->wants_write()) ring_for_room();
     const std::lock_guard lock(open_->mutex);
     if (--open_->calls == 0) open_->none.notify_all();
   }
@@ -126,6 +145,23 @@ class Peer : public std::enable_shared_from_this<Peer> {
   };
 
   void hang_up() { ::shutdown(channel_->fd(), SHUT_RDWR); }
+
+  /// Of a socket: what rings besides its end. Written with the lock held: the last word has seen all.
+  void ring(bool reads) {
+    const std::lock_guard lock(ringing_);
+    rings_for_bytes_ = reads;
+    ring_locked();
+  }
+  void ring_for_room() {
+    const std::lock_guard lock(ringing_);
+    if (channel_->wants_write()) ring_locked();
+  }
+  void ring_locked() {
+    epoll_event event{.events = EPOLLRDHUP | EPOLLET, .data = {.u64 = name_}};
+    if (rings_for_bytes_) event.events |= EPOLLIN;
+    if (channel_->wants_write()) event.events |= EPOLLOUT;
+    ::epoll_ctl(epoll_, EPOLL_CTL_MOD, channel_->fd(), &event);
+  }
 
   Status greet(Dispatcher& dispatcher, const std::string& server, const Header& header,
                std::span<const std::byte> body) {
@@ -203,11 +239,16 @@ class Peer : public std::enable_shared_from_this<Peer> {
   const std::unique_ptr<Channel> channel_;
   Caller caller_;
   const std::shared_ptr<Open> open_;
+  const int epoll_;
+  std::uint64_t name_ = 0;
   const Clock::Instant since_ = steady_clock::now();
   std::atomic<bool> greeted_{false};
   std::atomic<bool> ended_{false};
+  std::mutex ringing_;
+  bool rings_for_bytes_ = true;
   // The reader's.
   Awake awake_;
+  bool hushed_ = false;
   std::shared_ptr<Exported> target_;
   std::shared_ptr<const Caller> known_;
   std::shared_ptr<Order> order_;
@@ -322,9 +363,8 @@ class NativeListener final : public Listener {
     } else {
       channel = std::make_unique<Channel>(queuevm::make_tcp_stream(std::move(socket), false), false);
     }
-    const int fd = channel->fd();
     const bool slept = channel->arm();
-    const auto peer = std::make_shared<Peer>(std::move(channel), std::move(caller), open_);
+    const auto peer = std::make_shared<Peer>(std::move(channel), std::move(caller), open_, epoll_.get());
     std::uint64_t name = 0;
     {
       const std::lock_guard lock(mutex_);
@@ -333,7 +373,7 @@ class NativeListener final : public Listener {
       name = ++last_name_;
       peers_[name] = peer;
     }
-    watch(fd, name, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    peer->watch(name);
     if (!slept && !serve(*peer)) drop(name);
   }
 
@@ -366,19 +406,30 @@ class NativeListener final : public Listener {
     const bool runs = running_.fetch_add(1) < static_cast<int>(kThreads) - 1;
     bool alive = true;
     if (peer.begin_reading()) {
-      for (bool woken = true; serve_once(peer, runs, woken, alive);) {
+      Serving here{.peer = &peer};
+      while (serve_once(peer, runs, here, alive)) {
       }
     }
     running_.fetch_sub(1);
     return alive;
   }
 
-  /// As the reader. True where it still is. `woken`: the connection's descriptor may have something to say.
-  bool serve_once(Peer& peer, bool runs, bool& woken, bool& alive) {
+  /// As the reader. True where it still is, and awake.
+  bool serve_once(Peer& peer, bool runs, Serving& here, bool& alive) {
     std::vector<Arrived> calls;
     std::vector<std::function<void()>> turns;
+    bool woken = true;  // the connection's descriptor may have something to say
+    if (std::exchange(here.reads_on, false) && alive) {
+      const auto ready = [&] {
+        if (!peer.channel().maybe()) return false;
+        alive = peer.read(dispatcher_, server_, false, calls).has_value();
+        return !alive || !calls.empty();
+      };
+      woken = !peer.awake()(ready);
+    }
     for (;;) {
-      alive = alive && peer.read(dispatcher_, server_, woken, calls).has_value();
+      if (woken) alive = alive && peer.read(dispatcher_, server_, woken, calls).has_value();
+      woken = true;
       // In their order, which is only known as long as no other thread reads.
       for (Arrived& call : calls) {
         Done answer = done(peer, call);
@@ -387,23 +438,18 @@ class NativeListener final : public Listener {
       }
       calls.clear();
       // Asleep before others may read: whatever comes now rings.
-      if (alive && !peer.channel().arm()) continue;
+      if (alive && !peer.arm()) continue;
       if (peer.end_reading()) break;
-      woken = true;
     }
     if (turns.size() != 1 || !runs) {
       for (const auto& turn : turns)
         if (!dispatcher_.try_submit(turn)) turn();  // callers wait where all threads are busy
       return false;
     }
-    Serving here{.peer = &peer};
     Serving* const outer = std::exchange(serving, &here);
     turns.front()();
     serving = outer;
-    if (!here.reads_on) return false;
-    const auto ready = [&] { return peer.channel().maybe(); };
-    woken = !peer.awake()(ready);  // then it reads in vain once more, and arms
-    return true;
+    return here.reads_on;
   }
 
   Done done(Peer& peer, const Arrived& call) {
@@ -414,7 +460,7 @@ class NativeListener final : public Listener {
       // The caller's next call comes soon: it need not ring for it.
       if (here != nullptr && here->peer == peer.get() && !here->reads_on && peer->channel().spins() &&
           peer->begin_reading()) {
-        peer->channel().disarm();
+        peer->hush();
         here->reads_on = true;
       }
       peer->answer(number, method, outcome);
