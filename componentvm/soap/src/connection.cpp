@@ -132,6 +132,24 @@ std::size_t Connection::read(char* to, std::size_t most, Deadline deadline) {
   }
 }
 
+void Connection::end(std::size_t most, Deadline deadline) {
+  if (ssl_) {
+    (void)SSL_shutdown(ssl_.get());
+    ERR_clear_error();
+  }
+  ::shutdown(fd_, SHUT_WR);
+  std::array<char, 16384> piece;
+  for (std::size_t total = 0; total < most;) {
+    const ssize_t got = ::recv(fd_, piece.data(), piece.size(), 0);
+    if (got > 0) {
+      total += static_cast<std::size_t>(got);
+      continue;
+    }
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || !wait(Io::kWantRead, deadline)) return;
+  }
+}
+
 bool Connection::write(std::string_view bytes, std::chrono::milliseconds stall) {
   while (!bytes.empty()) {
     const std::size_t before = bytes.size();

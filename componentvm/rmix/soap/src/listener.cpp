@@ -23,6 +23,8 @@ constexpr std::size_t kMostCallers = 512;
 constexpr std::chrono::minutes kIdle{10};
 constexpr std::chrono::seconds kWithin{30};
 constexpr std::chrono::seconds kHandshake{10};
+constexpr std::size_t kMostUnread = 16 << 20;  // of a request that was refused before it was read
+constexpr std::chrono::seconds kUnread{2};
 constexpr const char* kXml = "text/xml; charset=utf-8";
 constexpr const char* kPlain = "text/plain; charset=utf-8";
 constexpr std::size_t kMostReference = 32;
@@ -65,6 +67,7 @@ class Conversation {
         said = answer(status, kPlain, request.error().message() + "\n", false);
       }
       if (!stream_.link->write(said, kWithin)) return;
+      if (!request) stream_.link->end(kMostUnread, steady_clock::now() + kUnread);
     }
   }
 

@@ -44,6 +44,10 @@ class Connection {
   [[nodiscard]] std::size_t read(char* to, std::size_t most, Deadline deadline);
   /// Waits until all is written; false at an error or where `stall` passes without progress.
   [[nodiscard]] bool write(std::string_view bytes, std::chrono::milliseconds stall);
+  /// Says that nothing more is written, and throws away what the peer still sends, until its end, `most`
+  /// bytes or the deadline: bytes unread when a socket is closed reset the connection, and with it goes
+  /// what the peer has not read.
+  void end(std::size_t most, Deadline deadline);
   /// True where a read would answer at once, be it with the end.
   [[nodiscard]] bool readable() const;
   /// True where the peer has closed its end.
