@@ -378,6 +378,10 @@ void Whole::suspect(const std::string& kernel, const std::string& address) {
 /// The status server, and while there is none each that holds the log, finds out which other copies are dead.
 void Whole::look_for_dead() {
   for (const Log::Life& silent : log_->silent()) {
+    if (silent.displaced) {
+      log_->confirm_death(silent.copy, silent.life);
+      continue;
+    }
     const auto endpoint = Endpoint::read(silent.address);
     if (!endpoint) continue;
     caller_.probe(*endpoint, [this, copy = silent.copy, life = silent.life] {

@@ -100,7 +100,8 @@ class Copy final : public Log, private replica::StateMachine {
   std::vector<Life> silent() const override {
     std::vector<Life> found;
     for (const replica::MemberState& one : replica_->members())
-      if (!one.dead && !one.connected) found.push_back({one.member.id, one.life, one.member.address});
+      if (!one.dead && !one.connected)
+        found.push_back({one.member.id, one.life, one.member.address, one.displaced});
     return found;
   }
   void confirm_death(std::uint64_t copy, std::uint64_t life) override {

@@ -297,6 +297,7 @@ void Core::publish() {
     state.life = entry.life;
     state.dead = !entry.alive();
     state.connected = entry.id == id() || (links_->is_up(entry.id) && links_->heard(entry.id) + 1000 > now());
+    state.displaced = !state.connected && entry.id != id() && links_->is_displaced(entry.id);
     for (const wire::Server& server : servers_) {
       if (server.id == entry.id) state.role = server.role == 1 ? Role::kVoter : Role::kStandBy;
     }
@@ -304,7 +305,7 @@ void Core::publish() {
   }
   const auto same = [](const MemberState& a, const MemberState& b) {
     return a.member.id == b.member.id && a.member.address == b.member.address && a.life == b.life &&
-           a.role == b.role && a.dead == b.dead && a.connected == b.connected;
+           a.role == b.role && a.dead == b.dead && a.connected == b.connected && a.displaced == b.displaced;
   };
   bool changed = false;
   {

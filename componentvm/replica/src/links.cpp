@@ -15,6 +15,7 @@ namespace mvm::replica {
 namespace {
 
 constexpr std::size_t kPiece = 64 << 10;
+constexpr unsigned kStrangers = 3;  // one could be a fault of the line
 constexpr std::size_t kInFlight = 512
                                   << 10;  ///< bytes handed to libuv per link before it says they are written
 
@@ -214,6 +215,7 @@ void Links::want(std::uint64_t id, const std::string& address) {
   if (peer.address == address) return;
   peer.address = address;
   peer.failures = 0;
+  peer.strangers = 0;
   peer.next_try = 0;
   if (peer.link != nullptr) end(*peer.link);
   if (!closing_) call(id, peers_[id]);
@@ -290,12 +292,18 @@ bool Links::shake_hands(Link& link) {
   if (done != 1 || SSL_session_reused(link.ssl.get()) != 1) {
     if (!link.ended)
       log::warning("replica.link_refused", {{"group", settings_.group}, {"outgoing", link.outgoing}});
+    met_stranger(link);
     end(link);
     return false;
   }
   link.secure = true;
   if (link.outgoing) put(link, wire::encode(owner_.greeting(link.wanted)), {});
   return !link.ended;
+}
+
+void Links::met_stranger(const Link& link) {
+  if (!link.outgoing || link.ended) return;
+  if (const auto at = peers_.find(link.wanted); at != peers_.end()) ++at->second.strangers;
 }
 
 void Links::bytes_in(Link& link, std::string_view bytes) {
@@ -373,13 +381,15 @@ bool Links::frame_in(Link& link, std::uint8_t kind, std::string_view body) {
       const std::uint64_t id = link.wanted;
       const wire::Verdict verdict = other ? wire::Verdict::kOtherMember : welcome->verdict;
       if (const auto at = peers_.find(id); at != peers_.end()) at->second.failures += 4;
+      if (other) met_stranger(link);
       end(link);
       owner_.refused(id, verdict);
       return false;
     }
     link.welcome = true;
     link.deadline = 0;
-    if (const auto at = peers_.find(link.wanted); at != peers_.end()) at->second.failures = 0;
+    if (const auto at = peers_.find(link.wanted); at != peers_.end())
+      at->second.failures = at->second.strangers = 0;
     owner_.up(link.wanted);
     return !link.ended;
   }
@@ -399,6 +409,11 @@ bool Links::send(std::uint64_t id, std::string frame, std::function<void(bool)> 
   if (!link.welcome || link.ended || link.waiting_bytes + frame.size() > settings_.queue) return false;
   put(link, std::move(frame), std::move(sent));
   return true;
+}
+
+bool Links::is_displaced(std::uint64_t id) const {
+  const auto at = peers_.find(id);
+  return at != peers_.end() && at->second.strangers >= kStrangers;
 }
 
 void Links::put(Link& link, std::string frame, std::function<void(bool)> sent) {

@@ -65,6 +65,9 @@ class Links {
   /// are with the kernel.
   bool send(std::uint64_t id, std::string frame, std::function<void(bool)> sent = {});
   [[nodiscard]] bool is_up(std::uint64_t id) const;
+  /// Somebody else answers at its address, and did so each of the last times: another member, or who does not
+  /// know the group's secret. Nobody listens where another one does, so what listened there is gone.
+  [[nodiscard]] bool is_displaced(std::uint64_t id) const;
   /// Milliseconds of the loop's clock at which the member was last heard; 0: never.
   [[nodiscard]] std::uint64_t heard(std::uint64_t id) const;
 
@@ -78,6 +81,7 @@ class Links {
     Link* link = nullptr;
     std::uint64_t next_try = 0;
     unsigned failures = 0;
+    unsigned strangers = 0;  // that answered in its place, one after the other
   };
 
   Status listen();
@@ -88,6 +92,7 @@ class Links {
   void connected(Link& link, int status);
   void bytes_in(Link& link, std::string_view bytes);
   bool shake_hands(Link& link);
+  void met_stranger(const Link& link);
   void frames_in(Link& link);
   bool frame_in(Link& link, std::uint8_t kind, std::string_view body);
   void put(Link& link, std::string frame, std::function<void(bool)> sent);

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Distributed machines of real kernels: joining, commands, users, and what happens when kernels die."""
 
+import contextlib
 import ctypes
 import fcntl
 import glob
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -290,6 +293,37 @@ class Deaths(unittest.TestCase):
             k1.start()
             wait_for(lambda: present(k2) == ["k1", "k2"], "both are there", 40)
             self.assertEqual(k2("getvminfo", "states/farm").answer, {"key": "value"})
+
+    def test_a_dead_copy_is_known_though_its_ports_are_taken(self):
+        """Two hold the log, so neither decides without knowing that the other is dead."""
+        def greet(taken):
+            while True:
+                try:
+                    caller, _ = taken.accept()
+                except OSError:
+                    return
+                with caller:
+                    caller.sendall(b"220 mail\r\n")
+                    caller.recv(4096)
+
+        with Machine(voters=2) as machine, contextlib.ExitStack() as stack:
+            k1, k2 = grow(machine, 2)
+            voters(k1, 2)
+            with open(os.path.join(k2.run, "dvm/log/self")) as text:
+                ports = [json.load(text)["port"]]
+            ports.append(int(k1("getvminfo", "kernel/k2").answer["address"].rpartition(":")[2]))
+            k1_pid, k2_pid = k1.pid(), k2.pid()
+            os.kill(k1_pid, signal.SIGSTOP)  # it does not see the ports free
+            k2.kill()
+            wait_for(lambda: not os.path.exists(f"/proc/{k2_pid}"), "k2's sockets are closed")
+            for port in ports:
+                taken = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                greeter = threading.Thread(target=greet, args=(taken,))
+                greeter.start()
+                stack.callback(greeter.join)
+                stack.callback(taken.shutdown, socket.SHUT_RDWR)
+            os.kill(k1_pid, signal.SIGCONT)
+            wait_for(lambda: k1("state", "put", "farm", "key", "value").code == 0, "k1 decides alone", 40)
 
     def test_down_to_the_last_kernel(self):
         """The status server dies again and again; what was acknowledged is there to the end. [L8]"""

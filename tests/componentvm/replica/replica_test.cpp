@@ -2,15 +2,22 @@
 
 #include "mvm/replica/replica.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <fstream>
 #include <future>
 #include <set>
+#include <thread>
 
 #include "chaos/journal.h"
 #include "mvm/base/file.h"
+#include "mvm/base/unique_fd.h"
 
 namespace mvm::replica {
 namespace {
@@ -348,6 +355,53 @@ TEST_F(ReplicaTest, StrangersAreRefused) {
   ASSERT_TRUE(elsewhere->join(group({1})).has_value());
   EXPECT_FALSE(eventually([&] { return stranger->info().active || elsewhere->info().active; }, seconds(1)));
   EXPECT_EQ(at(1).members().size(), 1U);
+}
+
+TEST_F(ReplicaTest, WhereSomebodyElseAnswersAMemberIsGone) {
+  start({1, 2, 3});
+  must(1, "a 1");
+  const auto displaced = [&](std::uint64_t id) {
+    const auto members = at(1).members();
+    return std::any_of(members.begin(), members.end(), [&](const MemberState& one) {
+      return one.member.id == id && one.displaced && !one.connected;
+    });
+  };
+  const std::string address = addresses_.at(2);
+  kill(2);
+  kill(3);
+  EXPECT_FALSE(eventually([&] { return displaced(2) || displaced(3); }, seconds(1)))
+      << "silence proves nothing";
+
+  // A server that knows nothing of the group took the port of one,
+  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in place{};
+  place.sin_family = AF_INET;
+  place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  place.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place), 0);
+  ASSERT_EQ(::listen(socket.get(), 8), 0);
+  std::atomic<bool> over = false;
+  std::thread greeter([&] {
+    while (!over) {
+      const UniqueFd caller(::accept(socket.get(), nullptr, nullptr));
+      if (!caller) break;
+      (void)::send(caller.get(), "220 mail\r\n", 10, MSG_NOSIGNAL);
+      std::array<char, 4096> hello{};
+      (void)::recv(caller.get(), hello.data(), hello.size(), 0);
+    }
+  });
+  EXPECT_TRUE(eventually([&] { return displaced(2); }));
+  EXPECT_FALSE(displaced(3));
+
+  // and another member that of the other.
+  addresses_[4] = addresses_.at(3);
+  ASSERT_TRUE(open(4).has_value());
+  EXPECT_TRUE(eventually([&] { return displaced(3); }));
+  over = true;
+  ::shutdown(socket.get(), SHUT_RDWR);
+  greeter.join();
 }
 
 TEST_F(ReplicaTest, AFolderHasOneOwner) {

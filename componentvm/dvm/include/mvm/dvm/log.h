@@ -55,6 +55,7 @@ class Log {
     std::uint64_t copy = 0;
     std::uint64_t life = 0;
     std::string address;  ///< where it takes calls, as long as it lasts
+    bool displaced = false;  ///< somebody else takes calls there: it is over
   };
   /// Those nobody knows to be over that are not heard of at present. Also one that its kernel has set aside
   /// is among them: the others wait for it until its death is confirmed.

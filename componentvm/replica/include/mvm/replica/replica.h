@@ -39,6 +39,7 @@ struct MemberState {
   Role role = Role::kOutside;
   bool dead = false;       ///< this life is confirmed dead, or the member has left
   bool connected = false;  ///< a link to it is up now (true for oneself)
+  bool displaced = false;  ///< somebody else answers where it listened: this life is over
 };
 
 /// What is replicated. All calls come from the replica's own thread; apply and restore must do the same on
