@@ -35,6 +35,11 @@ struct Net {
     }
     MPI_Waitall(2 * count, requests, MPI_STATUSES_IGNORE);
   }
+  template <class Use>
+  void exchange(const equal::Piece& piece, Use use) {
+    swap(&piece, 1);
+    use(piece.in);
+  }
   template <class Pack, class Unpack>
   void all_to_all(std::size_t bytes, Pack pack, Unpack unpack) {
     const std::size_t doubles = bytes / sizeof(double);

@@ -25,6 +25,15 @@ struct Net {
     for (int i = 0; i < count; ++i) send(pieces[i].neighbour, pieces[i].out, pieces[i].bytes);
     for (int i = 0; i < count; ++i) receive(pieces[i].from, pieces[i].in, pieces[i].bytes);
   }
+  template <class Use>
+  void exchange(const equal::Piece& piece, Use use) {
+    send(piece.neighbour, piece.out, piece.bytes);
+    const int in = ins[static_cast<std::size_t>(piece.from)];
+    const void* data = nullptr;
+    if (mvm_peek(in, &data, nullptr) < 0) die();
+    use(data);
+    if (mvm_release(in) != MVM_OK) die();
+  }
   template <class Pack, class Unpack>
   void all_to_all(std::size_t bytes, Pack pack, Unpack unpack) {
     for (std::size_t i = 1; i < count(); ++i) {

@@ -5,8 +5,9 @@
 //   PROGRAM NAME SIZE ROUNDS      NAME: ring | stencil | fft | transpose | pipeline
 //
 // A Net has index(), count(), send(k, data, bytes), receive(k, data, bytes) of the k-th neighbour out and in,
-// swap(pieces) that sends and receives several at once, and all_to_all(bytes, pack, unpack).
-// Each process prints "begin T", "end T" (seconds since 1970) and "check SUM".
+// swap(pieces) that sends and receives several at once, exchange(piece, use) of one of them, whose
+// neighbour's data `use` reads where it is, and all_to_all(bytes, pack, unpack). Each process prints "begin
+// T", "end T" (seconds since 1970) and "check SUM".
 #include <time.h>
 
 #include <cmath>
@@ -150,13 +151,15 @@ double fft(Net& net, std::size_t size, long rounds) {
     std::size_t group = net.count();
     for (int stage = 0; group > 1; ++stage, group /= 2) {
       Piece piece{stage, stage, values, other, mine * sizeof(Complex)};
-      net.swap(&piece, 1);
       const std::size_t place = net.index() % group;
       const bool upper = place >= group / 2;
       const std::size_t first = (place % (group / 2)) * mine;
       const std::size_t step = size / (group * mine);
-      for (std::size_t i = 0; i < mine; ++i)
-        values[i] = upper ? (other[i] - values[i]) * roots[(first + i) * step] : values[i] + other[i];
+      net.exchange(piece, [&](const void* data) {
+        const auto* came = static_cast<const Complex*>(data);
+        for (std::size_t i = 0; i < mine; ++i)
+          values[i] = upper ? (came[i] - values[i]) * roots[(first + i) * step] : values[i] + came[i];
+      });
     }
     local_fft(values, mine, roots, size);
     for (std::size_t i = 0; i < mine; ++i) sum += std::abs(values[i]);

@@ -161,11 +161,13 @@ class Daemon:
         return path
 
     def job_ended(self, job):
-        """Waits for a job's end; ends the benchmark where it failed."""
+        """Waits for a job's end; ends the benchmark where it failed. It looks seldom: the peer's launcher sleeps, and what
+        a look takes of the cores is missing where the job computes."""
         if self.broker is None:
             self.broker = Broker(self.settings)
+        time.sleep(0.1)
         while self.broker.unfinished() > 0:  # one connection: a program a look would be measured too
-            time.sleep(0.01)
+            time.sleep(0.1)
         state = self.json("job", "status", job)["state"]
         if state != "DONE":
             sys.exit(f"bench: job {job} {state}: {self.mvm('job', 'why', job)}\n{self.mvm('job', 'logs', job)}")
