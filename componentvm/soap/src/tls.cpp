@@ -3,6 +3,8 @@
 #include <openssl/pem.h>
 #include <sys/socket.h>
 
+#include <memory>
+
 #include "mvm/base/secret_file.h"
 #include "openssl_handles.h"
 
@@ -47,20 +49,21 @@ int put(BIO* bio, const char* bytes, int size) {
   return sent;
 }
 
-/// Any thread; made once, for the life of the process.
+/// Any thread; made once, for as long as this code is loaded (a plug-in has it, too).
 const BIO_METHOD* quiet_socket() {
-  static const BIO_METHOD* const method = [] {
+  static const std::unique_ptr<BIO_METHOD, OpensslFree<BIO_meth_free>> method = [] {
     const BIO_METHOD* const plain = BIO_s_socket();
     BIO_METHOD* const quiet = BIO_meth_new(BIO_TYPE_SOCKET, "socket, without signals");
-    if (quiet == nullptr) return quiet;
-    BIO_meth_set_write(quiet, put);
-    BIO_meth_set_read(quiet, BIO_meth_get_read(plain));
-    BIO_meth_set_ctrl(quiet, BIO_meth_get_ctrl(plain));
-    BIO_meth_set_create(quiet, BIO_meth_get_create(plain));
-    BIO_meth_set_destroy(quiet, BIO_meth_get_destroy(plain));
-    return quiet;
+    if (quiet != nullptr) {
+      BIO_meth_set_write(quiet, put);
+      BIO_meth_set_read(quiet, BIO_meth_get_read(plain));
+      BIO_meth_set_ctrl(quiet, BIO_meth_get_ctrl(plain));
+      BIO_meth_set_create(quiet, BIO_meth_get_create(plain));
+      BIO_meth_set_destroy(quiet, BIO_meth_get_destroy(plain));
+    }
+    return std::unique_ptr<BIO_METHOD, OpensslFree<BIO_meth_free>>(quiet);
   }();
-  return method;
+  return method.get();
 }
 
 /// The descriptor stays the caller's.
